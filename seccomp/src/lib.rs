@@ -1,1 +1,9 @@
-//! Placeholder while the workspace is laid out.
+//! Which host calls each of our processes may make, and how the kernel is told.
+//!
+//! Key types: [`bpf::Program`] (rules to BPF). What a guest may do is not decided here: the stub's own
+//! filter is made in `platform` with the same assembler.
+
+// Only `jail` may allow it again, with its reason.
+#![deny(unsafe_code)]
+
+pub mod bpf;
