@@ -1,1 +1,35 @@
-//! Placeholder while the workspace is laid out.
+//! The kernel core: a user-space Linux kernel that serves the tasks of one sandbox.
+//!
+//! It reaches nothing outside itself but through three doors: the `platform` crate (guest code, host descriptors,
+//! clocks), the `gofer-protocol` crate (paths) and the `control` crate (the shim). It never names a system call
+//! number: the `syscalls` crate hands it a [`task::SyscallAbi`].
+//!
+//! Rooms: [`kernel`] the sandbox as a whole; [`task`] threads, processes, signals; [`mm`] guest memory;
+//! [`vfs`] paths, mounts, open files; [`fs`] the file systems and file-like objects; [`net`] sockets;
+//! [`sync`] waiting; [`time`] clocks and timers; [`ipc`] System V and POSIX IPC; [`container`] the shim's view.
+//!
+//! LOCK order, outermost first (a lock further down may be taken while one above is held, never the reverse):
+//! ```text
+//! kernel.tasks (the process tree)
+//!   └ process.inner
+//!       └ task.inner, process.signals
+//!           └ mm.inner
+//!               └ vfs: mount table > dentry > inode > open file position > fd table
+//!                   └ wait queues, parkers (leaf)
+//! ```
+//! Nobody waits, calls the gofer or runs guest code while holding a lock, unless the lock's own comment says so.
+
+#![forbid(unsafe_code)]
+
+pub mod fs;
+pub mod io;
+pub mod ipc;
+pub mod kernel;
+pub mod mm;
+pub mod net;
+pub mod sync;
+pub mod task;
+pub mod time;
+pub mod vfs;
+
+pub use linux_abi::Errno;

@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -76,7 +77,9 @@ impl Channel {
             match rustix::net::sendmsg(&self.socket, &slice, &mut ancillary, SendFlags::NOSIGNAL) {
                 Ok(n) => sent += n,
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => return Err(ChannelError::Closed),
+                Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => {
+                    return Err(ChannelError::Closed);
+                }
                 Err(e) => return Err(ChannelError::Io(e.into())),
             }
             ancillary.clear();
@@ -108,12 +111,14 @@ impl Channel {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
             let mut ancillary = RecvAncillaryBuffer::new(&mut space);
             let mut slice = [IoSliceMut::new(&mut buffer[done..])];
-            let n = match rustix::net::recvmsg(&self.socket, &mut slice, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-                Ok(message) => message.bytes,
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(rustix::io::Errno::CONNRESET) => 0,
-                Err(e) => return Err(ChannelError::Io(e.into())),
-            };
+            let n =
+                match rustix::net::recvmsg(&self.socket, &mut slice, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+                {
+                    Ok(message) => message.bytes,
+                    Err(rustix::io::Errno::INTR) => continue,
+                    Err(rustix::io::Errno::CONNRESET) => 0,
+                    Err(e) => return Err(ChannelError::Io(e.into())),
+                };
             for message in ancillary.drain() {
                 if let RecvAncillaryMessage::ScmRights(received) = message {
                     fds.extend(received);

@@ -219,7 +219,14 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { patch: true, identity: true, native_futex: true, native_clock: true, spin: true, stub_copy: true }
+        Self {
+            patch: true,
+            identity: true,
+            native_futex: true,
+            native_clock: true,
+            spin: true,
+            stub_copy: true,
+        }
     }
 }
 

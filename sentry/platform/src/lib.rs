@@ -1,1 +1,9 @@
-//! Placeholder while the workspace is laid out.
+//! How guest code runs, and the doors to the host.
+//!
+//! This crate is the only one besides the jail that may be unsafe. [`api`] holds the traits that the kernel
+//! depends on, [`host`] the safe doors to host files, sockets, memory files, clocks and pollers.
+
+pub mod api;
+pub mod host;
+
+pub use api::*;

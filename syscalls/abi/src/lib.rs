@@ -1,1 +1,15 @@
-//! Placeholder while the workspace is laid out.
+//! The Linux system call ABI as plain data: numbers, constants, structures, typed guest addresses.
+//!
+//! Bottom of the crate graph: no behaviour, no host, no unsafe. One module per header family; a structure that
+//! crosses into guest memory derives zerocopy's traits and carries the man page or kernel file in its comment.
+
+#![forbid(unsafe_code)]
+
+pub mod errno;
+pub mod nr;
+pub mod regs;
+pub mod user;
+
+pub use errno::Errno;
+pub use regs::Registers;
+pub use user::{PAGE_SIZE, TASK_SIZE, UserCStr, UserPtr};

@@ -1,0 +1,371 @@
+//! What a platform offers to the kernel: address spaces, and threads that run guest code in them.
+//!
+//! Key types: the traits [`Platform`], [`Template`], [`AddressSpace`], [`Context`], [`Interrupter`], and [`Exit`].
+//! The kernel names no host process, no signal of the host and no descriptor number; it deals in these only.
+//!
+//! ```text
+//! Platform ── new_template ──> Template ── spawn ──> AddressSpace + first Context
+//!                                                      │ Context::clone_thread ──> Context   (same space)
+//!                                                      └ Context::fork ──> AddressSpace + Context
+//! ```
+//!
+//! A `Context` belongs to the one sentry thread that serves that guest thread; everything else may be shared.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use linux_abi::{Errno, Registers};
+
+/// Why the host or the platform failed; never the guest's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum PlatformError {
+    /// The host refused an operation.
+    #[error("{what}")]
+    Host {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The host lacks a feature that this platform needs.
+    #[error("host lacks {0}")]
+    Missing(&'static str),
+    /// A stub did something that only a hostile or broken one does, or it died.
+    #[error("stub failed: {0}")]
+    Stub(&'static str),
+    /// A limit of the platform's own.
+    #[error("limit reached: {0}")]
+    Limit(&'static str),
+}
+
+/// A way to run guest code.
+pub trait Platform: Send + Sync {
+    /// `systrap` or `ptrace`.
+    fn name(&self) -> &'static str;
+
+    /// Forks a pristine stub from which the stubs of one container will be forked.
+    ///
+    /// # Errors
+    /// When the host has no more processes or memory.
+    fn new_template(&self) -> Result<Arc<dyn Template>, PlatformError>;
+}
+
+/// A pristine stub: the parent, as far as cgroups go, of all the address spaces of one container.
+pub trait Template: Send + Sync {
+    /// Names the host process, so that the shim can put it into the container's cgroup.
+    fn pidfd(&self) -> BorrowedFd<'_>;
+
+    /// A new, empty address space with one context in it.
+    ///
+    /// # Errors
+    /// When the host has no more processes or memory.
+    fn spawn(&self) -> Result<(Arc<dyn AddressSpace>, Box<dyn Context>), PlatformError>;
+
+    /// Kills the template; address spaces forked from it live on.
+    fn kill(&self);
+}
+
+/// Memory protection and mapping calls that a context executes for the kernel, in its own address space.
+///
+/// Addresses and lengths are page-aligned and inside the guest's range: the kernel has checked them.
+#[derive(Debug, Clone, Copy)]
+pub enum MemoryCall<'a> {
+    /// Anonymous memory, always at a fixed place; `shared` memory must come from a descriptor instead.
+    MapAnonymous {
+        /// Start.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+        /// `PROT_*` bits.
+        prot: u32,
+        /// `MAP_*` bits besides `PRIVATE`, `ANONYMOUS` and `FIXED`: `NORESERVE`, `STACK`, `GROWSDOWN`, `POPULATE`.
+        extra_flags: u32,
+    },
+    /// A file, always at a fixed place.
+    MapFile {
+        /// Start.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+        /// `PROT_*` bits.
+        prot: u32,
+        /// `MAP_SHARED`, else private.
+        shared: bool,
+        /// What to map; open for writing only if the guest may write to it.
+        file: BorrowedFd<'a>,
+        /// Offset in the file, in bytes.
+        offset: u64,
+    },
+    /// Unmap.
+    Unmap {
+        /// Start.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+    },
+    /// Change protection.
+    Protect {
+        /// Start.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+        /// `PROT_*` bits.
+        prot: u32,
+    },
+    /// Move or resize; the new place is always fixed when it differs.
+    Remap {
+        /// Old start.
+        addr: u64,
+        /// Old length in bytes.
+        old_len: u64,
+        /// New length in bytes.
+        new_len: u64,
+        /// New start; equal to `addr` to resize in place.
+        new_addr: u64,
+        /// Leave the old place mapped and empty (`MREMAP_DONTUNMAP`).
+        keep_old: bool,
+    },
+    /// Advice, from the kernel's list of harmless ones.
+    Advise {
+        /// Start.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+        /// `MADV_*`.
+        advice: u32,
+    },
+    /// `msync(2)`.
+    Sync {
+        /// Start.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+        /// `MS_*`.
+        flags: u32,
+    },
+    /// `mincore(2)`: the answer is written to guest memory at `vec`.
+    Incore {
+        /// Start.
+        addr: u64,
+        /// Length in bytes.
+        len: u64,
+        /// Guest address of the answer.
+        vec: u64,
+    },
+}
+
+/// Calls on the guest thread itself that the host kernel executes for it.
+#[derive(Debug, Clone, Copy)]
+pub enum ThreadCall {
+    /// Register (or with `unregister`, remove) restartable sequences, `rseq(2)`.
+    Rseq {
+        /// Guest address of `struct rseq`.
+        addr: u64,
+        /// Its length in bytes.
+        len: u32,
+        /// `RSEQ_FLAG_UNREGISTER` or 0.
+        flags: u32,
+        /// Signature before abort handlers.
+        signature: u32,
+    },
+    /// `FUTEX_WAKE` on a guest address, as thread exit and robust lists need.
+    FutexWake {
+        /// Guest address.
+        addr: u64,
+        /// How many to wake.
+        count: u32,
+        /// Process-private.
+        private: bool,
+    },
+    /// `membarrier(2)` on this address space.
+    Membarrier {
+        /// `MEMBARRIER_CMD_*`.
+        command: u32,
+        /// Flags.
+        flags: u32,
+        /// CPU, with `MEMBARRIER_CMD_FLAG_CPU`.
+        cpu: u32,
+    },
+    /// A futex call that the stub did not let through natively.
+    Futex {
+        /// The six arguments as the guest gave them; pointers are the guest's own.
+        args: [u64; 6],
+    },
+}
+
+/// Whether a piece of guest memory was being read, written or executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Data read.
+    Read,
+    /// Data write.
+    Write,
+    /// Instruction fetch.
+    Execute,
+}
+
+/// Why guest code stopped running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It made a system call: number in `orig_rax` and `rax`, arguments in the registers.
+    /// `rip` is after the instruction.
+    Syscall,
+    /// The host could not let an instruction run: signal number (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP) and details.
+    Fault(Fault),
+    /// [`Interrupter::interrupt`] was called, or the stub came in for no reason of the guest's.
+    Interrupted,
+    /// The host process is gone: killed by the host (out of memory) or by [`AddressSpace::kill`].
+    Died,
+}
+
+/// A synchronous fault, as the host's siginfo tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Signal number.
+    pub signo: i32,
+    /// `si_code`.
+    pub code: i32,
+    /// `si_addr`.
+    pub addr: u64,
+    /// Hardware trap number (14 is a page fault).
+    pub trapno: u64,
+    /// Hardware error code.
+    pub error_code: u64,
+}
+
+/// A guest address space: one host process.
+///
+/// Reads and writes are remote copies (1 to 1.5 us each on the test machines).
+pub trait AddressSpace: Send + Sync {
+    /// Copies from guest memory; returns how many bytes were there before the first unreadable one.
+    fn read(&self, addr: u64, buf: &mut [u8]) -> usize;
+
+    /// Copies to guest memory; returns how many bytes went in before the first unwritable one.
+    fn write(&self, addr: u64, buf: &[u8]) -> usize;
+
+    /// Kills the host process and all threads in it. Contexts in it answer [`Exit::Died`].
+    fn kill(&self);
+
+    /// The host process was killed, and not by [`AddressSpace::kill`].
+    fn killed_by_host(&self) -> bool;
+
+    /// CPU time used so far by the host process: user and system, in nanoseconds.
+    fn cpu_time_ns(&self) -> (u64, u64);
+
+    /// Resident memory in bytes.
+    fn resident_bytes(&self) -> u64;
+
+    /// Address of the host's vDSO image in this address space, for `AT_SYSINFO_EHDR`; 0 if there is none.
+    fn vdso(&self) -> u64;
+}
+
+/// What guests may learn without leaving the stub: the answers of identity calls of one thread.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// `getpid(2)`.
+    pub pid: u32,
+    /// `gettid(2)`.
+    pub tid: u32,
+    /// `getppid(2)`.
+    pub ppid: u32,
+    /// `getuid(2)`.
+    pub uid: u32,
+    /// `geteuid(2)`.
+    pub euid: u32,
+    /// `getgid(2)`.
+    pub gid: u32,
+    /// `getegid(2)`.
+    pub egid: u32,
+}
+
+/// One guest thread, as the sentry thread that serves it sees it.
+pub trait Context: Send {
+    /// Runs guest code from `regs` until something needs the kernel; fills `regs` again.
+    ///
+    /// A pending interrupt makes it return at once, but never loses a system call.
+    fn run(&mut self, regs: &mut Registers) -> Exit;
+
+    /// Executes a memory call in the guest's address space and waits for its result.
+    ///
+    /// # Errors
+    /// The host's errno; ESRCH if the stub died.
+    fn memory(&mut self, call: MemoryCall<'_>) -> Result<u64, Errno>;
+
+    /// Executes a call on the guest thread itself.
+    ///
+    /// # Errors
+    /// The host's errno; ESRCH if the stub died.
+    fn thread_call(&mut self, call: ThreadCall) -> Result<u64, Errno>;
+
+    /// A new thread in the same address space; extended state (FP, vectors) is copied from this one.
+    ///
+    /// # Errors
+    /// When the host has no more threads or memory, or the stub misbehaves.
+    fn clone_thread(&mut self) -> Result<Box<dyn Context>, PlatformError>;
+
+    /// A copy of the address space with one thread in it, extended state copied from this one.
+    ///
+    /// # Errors
+    /// When the host has no more processes or memory, or the stub misbehaves.
+    fn fork(&mut self) -> Result<(Arc<dyn AddressSpace>, Box<dyn Context>), PlatformError>;
+
+    /// How other threads stop this one.
+    fn interrupter(&self) -> Arc<dyn Interrupter>;
+
+    /// Sets what identity calls answer without leaving the guest; `None` makes them come to the kernel.
+    fn set_identity(&mut self, identity: Option<Identity>);
+
+    /// The extended state as an XSAVE image in the standard (not compacted) format, as `struct _fpstate` holds it.
+    ///
+    /// # Errors
+    /// ESRCH if the stub died.
+    fn save_extended(&mut self, image: &mut Vec<u8>) -> Result<(), Errno>;
+
+    /// Loads an XSAVE image (checked and trimmed here), or the initial state for `None`.
+    ///
+    /// # Errors
+    /// EINVAL for an image that the processor would refuse; ESRCH if the stub died.
+    fn load_extended(&mut self, image: Option<&[u8]>) -> Result<(), Errno>;
+
+    /// Guest memory that the stub copied along with the current system call: `Some` if all of it is at hand.
+    fn prefetched(&self, addr: u64, len: usize) -> Option<&[u8]>;
+
+    /// The bytes at hand from `addr` on, possibly fewer than wanted, possibly none.
+    fn prefetched_from(&self, addr: u64) -> &[u8];
+
+    /// Hands a small result to the stub, which copies it to guest memory on the way back.
+    /// `false`: no room, the caller must write it itself. The kernel has checked that the range is writable.
+    fn defer_write(&mut self, addr: u64, bytes: &[u8]) -> bool;
+
+    /// Makes all deferred writes happen now.
+    ///
+    /// # Errors
+    /// EFAULT if one could not be written.
+    fn flush_writes(&mut self) -> Result<(), Errno>;
+
+    /// The CPU that the guest thread ran on last.
+    fn last_cpu(&self) -> u32;
+
+    /// Restricts the guest thread to CPUs (bit n of word n/64).
+    ///
+    /// # Errors
+    /// The host's errno.
+    fn set_affinity(&mut self, mask: &[u64]) -> Result<(), Errno>;
+
+    /// CPU time used by the guest thread, in nanoseconds.
+    fn cpu_time_ns(&self) -> u64;
+
+    /// Ends the host thread (not the address space). The context may not be used afterwards.
+    fn exit(&mut self);
+}
+
+/// Stops a running guest thread from any other thread.
+pub trait Interrupter: Send + Sync {
+    /// Makes the context's current or next [`Context::run`] return [`Exit::Interrupted`] soon.
+    /// A thread that waits in a native futex call comes back with EINTR.
+    fn interrupt(&self);
+}
+
+/// A file that the guest may map: kept open as long as a mapping may need it.
+pub type MapSource = Arc<OwnedFd>;

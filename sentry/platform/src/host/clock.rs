@@ -1,0 +1,30 @@
+//! Which time is it? The host's clocks, in nanoseconds.
+
+use rustix::time::ClockId;
+
+/// A clock of the host, `clock_gettime(2)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// Wall clock.
+    Realtime,
+    /// Since boot, without suspend.
+    Monotonic,
+    /// Since boot, with suspend.
+    Boottime,
+    /// CPU time of the sentry thread that asks.
+    SentryThread,
+}
+
+/// Nanoseconds on that clock.
+#[must_use]
+pub fn now_ns(clock: Clock) -> u64 {
+    let id = match clock {
+        Clock::Realtime => ClockId::Realtime,
+        Clock::Monotonic => ClockId::Monotonic,
+        Clock::Boottime => ClockId::Boottime,
+        Clock::SentryThread => ClockId::ThreadCPUTime,
+    };
+    let time = rustix::time::clock_gettime(id);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}

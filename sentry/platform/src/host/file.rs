@@ -1,0 +1,143 @@
+//! Reading and writing files of the host by descriptors that somebody gave us: the gofer, the shim, or memory files.
+//!
+//! Nothing here opens a path. Offsets and lengths are bytes.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use linux_abi::Errno;
+use rustix::fs::{MemfdFlags, SealFlags};
+
+use super::errno;
+
+/// Reads at the file's own position; for pipes, terminals and the like.
+///
+/// # Errors
+/// As `read(2)`.
+pub fn read(fd: impl AsFd, buf: &mut [u8]) -> Result<usize, Errno> {
+    rustix::io::read(fd, buf).map_err(errno)
+}
+
+/// Writes at the file's own position.
+///
+/// # Errors
+/// As `write(2)`.
+pub fn write(fd: impl AsFd, buf: &[u8]) -> Result<usize, Errno> {
+    rustix::io::write(fd, buf).map_err(errno)
+}
+
+/// Reads at `offset`.
+///
+/// # Errors
+/// As `pread(2)`.
+pub fn read_at(fd: impl AsFd, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    rustix::io::pread(fd, buf, offset).map_err(errno)
+}
+
+/// Writes at `offset`.
+///
+/// # Errors
+/// As `pwrite(2)`.
+pub fn write_at(fd: impl AsFd, buf: &[u8], offset: u64) -> Result<usize, Errno> {
+    rustix::io::pwrite(fd, buf, offset).map_err(errno)
+}
+
+/// Sets the length.
+///
+/// # Errors
+/// As `ftruncate(2)`.
+pub fn truncate(fd: impl AsFd, len: u64) -> Result<(), Errno> {
+    rustix::fs::ftruncate(fd, len).map_err(errno)
+}
+
+/// Allocates or punches, `fallocate(2)`; `mode` is the raw mode.
+///
+/// # Errors
+/// As `fallocate(2)`.
+pub fn allocate(fd: impl AsFd, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
+    let mode = rustix::fs::FallocateFlags::from_bits(mode).ok_or(Errno::EOPNOTSUPP)?;
+    rustix::fs::fallocate(fd, mode, offset, len).map_err(errno)
+}
+
+/// Size and allocated blocks of 512 bytes, as `fstat(2)` tells.
+///
+/// # Errors
+/// As `fstat(2)`.
+pub fn size_and_blocks(fd: impl AsFd) -> Result<(u64, u64), Errno> {
+    let stat = rustix::fs::fstat(fd).map_err(errno)?;
+    Ok((u64::try_from(stat.st_size).unwrap_or(0), u64::try_from(stat.st_blocks).unwrap_or(0)))
+}
+
+/// All of `fstat(2)`.
+///
+/// # Errors
+/// As `fstat(2)`.
+pub fn stat(fd: impl AsFd) -> Result<rustix::fs::Stat, Errno> {
+    rustix::fs::fstat(fd).map_err(errno)
+}
+
+/// `SEEK_DATA` from `offset`.
+///
+/// # Errors
+/// ENXIO past the end.
+pub fn seek_data(fd: impl AsFd, offset: u64) -> Result<u64, Errno> {
+    rustix::fs::seek(fd, rustix::fs::SeekFrom::Data(offset)).map_err(errno)
+}
+
+/// `SEEK_HOLE` from `offset`.
+///
+/// # Errors
+/// ENXIO past the end.
+pub fn seek_hole(fd: impl AsFd, offset: u64) -> Result<u64, Errno> {
+    rustix::fs::seek(fd, rustix::fs::SeekFrom::Hole(offset)).map_err(errno)
+}
+
+/// Flushes to storage; only the data if `data_only`.
+///
+/// # Errors
+/// As `fsync(2)`.
+pub fn sync(fd: impl AsFd, data_only: bool) -> Result<(), Errno> {
+    if data_only { rustix::fs::fdatasync(fd).map_err(errno) } else { rustix::fs::fsync(fd).map_err(errno) }
+}
+
+/// A new memory file, sealed against nothing yet.
+///
+/// # Errors
+/// As `memfd_create(2)`.
+pub fn new_memory_file(name: &str) -> Result<OwnedFd, Errno> {
+    rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(errno)
+}
+
+/// Adds raw `F_SEAL_*` bits to a memory file.
+///
+/// # Errors
+/// As `fcntl(F_ADD_SEALS)`.
+pub fn add_seals(fd: impl AsFd, seals: u32) -> Result<(), Errno> {
+    rustix::fs::fcntl_add_seals(fd, SealFlags::from_bits_retain(seals)).map_err(errno)
+}
+
+/// Another descriptor for the same open file.
+///
+/// # Errors
+/// As `dup(2)`.
+pub fn duplicate(fd: impl AsFd) -> Result<OwnedFd, Errno> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(errno)
+}
+
+/// Makes reads and writes of the open file fail with EAGAIN instead of waiting.
+///
+/// # Errors
+/// As `fcntl(F_SETFL)`.
+pub fn set_nonblocking(fd: impl AsFd, nonblocking: bool) -> Result<(), Errno> {
+    let mut flags = rustix::fs::fcntl_getfl(&fd).map_err(errno)?;
+    flags.set(rustix::fs::OFlags::NONBLOCK, nonblocking);
+    rustix::fs::fcntl_setfl(fd, flags).map_err(errno)
+}
+
+/// Bytes from the host's random number generator.
+pub fn random(buf: &mut [u8]) {
+    let mut done = 0;
+    while done < buf.len() {
+        // Blocks only before the host's generator is seeded, and cannot fail otherwise.
+        done += rustix::rand::getrandom(&mut buf[done..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+    }
+}

@@ -1,0 +1,1 @@
+//! File systems and file-like objects: one folder or file per kind.

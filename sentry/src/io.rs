@@ -1,0 +1,83 @@
+//! Where bytes come from and go to, so that files need not know whether that is guest memory or a buffer.
+//!
+//! Key types: [`Source`] (bytes to be written to a file), [`Sink`] (bytes read from a file).
+//! Guest memory behind them is read once: a source is consumed as it is read.
+
+use crate::Errno;
+
+/// Bytes on their way into a file or socket.
+pub trait Source {
+    /// How many bytes are left.
+    fn remaining(&self) -> usize;
+
+    /// Takes up to `buf.len()` bytes; fewer only at the end of the source or before a fault.
+    ///
+    /// # Errors
+    /// EFAULT if not one byte could be read.
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Errno>;
+
+    /// Takes all that is left, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// EFAULT if not one byte could be read.
+    fn read_to_vec(&mut self, limit: usize) -> Result<Vec<u8>, Errno> {
+        let mut buf = vec![0; self.remaining().min(limit)];
+        let n = if buf.is_empty() { 0 } else { self.read(&mut buf)? };
+        buf.truncate(n);
+        Ok(buf)
+    }
+}
+
+/// Bytes on their way out of a file or socket.
+pub trait Sink {
+    /// How much room is left.
+    fn remaining(&self) -> usize;
+
+    /// Puts bytes; fewer than given only at the end of the sink or before a fault.
+    ///
+    /// # Errors
+    /// EFAULT if not one byte could be written.
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno>;
+}
+
+impl Source for &[u8] {
+    fn remaining(&self) -> usize {
+        self.len()
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
+        let n = buf.len().min(self.len());
+        let (head, tail) = self.split_at(n);
+        buf[..n].copy_from_slice(head);
+        *self = tail;
+        Ok(n)
+    }
+}
+
+/// A sink that grows up to a limit.
+#[derive(Debug, Default)]
+pub struct VecSink {
+    /// What has been written.
+    pub bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl VecSink {
+    /// Room for `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), limit }
+    }
+}
+
+impl Sink for VecSink {
+    fn remaining(&self) -> usize {
+        self.limit - self.bytes.len()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        let n = bytes.len().min(self.remaining());
+        self.bytes.extend_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+}

@@ -1,0 +1,25 @@
+//! The sandbox as a whole: what all its containers share.
+//!
+//! Key type: [`Kernel`].
+
+use std::sync::Arc;
+
+use control::BootConfig;
+use platform::Platform;
+use platform::host::poller::Poller;
+
+use crate::task::SyscallAbi;
+
+/// One sandbox.
+pub struct Kernel {
+    /// How it was booted.
+    pub config: BootConfig,
+    /// How guest code runs.
+    pub platform: Arc<dyn Platform>,
+    /// The system call table.
+    pub abi: Arc<dyn SyscallAbi>,
+    /// Readiness of host descriptors.
+    pub poller: Arc<Poller>,
+    /// When it booted, on the host's monotonic clock, in nanoseconds.
+    pub boot_ns: u64,
+}

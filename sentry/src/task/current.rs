@@ -1,0 +1,205 @@
+//! The running task, as its own sentry thread sees it.
+//!
+//! Key types: [`Current`], [`WaitEnd`]. Only the thread that serves the task has one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linux_abi::Registers;
+use platform::host::clock::{Clock, now_ns};
+use platform::{AddressSpace, Context};
+
+use super::{Credentials, Process, Task};
+use crate::Errno;
+use crate::kernel::Kernel;
+use crate::mm::MemoryManager;
+use crate::sync::{Events, WaitQueue, Wake};
+use crate::vfs::{FdTable, FsContext, OpenFile};
+
+/// The running task: its guest thread, its registers, and the shared [`Task`].
+pub struct Current {
+    task: Arc<Task>,
+    context: Box<dyn Context>,
+    mm: Arc<MemoryManager>,
+    /// The guest's registers, as of the last exit from guest code.
+    pub regs: Registers,
+}
+
+/// Why a wait ended without what was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitEnd {
+    /// A signal, or something else that the task must look at.
+    Interrupted,
+    /// The deadline passed.
+    TimedOut,
+}
+
+impl Current {
+    /// Adopts the calling thread as the task's sentry thread.
+    #[must_use]
+    pub fn new(task: Arc<Task>, context: Box<dyn Context>, mm: Arc<MemoryManager>, regs: Registers) -> Self {
+        task.parker.adopt();
+        task.set_interrupter(Some(context.interrupter()));
+        Self { task, context, mm, regs }
+    }
+
+    /// The task as others see it.
+    #[must_use]
+    pub fn task(&self) -> &Arc<Task> {
+        &self.task
+    }
+
+    /// Its thread group.
+    #[must_use]
+    pub fn process(&self) -> &Arc<Process> {
+        &self.task.process
+    }
+
+    /// The sandbox.
+    #[must_use]
+    pub fn kernel(&self) -> &Arc<Kernel> {
+        &self.task.kernel
+    }
+
+    /// Its memory.
+    #[must_use]
+    pub fn mm(&self) -> &Arc<MemoryManager> {
+        &self.mm
+    }
+
+    /// Its descriptors.
+    #[must_use]
+    pub fn files(&self) -> Arc<FdTable> {
+        self.task.files()
+    }
+
+    /// Root, working directory, umask.
+    #[must_use]
+    pub fn fs(&self) -> Arc<FsContext> {
+        self.task.fs()
+    }
+
+    /// Its credentials.
+    #[must_use]
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.task.credentials()
+    }
+
+    /// The guest thread.
+    #[must_use]
+    pub fn context(&self) -> &dyn Context {
+        self.context.as_ref()
+    }
+
+    /// The guest thread, to order something.
+    pub fn context_mut(&mut self) -> &mut dyn Context {
+        self.context.as_mut()
+    }
+
+    /// The guest address space.
+    #[must_use]
+    pub fn space(&self) -> &Arc<dyn AddressSpace> {
+        self.mm.space()
+    }
+
+    /// Memory manager and guest thread together, for memory calls.
+    pub fn mm_and_context(&mut self) -> (Arc<MemoryManager>, &mut dyn Context) {
+        (Arc::clone(&self.mm), self.context.as_mut())
+    }
+
+    /// Exec: a new guest thread in new memory. The old guest thread is ended.
+    pub fn replace(&mut self, context: Box<dyn Context>, mm: Arc<MemoryManager>) {
+        self.task.set_interrupter(Some(context.interrupter()));
+        self.task.set_mm(Some(Arc::clone(&mm)));
+        let mut old = std::mem::replace(&mut self.context, context);
+        self.mm = mm;
+        old.exit();
+    }
+
+    /// Runs guest code until it needs the kernel.
+    pub fn run_guest(&mut self) -> platform::Exit {
+        self.context.run(&mut self.regs)
+    }
+
+    /// Waits until `condition` answers, some queue having been woken, or a signal or the deadline ends it.
+    /// `deadline_ns`: on the monotonic clock.
+    ///
+    /// # Errors
+    /// Why it ended otherwise; the condition is tried once more before a time-out is reported.
+    pub fn wait<T>(
+        &mut self,
+        queues: &[(&WaitQueue, Events)],
+        deadline_ns: Option<u64>,
+        condition: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<T, WaitEnd> {
+        let wake: Arc<dyn Wake> = Arc::clone(&self.task.parker) as Arc<dyn Wake>;
+        let entries: Vec<_> = queues
+            .iter()
+            .map(|(queue, events)| (*queue, queue.register(*events, Arc::clone(&wake))))
+            .collect();
+        let end = self.wait_registered(deadline_ns, condition);
+        for (queue, registration) in entries {
+            queue.unregister(registration);
+        }
+        end
+    }
+
+    /// The loop of [`Current::wait`], for callers that register their parker with queues themselves (epoll, poll).
+    ///
+    /// # Errors
+    /// As [`Current::wait`].
+    pub fn wait_registered<T>(
+        &mut self,
+        deadline_ns: Option<u64>,
+        mut condition: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<T, WaitEnd> {
+        // What the guest has been promised must be there before others run on the strength of it.
+        let _ = self.context.flush_writes();
+        loop {
+            if let Some(value) = condition(self) {
+                return Ok(value);
+            }
+            if self.task.is_interrupted() {
+                return Err(WaitEnd::Interrupted);
+            }
+            let timeout = match deadline_ns {
+                None => None,
+                Some(deadline) => match deadline.checked_sub(now_ns(Clock::Monotonic)) {
+                    None | Some(0) => return Err(WaitEnd::TimedOut),
+                    Some(left) => Some(Duration::from_nanos(left)),
+                },
+            };
+            self.task.parker.park(timeout);
+        }
+    }
+
+    /// Tries a file operation, and waits and tries again as long as it answers EAGAIN, unless the file (or `nonblocking`)
+    /// says not to.
+    ///
+    /// # Errors
+    /// The operation's; ERESTARTSYS if a signal came first; EAGAIN at the deadline or without waiting.
+    pub fn block_on_file<T>(
+        &mut self,
+        file: &Arc<OpenFile>,
+        interest: Events,
+        nonblocking: bool,
+        deadline_ns: Option<u64>,
+        mut operation: impl FnMut(&mut Self) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let first = operation(self);
+        if first.as_ref().err() != Some(&Errno::EAGAIN) || nonblocking || file.is_nonblocking() {
+            return first;
+        }
+        let ops = Arc::clone(&file.ops);
+        let Some(queue) = ops.wait_queue() else { return first };
+        let end = self.wait(&[(queue, interest)], deadline_ns, |current| match operation(current) {
+            Err(Errno::EAGAIN) => None,
+            result => Some(result),
+        });
+        match end {
+            Ok(result) => result,
+            Err(WaitEnd::Interrupted) => Err(Errno::ERESTARTSYS),
+            Err(WaitEnd::TimedOut) => Err(Errno::EAGAIN),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Reading and writing guest memory on behalf of the running task.
+//!
+//! Key types: [`UserReader`] (a [`Source`]), [`UserWriter`] (a [`Sink`]), [`Iovec`].
+//! Every byte is read once: a reader is consumed as it is read, and nobody holds a reference into guest memory.
+//! Small arguments come with the system call, small results go back with it (see `platform::Context`); all else is a
+//! remote copy.
+
+use linux_abi::{Errno, TASK_SIZE, UserCStr, UserPtr};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::Current;
+use crate::io::{Sink, Source};
+
+/// Longest path, with its zero byte. LINUX: `PATH_MAX`, ENAMETOOLONG above.
+pub const PATH_MAX: usize = 4096;
+/// Most elements of an I/O vector. LINUX: `UIO_MAXIOV`, EINVAL above.
+pub const IOV_MAX: usize = 1024;
+/// Most bytes of one transfer. LINUX: `MAX_RW_COUNT`, transfers are cut to it.
+pub const RW_MAX: u64 = 0x7fff_f000;
+
+/// One piece of guest memory: `struct iovec`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct Iovec {
+    /// Guest address.
+    pub base: u64,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+impl Current {
+    /// Fills `buf` from guest memory.
+    ///
+    /// # Errors
+    /// EFAULT unless all of it is readable.
+    pub fn read_user(&self, addr: u64, buf: &mut [u8]) -> Result<(), Errno> {
+        if self.read_user_some(addr, buf) == buf.len() { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+
+    /// Reads as much of `buf` as there is; answers how much.
+    #[must_use]
+    pub fn read_user_some(&self, addr: u64, buf: &mut [u8]) -> usize {
+        if let Some(bytes) = self.context().prefetched(addr, buf.len()) {
+            buf.copy_from_slice(bytes);
+            return buf.len();
+        }
+        if !in_user_space(addr, buf.len()) {
+            return 0;
+        }
+        self.space().read(addr, buf)
+    }
+
+    /// Writes `bytes` to guest memory, now or (small ones) on the way back to the guest.
+    ///
+    /// # Errors
+    /// EFAULT unless all of it is writable.
+    pub fn write_user(&mut self, addr: u64, bytes: &[u8]) -> Result<(), Errno> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if !in_user_space(addr, bytes.len()) {
+            return Err(Errno::EFAULT);
+        }
+        if self.mm().is_writable(addr, bytes.len() as u64) && self.context_mut().defer_write(addr, bytes) {
+            return Ok(());
+        }
+        self.context_mut().flush_writes()?;
+        if self.space().write(addr, bytes) == bytes.len() { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+
+    /// Reads a plain structure.
+    ///
+    /// # Errors
+    /// EFAULT.
+    pub fn read_object<T: FromBytes + IntoBytes>(&self, ptr: UserPtr<T>) -> Result<T, Errno> {
+        let mut object = T::new_zeroed();
+        self.read_user(ptr.addr(), object.as_mut_bytes())?;
+        Ok(object)
+    }
+
+    /// Writes a plain structure.
+    ///
+    /// # Errors
+    /// EFAULT.
+    pub fn write_object<T: IntoBytes + Immutable>(
+        &mut self,
+        ptr: UserPtr<T>,
+        object: &T,
+    ) -> Result<(), Errno> {
+        self.write_user(ptr.addr(), object.as_bytes())
+    }
+
+    /// Reads `count` plain structures that lie one after the other. The caller has limited `count`.
+    ///
+    /// # Errors
+    /// EFAULT.
+    pub fn read_objects<T: FromBytes + IntoBytes + Clone>(
+        &self,
+        ptr: UserPtr<T>,
+        count: usize,
+    ) -> Result<Vec<T>, Errno> {
+        let mut objects = vec![T::new_zeroed(); count];
+        let size = size_of::<T>();
+        let mut bytes = vec![0; size * count];
+        self.read_user(ptr.addr(), &mut bytes)?;
+        for (object, chunk) in objects.iter_mut().zip(bytes.chunks_exact(size.max(1))) {
+            object.as_mut_bytes().copy_from_slice(chunk);
+        }
+        Ok(objects)
+    }
+
+    /// Reads a zero-terminated string without its zero byte.
+    ///
+    /// # Errors
+    /// EFAULT; `too_long` if there is no zero byte within `max` bytes.
+    pub fn read_cstr(&self, ptr: UserCStr, max: usize, too_long: Errno) -> Result<Vec<u8>, Errno> {
+        let at_hand = self.context().prefetched_from(ptr.addr());
+        if let Some(end) = at_hand.iter().take(max).position(|&byte| byte == 0) {
+            return Ok(at_hand[..end].to_vec());
+        }
+        let mut text = Vec::new();
+        let mut addr = ptr.addr();
+        while text.len() < max {
+            // Up to the end of the page, since the next one may not be there.
+            let step = (4096 - addr % 4096).min((max - text.len()) as u64);
+            let mut piece = vec![0; usize::try_from(step).expect("at most a page")];
+            let n = self.read_user_some(addr, &mut piece);
+            if let Some(end) = piece[..n].iter().position(|&byte| byte == 0) {
+                text.extend_from_slice(&piece[..end]);
+                return Ok(text);
+            }
+            if n < piece.len() {
+                return Err(Errno::EFAULT);
+            }
+            text.extend_from_slice(&piece);
+            addr = addr.wrapping_add(step);
+        }
+        Err(too_long)
+    }
+
+    /// Reads a path name.
+    ///
+    /// # Errors
+    /// EFAULT; ENAMETOOLONG.
+    pub fn read_path(&self, ptr: UserCStr) -> Result<Vec<u8>, Errno> {
+        self.read_cstr(ptr, PATH_MAX, Errno::ENAMETOOLONG)
+    }
+
+    /// Reads an I/O vector; lengths are checked as Linux does.
+    ///
+    /// # Errors
+    /// EINVAL for too many elements or a length over `SSIZE_MAX`; EFAULT.
+    pub fn read_iovecs(&self, ptr: UserPtr<Iovec>, count: usize) -> Result<Vec<Iovec>, Errno> {
+        if count > IOV_MAX {
+            return Err(Errno::EINVAL);
+        }
+        let mut pieces = self.read_objects(ptr, count)?;
+        let mut room = RW_MAX;
+        for piece in &mut pieces {
+            if i64::try_from(piece.len).is_err() {
+                return Err(Errno::EINVAL);
+            }
+            if !in_user_space(piece.base, usize::try_from(piece.len).unwrap_or(usize::MAX)) && piece.len > 0 {
+                return Err(Errno::EFAULT);
+            }
+            piece.len = piece.len.min(room);
+            room -= piece.len;
+        }
+        Ok(pieces)
+    }
+
+    /// Guest memory as a source of bytes.
+    ///
+    /// # Errors
+    /// EFAULT if it is not in user space at all.
+    pub fn user_reader(&self, buf: UserPtr<u8>, len: usize) -> Result<UserReader<'_>, Errno> {
+        let len = (len as u64).min(RW_MAX);
+        if !in_user_space(buf.addr(), usize::try_from(len).unwrap_or(usize::MAX)) {
+            return Err(Errno::EFAULT);
+        }
+        Ok(self.user_reader_of(vec![Iovec { base: buf.addr(), len }]))
+    }
+
+    /// Several pieces of guest memory (from [`Current::read_iovecs`]) as one source.
+    #[must_use]
+    pub fn user_reader_of(&self, pieces: Vec<Iovec>) -> UserReader<'_> {
+        UserReader { current: self, pieces: Pieces::new(pieces) }
+    }
+
+    /// Guest memory as a sink.
+    ///
+    /// # Errors
+    /// EFAULT if it is not in user space at all.
+    pub fn user_writer(&mut self, buf: UserPtr<u8>, len: usize) -> Result<UserWriter<'_>, Errno> {
+        let len = (len as u64).min(RW_MAX);
+        if !in_user_space(buf.addr(), usize::try_from(len).unwrap_or(usize::MAX)) {
+            return Err(Errno::EFAULT);
+        }
+        Ok(self.user_writer_of(vec![Iovec { base: buf.addr(), len }]))
+    }
+
+    /// Several pieces of guest memory (from [`Current::read_iovecs`]) as one sink.
+    pub fn user_writer_of(&mut self, pieces: Vec<Iovec>) -> UserWriter<'_> {
+        UserWriter { current: self, pieces: Pieces::new(pieces) }
+    }
+}
+
+/// The whole range is user space, so that it cannot wrap around.
+fn in_user_space(addr: u64, len: usize) -> bool {
+    addr.checked_add(len as u64).is_some_and(|end| end <= TASK_SIZE)
+}
+
+/// What is left of some pieces of guest memory.
+struct Pieces {
+    pieces: std::vec::IntoIter<Iovec>,
+    current: Iovec,
+    remaining: usize,
+}
+
+impl Pieces {
+    fn new(pieces: Vec<Iovec>) -> Self {
+        let total: u64 = pieces.iter().map(|piece| piece.len).sum();
+        let remaining = usize::try_from(total).expect("limited by RW_MAX");
+        Self { pieces: pieces.into_iter(), current: Iovec::default(), remaining }
+    }
+
+    /// The next stretch of at most `limit` bytes that lies in one piece.
+    fn next(&mut self, limit: usize) -> Option<(u64, usize)> {
+        while self.current.len == 0 {
+            self.current = self.pieces.next()?;
+        }
+        let n = usize::try_from(self.current.len).expect("limited by RW_MAX").min(limit);
+        Some((self.current.base, n))
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.current.base += n as u64;
+        self.current.len -= n as u64;
+        self.remaining -= n;
+    }
+}
+
+/// Guest memory as a source of bytes; consumed as it is read.
+pub struct UserReader<'a> {
+    current: &'a Current,
+    pieces: Pieces,
+}
+
+impl Source for UserReader<'_> {
+    fn remaining(&self) -> usize {
+        self.pieces.remaining
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < buf.len() {
+            let Some((addr, n)) = self.pieces.next(buf.len() - done) else { break };
+            let copied = self.current.read_user_some(addr, &mut buf[done..done + n]);
+            self.pieces.advance(copied);
+            done += copied;
+            if copied < n {
+                break;
+            }
+        }
+        if done == 0 && !buf.is_empty() && self.pieces.remaining > 0 { Err(Errno::EFAULT) } else { Ok(done) }
+    }
+}
+
+/// Guest memory as a sink of bytes.
+pub struct UserWriter<'a> {
+    current: &'a mut Current,
+    pieces: Pieces,
+}
+
+impl Sink for UserWriter<'_> {
+    fn remaining(&self) -> usize {
+        self.pieces.remaining
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let Some((addr, n)) = self.pieces.next(bytes.len() - done) else { break };
+            let piece = &bytes[done..done + n];
+            let copied = if self.current.write_user(addr, piece).is_ok() {
+                n
+            } else {
+                // Find out how far it goes: part of the range may be writable.
+                self.current.space().write(addr, piece)
+            };
+            self.pieces.advance(copied);
+            done += copied;
+            if copied < n {
+                break;
+            }
+        }
+        if done == 0 && !bytes.is_empty() && self.pieces.remaining > 0 {
+            Err(Errno::EFAULT)
+        } else {
+            Ok(done)
+        }
+    }
+}

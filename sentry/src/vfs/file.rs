@@ -1,0 +1,269 @@
+//! What can an open file do?
+//!
+//! Key types: [`FileOps`] (implemented by every kind of file), [`OpenFile`] (an open file description: operations,
+//! status flags, position), [`Op`] (who asks). **Files never block**: they answer EAGAIN and offer a wait queue;
+//! the system call layer waits (see `Current::block_on_file`).
+
+use std::any::Any;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use platform::MapSource;
+
+use super::Location;
+use crate::Errno;
+use crate::io::{Sink, Source};
+use crate::sync::{Events, WaitQueue};
+use crate::task::{Current, Task};
+
+/// Who performs an operation on a file, and how.
+#[derive(Clone, Copy)]
+pub struct Op<'a> {
+    /// The task on whose behalf it happens.
+    pub task: &'a Arc<Task>,
+    /// The open file's status flags (`O_*`).
+    pub flags: u32,
+}
+
+/// A file's pages as the host can map them.
+#[derive(Debug, Clone)]
+pub struct Pages {
+    /// The host file to map.
+    pub source: MapSource,
+    /// Offset in the host file of the offset asked for, in bytes.
+    pub offset: u64,
+}
+
+/// How a mapping of a file is backed.
+#[derive(Debug, Clone)]
+pub enum Mappable {
+    /// By a host file.
+    Pages(Pages),
+    /// By anonymous memory (`/dev/zero`).
+    Anonymous,
+}
+
+/// Where `lseek(2)` counts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whence {
+    /// `SEEK_SET`.
+    Start,
+    /// `SEEK_CUR`.
+    Current,
+    /// `SEEK_END`.
+    End,
+    /// `SEEK_DATA`.
+    Data,
+    /// `SEEK_HOLE`.
+    Hole,
+}
+
+/// A directory entry on its way to `getdents64(2)`.
+#[derive(Debug, Clone)]
+pub struct DirEntry {
+    /// Name, without slashes.
+    pub name: Vec<u8>,
+    /// Inode number.
+    pub ino: u64,
+    /// `DT_*`.
+    pub kind: u8,
+    /// Where to go on after this entry.
+    pub next: u64,
+}
+
+/// Operations of an open file. The defaults are those of a file that cannot do the thing.
+pub trait FileOps: Send + Sync + Any {
+    /// Reads at `offset` (ignored by streams). 0 is end of file; EAGAIN if it would have to wait.
+    ///
+    /// # Errors
+    /// As `read(2)`; EINVAL by default.
+    fn read(&self, _op: &Op<'_>, _sink: &mut dyn Sink, _offset: u64) -> Result<usize, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes at `offset` (ignored by streams; with `O_APPEND` regular files write at their end and say so by [`FileOps::size`]).
+    ///
+    /// # Errors
+    /// As `write(2)`; EINVAL by default.
+    fn write(&self, _op: &Op<'_>, _source: &mut dyn Source, _offset: u64) -> Result<usize, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// What it is ready for now. Regular files are always ready.
+    fn readiness(&self) -> Events {
+        Events::READABLE | Events::WRITABLE
+    }
+
+    /// Woken when readiness may have changed; `None`: always ready, cannot be put into epoll.
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        None
+    }
+
+    /// Has a position: `lseek`, `pread`, `pwrite` work. Else they answer ESPIPE.
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    /// Current size in bytes, for `SEEK_END` and `O_APPEND`.
+    ///
+    /// # Errors
+    /// The host's.
+    fn size(&self) -> Result<u64, Errno> {
+        Ok(0)
+    }
+
+    /// `SEEK_DATA` and `SEEK_HOLE`; by default all is data up to the size.
+    ///
+    /// # Errors
+    /// ENXIO past the end.
+    fn seek_sparse(&self, whence: Whence, offset: u64) -> Result<u64, Errno> {
+        let size = self.size()?;
+        match whence {
+            _ if offset >= size => Err(Errno::ENXIO),
+            Whence::Hole => Ok(size),
+            _ => Ok(offset),
+        }
+    }
+
+    /// `ioctl(2)`; the generic ones (FIONBIO, FIOCLEX...) are handled before.
+    ///
+    /// # Errors
+    /// ENOTTY by default.
+    fn ioctl(
+        &self,
+        _current: &mut Current,
+        _file: &Arc<OpenFile>,
+        _command: u32,
+        _arg: u64,
+    ) -> Result<u64, Errno> {
+        Err(Errno::ENOTTY)
+    }
+
+    /// What a mapping of `len` bytes from `offset` is backed by. `writable`: shared and writable.
+    ///
+    /// # Errors
+    /// ENODEV by default; EACCES if not open for it.
+    fn map(&self, _op: &Op<'_>, _offset: u64, _len: u64, _writable: bool) -> Result<Mappable, Errno> {
+        Err(Errno::ENODEV)
+    }
+
+    /// Calls `emit` for each entry from `cookie` on until it returns `false`. Includes `.` and `..`.
+    ///
+    /// # Errors
+    /// ENOTDIR by default.
+    fn read_dir(
+        &self,
+        _op: &Op<'_>,
+        _cookie: u64,
+        _emit: &mut dyn FnMut(DirEntry) -> bool,
+    ) -> Result<(), Errno> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// `ftruncate(2)`.
+    ///
+    /// # Errors
+    /// EINVAL by default.
+    fn truncate(&self, _len: u64) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// `fallocate(2)`.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP by default.
+    fn allocate(&self, _mode: u32, _offset: u64, _len: u64) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// `fsync(2)`, `fdatasync(2)`.
+    ///
+    /// # Errors
+    /// EINVAL by default.
+    fn sync(&self, _data_only: bool) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// The status flags were changed by `fcntl(F_SETFL)`.
+    fn flags_changed(&self, _flags: u32) {}
+
+    /// A descriptor of this open file is being closed (`close(2)`, also at exit); not necessarily the last.
+    fn closing(&self, _task: &Arc<Task>) {}
+
+    /// The socket, if it is one.
+    fn as_socket(&self) -> Option<&dyn crate::net::Socket> {
+        None
+    }
+
+    /// For those who know the concrete type (pipes in `splice`, epoll in `epoll_ctl`, ...).
+    fn as_any(&self) -> &dyn Any;
+
+    /// Extra lines of `/proc/PID/fdinfo/N`.
+    fn fdinfo(&self) -> String {
+        String::new()
+    }
+}
+
+/// An open file description.
+pub struct OpenFile {
+    /// What it can do.
+    pub ops: Arc<dyn FileOps>,
+    /// Where it was opened: always known; anonymous files have a location on a private mount.
+    pub location: Location,
+    /// `O_*` status flags and access mode.
+    flags: AtomicU32,
+    /// Position in bytes; held across a read or write at the position, as Linux does for regular files.
+    pub position: Mutex<u64>,
+    /// Distinguishes open file descriptions (locks, epoll).
+    pub id: u64,
+}
+
+impl OpenFile {
+    /// Opens.
+    #[must_use]
+    pub fn new(ops: Arc<dyn FileOps>, location: Location, flags: u32) -> Arc<Self> {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { ops, location, flags: AtomicU32::new(flags), position: Mutex::new(0), id })
+    }
+
+    /// Access mode and status flags.
+    #[must_use]
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the status flags that may change (`O_APPEND`, `O_NONBLOCK`, `O_DIRECT`, `O_NOATIME`, `O_ASYNC`).
+    pub fn set_flags(&self, flags: u32) {
+        self.flags.store(flags, Ordering::Relaxed);
+        self.ops.flags_changed(flags);
+    }
+
+    /// Opened for reading.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.flags() & O_PATH == 0 && self.flags() & O_ACCMODE != 1
+    }
+
+    /// Opened for writing.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.flags() & O_PATH == 0 && matches!(self.flags() & O_ACCMODE, 1 | 2)
+    }
+
+    /// Opened with `O_NONBLOCK`.
+    #[must_use]
+    pub fn is_nonblocking(&self) -> bool {
+        self.flags() & O_NONBLOCK != 0
+    }
+
+    /// The operation context for `task`.
+    #[must_use]
+    pub fn op<'a>(&self, task: &'a Arc<Task>) -> Op<'a> {
+        Op { task, flags: self.flags() }
+    }
+}
+
+const O_ACCMODE: u32 = 3;
+const O_NONBLOCK: u32 = 0o4000;
+const O_PATH: u32 = 0o10_000_000;

@@ -1,0 +1,332 @@
+//! What can a node of a file system do, and what does a file system say of itself?
+//!
+//! Key types: the traits [`Inode`] and [`FileSystem`], [`Stat`], [`SetAttr`], [`NewNode`].
+//! Permission bits, sticky directories, read-only mounts and name rules are checked by the path walk before any of
+//! these is called; implementations check only what they alone can know.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::{DirEntry, FileOps, Location};
+use crate::Errno;
+use crate::task::Task;
+
+/// `S_IFMT` and friends, as in `inode(7)`.
+pub mod mode {
+    /// Mask of the type bits.
+    pub const S_IFMT: u32 = 0o170_000;
+    /// Socket.
+    pub const S_IFSOCK: u32 = 0o140_000;
+    /// Symbolic link.
+    pub const S_IFLNK: u32 = 0o120_000;
+    /// Regular file.
+    pub const S_IFREG: u32 = 0o100_000;
+    /// Block device.
+    pub const S_IFBLK: u32 = 0o060_000;
+    /// Directory.
+    pub const S_IFDIR: u32 = 0o040_000;
+    /// Character device.
+    pub const S_IFCHR: u32 = 0o020_000;
+    /// Fifo.
+    pub const S_IFIFO: u32 = 0o010_000;
+    /// Set user id.
+    pub const S_ISUID: u32 = 0o4000;
+    /// Set group id.
+    pub const S_ISGID: u32 = 0o2000;
+    /// Sticky.
+    pub const S_ISVTX: u32 = 0o1000;
+}
+
+/// Attributes of a node; times in nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "fields of stat(2) and statx(2)")]
+pub struct Stat {
+    pub dev: u64,
+    pub ino: u64,
+    pub mode: u32,
+    pub nlink: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub rdev: u64,
+    pub size: u64,
+    /// In units of 512 bytes.
+    pub blocks: u64,
+    pub blksize: u32,
+    pub atime_ns: i64,
+    pub mtime_ns: i64,
+    pub ctime_ns: i64,
+    pub btime_ns: i64,
+}
+
+impl Stat {
+    /// Type bits.
+    #[must_use]
+    pub const fn kind(&self) -> u32 {
+        self.mode & mode::S_IFMT
+    }
+
+    /// Is a directory.
+    #[must_use]
+    pub const fn is_dir(&self) -> bool {
+        self.kind() == mode::S_IFDIR
+    }
+
+    /// Is a symbolic link.
+    #[must_use]
+    pub const fn is_symlink(&self) -> bool {
+        self.kind() == mode::S_IFLNK
+    }
+
+    /// Is a regular file.
+    #[must_use]
+    pub const fn is_regular(&self) -> bool {
+        self.kind() == mode::S_IFREG
+    }
+}
+
+/// Attributes to change; `None` leaves one alone.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SetAttr {
+    /// Permission bits (07777).
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Size in bytes.
+    pub size: Option<u64>,
+    /// Access time, ns.
+    pub atime_ns: Option<i64>,
+    /// Modification time, ns.
+    pub mtime_ns: Option<i64>,
+}
+
+/// What a new node shall be.
+#[derive(Debug, Clone)]
+pub enum NewKind {
+    /// Regular file.
+    Regular,
+    /// Directory.
+    Directory,
+    /// Symbolic link with its target.
+    Symlink(Vec<u8>),
+    /// Fifo.
+    Fifo,
+    /// Bound `AF_UNIX` socket.
+    Socket,
+    /// Character (`true`) or block device.
+    Device {
+        /// Character device.
+        character: bool,
+        /// `makedev(major, minor)`.
+        rdev: u64,
+    },
+}
+
+/// A new node: kind, permission bits (umask applied), owner.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "plain fields")]
+pub struct NewNode {
+    pub kind: NewKind,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// Where a symbolic link leads.
+pub enum LinkTarget {
+    /// To a path.
+    Path(Vec<u8>),
+    /// Straight to a place, as `/proc/self/fd/3` does.
+    Jump(Location),
+}
+
+/// May lookups of a directory's children be remembered?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caching {
+    /// Yes: only this sandbox changes them.
+    Exclusive,
+    /// Ask each time (proc, shared volumes).
+    Never,
+}
+
+/// A node of a file system.
+pub trait Inode: Send + Sync + Any {
+    /// `stat(2)`; must be cheap where [`Caching::Exclusive`] holds.
+    ///
+    /// # Errors
+    /// The gofer's.
+    fn stat(&self) -> Result<Stat, Errno>;
+
+    /// Changes attributes.
+    ///
+    /// # Errors
+    /// EPERM by default.
+    fn set_attr(&self, _change: &SetAttr) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Child by name; never `.` or `..`.
+    ///
+    /// # Errors
+    /// ENOENT; ENOTDIR by default.
+    fn lookup(&self, _task: &Arc<Task>, _name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// May the dentry cache remember lookups in this directory?
+    fn caching(&self) -> Caching {
+        Caching::Never
+    }
+
+    /// Makes a child.
+    ///
+    /// # Errors
+    /// EEXIST; EPERM by default.
+    fn create(&self, _name: &[u8], _new: &NewNode) -> Result<Arc<dyn Inode>, Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Makes a nameless regular file (`O_TMPFILE`).
+    ///
+    /// # Errors
+    /// EOPNOTSUPP by default.
+    fn create_unnamed(&self, _new: &NewNode) -> Result<Arc<dyn Inode>, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Makes a hard link to a node of the same file system.
+    ///
+    /// # Errors
+    /// EPERM by default.
+    fn link(&self, _name: &[u8], _target: &Arc<dyn Inode>) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Removes a child; `directory`: it must be an empty directory.
+    ///
+    /// # Errors
+    /// EPERM by default.
+    fn unlink(&self, _name: &[u8], _directory: bool) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Moves a child to `new_dir`, a directory of the same file system. `flags`: `RENAME_*`.
+    ///
+    /// # Errors
+    /// EPERM by default.
+    fn rename(&self, _old: &[u8], _new_dir: &Arc<dyn Inode>, _new: &[u8], _flags: u32) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Target of a symbolic link.
+    ///
+    /// # Errors
+    /// EINVAL by default.
+    fn read_link(&self, _task: &Arc<Task>) -> Result<LinkTarget, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Opens it (`flags`: `O_*`); `location` is where. Truncation and permission have been dealt with.
+    ///
+    /// # Errors
+    /// ENXIO by default.
+    fn open(&self, _task: &Arc<Task>, _location: &Location, _flags: u32) -> Result<Arc<dyn FileOps>, Errno> {
+        Err(Errno::ENXIO)
+    }
+
+    /// Entries from `cookie` on, without `.` and `..`, until `emit` returns `false`.
+    ///
+    /// # Errors
+    /// ENOTDIR by default.
+    fn read_dir(
+        &self,
+        _task: &Arc<Task>,
+        _cookie: u64,
+        _emit: &mut dyn FnMut(DirEntry) -> bool,
+    ) -> Result<(), Errno> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// Value of an extended attribute.
+    ///
+    /// # Errors
+    /// ENODATA; EOPNOTSUPP by default.
+    fn get_xattr(&self, _name: &[u8]) -> Result<Vec<u8>, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Sets an extended attribute; `flags`: `XATTR_CREATE`, `XATTR_REPLACE`.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP by default.
+    fn set_xattr(&self, _name: &[u8], _value: &[u8], _flags: u32) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Names of extended attributes.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP by default.
+    fn list_xattr(&self) -> Result<Vec<Vec<u8>>, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP by default.
+    fn remove_xattr(&self, _name: &[u8]) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// The listening `AF_UNIX` socket that is bound here, if any (a slot that the net room fills).
+    fn bound_socket(&self) -> Option<&super::SocketSlot> {
+        None
+    }
+
+    /// For those who know the concrete type.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// `statfs(2)`.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(missing_docs, reason = "fields of statfs(2)")]
+pub struct StatFs {
+    pub magic: u64,
+    pub block_size: u64,
+    pub blocks: u64,
+    pub blocks_free: u64,
+    pub blocks_available: u64,
+    pub files: u64,
+    pub files_free: u64,
+    pub name_max: u64,
+}
+
+/// A mounted (or mountable) file system.
+pub trait FileSystem: Send + Sync {
+    /// As in `/proc/filesystems`.
+    fn name(&self) -> &'static str;
+
+    /// Its root directory (or, for a bind mount of one file, that file).
+    fn root(&self) -> Arc<dyn Inode>;
+
+    /// `statfs(2)`.
+    ///
+    /// # Errors
+    /// The gofer's.
+    fn stat_fs(&self) -> Result<StatFs, Errno>;
+
+    /// Options shown in `/proc/self/mounts` besides the mount's own flags.
+    fn options(&self) -> String {
+        String::new()
+    }
+
+    /// `syncfs(2)`.
+    ///
+    /// # Errors
+    /// The gofer's.
+    fn sync(&self) -> Result<(), Errno> {
+        Ok(())
+    }
+}

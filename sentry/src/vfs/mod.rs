@@ -1,0 +1,49 @@
+//! The virtual file system: paths, mounts, directory entries, open files, descriptors.
+//!
+//! Key types: [`Location`] (a directory entry on a mount: what a path means), [`Dentry`], [`Mount`],
+//! [`OpenFile`], [`FdTable`], the traits [`Inode`], [`FileSystem`] and [`FileOps`].
+//! File systems themselves live in [`crate::fs`].
+
+mod dentry;
+mod fd_table;
+mod file;
+mod fs_context;
+mod inode;
+mod mount;
+
+pub use dentry::Dentry;
+pub use fd_table::{Descriptor, Fd, FdTable};
+pub use file::{DirEntry, FileOps, Mappable, Op, OpenFile, Pages, Whence};
+pub use fs_context::FsContext;
+pub use inode::{Caching, FileSystem, Inode, LinkTarget, NewKind, NewNode, SetAttr, Stat, StatFs, mode};
+pub use mount::{Mount, MountNamespace};
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, Weak};
+
+/// A directory entry seen through a mount: what a path resolves to.
+#[derive(Clone)]
+pub struct Location {
+    /// The mount it is seen through.
+    pub mount: Arc<Mount>,
+    /// The entry on that mount's file system.
+    pub dentry: Arc<Dentry>,
+}
+
+impl Location {
+    /// The node.
+    #[must_use]
+    pub fn inode(&self) -> &Arc<dyn Inode> {
+        self.dentry.inode()
+    }
+
+    /// The same entry on the same mount.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.mount, &other.mount) && Arc::ptr_eq(&self.dentry, &other.dentry)
+    }
+}
+
+/// Where the net room keeps the socket that is bound to a node; emptied when the socket goes.
+#[derive(Default)]
+pub struct SocketSlot(pub Mutex<Option<Weak<dyn Any + Send + Sync>>>);

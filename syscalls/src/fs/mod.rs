@@ -1,0 +1,1 @@
+//! Handlers of the `fs` family of system calls.

@@ -1,0 +1,1 @@
+//! Handlers of the `ipc` family of system calls.

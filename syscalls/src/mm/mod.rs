@@ -1,0 +1,1 @@
+//! Handlers of the `mm` family of system calls.

@@ -1,0 +1,1 @@
+//! Handlers of the `signal` family of system calls.

@@ -1,0 +1,1 @@
+//! Handlers of the `sync` family of system calls.

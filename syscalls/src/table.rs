@@ -1,0 +1,110 @@
+//! THE table: every system call that is served, its handler, and how far it goes.
+//!
+//! Key types: [`Row`], [`Support`], [`Table`] (what the kernel calls). Rows may stand in any order; a number listed twice
+//! fails the build. `docs/SYSCALLS.md` is printed from here by `rvisor syscalls`.
+
+use linux_abi::{Errno, nr};
+use sentry::task::{Current, Outcome, SyscallAbi};
+
+use crate::args::Handler;
+
+/// How much of a call is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support {
+    /// All that the man page says.
+    Full,
+    /// With gaps: what is missing or different.
+    Partial(&'static str),
+    /// Refused on purpose, always with this errno: why.
+    Refused(Errno, &'static str),
+}
+
+/// One system call.
+pub struct Row {
+    /// Number on x86-64.
+    pub number: u64,
+    /// Name as in its man page.
+    pub name: &'static str,
+    /// How much of it is there.
+    pub support: Support,
+    handler: fn(&mut Current, [u64; 6]) -> Outcome,
+}
+
+const LIMIT: usize = nr::LIMIT as usize;
+
+/// Index of rows by number, checked at compile time.
+const fn index(rows: &[Row]) -> [Option<u16>; LIMIT] {
+    let mut index = [None; LIMIT];
+    let mut row = 0;
+    while row < rows.len() {
+        let number = rows[row].number as usize;
+        assert!(number < LIMIT, "a number in the table is beyond nr::LIMIT");
+        assert!(index[number].is_none(), "a system call is listed twice in the table");
+        index[number] = Some(row as u16);
+        row += 1;
+    }
+    index
+}
+
+/// Stands in rows whose call is refused on purpose.
+fn refused(_: &mut Current) -> Result<u64, Errno> {
+    Err(Errno::ENOSYS)
+}
+
+macro_rules! table {
+    ($($name:ident => $handler:expr, $support:expr;)*) => {
+        static ROWS: &[Row] = &[$(
+            Row {
+                number: number::$name,
+                name: stringify!($name),
+                support: $support,
+                handler: |current, args| Handler::handle(&$handler, current, args),
+            },
+        )*];
+    };
+}
+
+/// Numbers by lower-case name, for the macro.
+#[expect(non_upper_case_globals, reason = "named as the calls are")]
+mod number {
+    include!(concat!(env!("OUT_DIR"), "/numbers.rs"));
+}
+
+use Support::{Full, Refused};
+
+table! {
+    // One row a line, `name => room::handler, support;`
+    uname => crate::misc::uname, Full;
+    kexec_load => refused, Refused(Errno::EPERM, "the sandbox has no host kernel to replace");
+}
+
+static INDEX: [Option<u16>; LIMIT] = index(ROWS);
+
+/// All rows, as listed.
+#[must_use]
+pub fn rows() -> &'static [Row] {
+    ROWS
+}
+
+fn row(number: u64) -> Option<&'static Row> {
+    let index = (*INDEX.get(usize::try_from(number).ok()?)?)?;
+    ROWS.get(usize::from(index))
+}
+
+/// The table as the kernel calls it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Table;
+
+impl SyscallAbi for Table {
+    fn call(&self, current: &mut Current, number: u64, args: [u64; 6]) -> Outcome {
+        match row(number) {
+            None => Outcome::Error(Errno::ENOSYS),
+            Some(Row { support: Support::Refused(errno, _), .. }) => Outcome::Error(*errno),
+            Some(row) => (row.handler)(current, args),
+        }
+    }
+
+    fn name(&self, number: u64) -> Option<&'static str> {
+        row(number).map(|row| row.name)
+    }
+}

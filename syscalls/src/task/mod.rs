@@ -1,0 +1,1 @@
+//! Handlers of the `task` family of system calls.

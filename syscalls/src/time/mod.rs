@@ -1,0 +1,1 @@
+//! Handlers of the `time` family of system calls.
