@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod channel;
+pub mod gofer;
 pub mod message;
 
 pub use channel::{Channel, ChannelError};
+pub use gofer::{GoferConfig, GoferMount, GoferOverlay, GoferReply};
 pub use message::*;
