@@ -1,0 +1,118 @@
+//! Where do the guest programs come from? [`Programs`] compiles them from this crate's C files when they are older
+//! than their sources: one static program per area folder, and one per file of `hostile/`. Nothing built is committed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail};
+
+/// Static, so that a program also runs where there is nothing but itself.
+const CFLAGS: [&str; 8] =
+    ["-D_GNU_SOURCE", "-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-static", "-pthread"];
+
+/// One built program.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The area, or the file's stem for a hostile guest.
+    pub name: String,
+    /// The executable.
+    pub path: PathBuf,
+}
+
+/// All built programs.
+#[derive(Debug)]
+pub struct Programs {
+    /// Behaviours, one program per area, in alphabetical order.
+    pub areas: Vec<Program>,
+    /// Hostile guests, in alphabetical order.
+    pub hostile: Vec<Program>,
+    /// The well-behaved process that lives beside a hostile one.
+    pub neighbour: Program,
+}
+
+impl Programs {
+    /// Builds what is out of date into `out`.
+    pub fn build(out: &Path) -> Result<Self> {
+        fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let header = root.join("src/harness.h");
+        let mut areas = Vec::new();
+        for folder in sorted(&root.join("src"))? {
+            let mut sources = if folder.is_dir() { c_files(&folder)? } else { Vec::new() };
+            if !sources.is_empty() {
+                sources.insert(0, root.join("src/harness.c"));
+                areas.push(compile(&stem(&folder), &sources, &header, out)?);
+            }
+        }
+        let mut hostile = Vec::new();
+        let header = root.join("hostile/hostile.h");
+        for source in c_files(&root.join("hostile"))? {
+            hostile.push(compile(&stem(&source), &[source], &header, out)?);
+        }
+        let Some(at) = hostile.iter().position(|program| program.name == "neighbour") else {
+            bail!("hostile/neighbour.c is missing");
+        };
+        let neighbour = hostile.remove(at);
+        Ok(Self { areas, hostile, neighbour })
+    }
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
+        paths.push(entry?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn c_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    Ok(sorted(folder)?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "c")).collect())
+}
+
+fn modified(path: &Path) -> Result<SystemTime> {
+    fs::metadata(path)
+        .and_then(|status| status.modified())
+        .with_context(|| format!("stat {}", path.display()))
+}
+
+fn is_current(program: &Path, inputs: &[PathBuf], header: &Path) -> Result<bool> {
+    if !program.exists() {
+        return Ok(false);
+    }
+    let built = modified(program)?;
+    for input in inputs.iter().map(PathBuf::as_path).chain([header]) {
+        if modified(input)? >= built {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn compile(name: &str, sources: &[PathBuf], header: &Path, out: &Path) -> Result<Program> {
+    let path = out.join(name);
+    let program = Program { name: name.to_owned(), path: path.clone() };
+    if is_current(&path, sources, header)? {
+        return Ok(program);
+    }
+    // Under another name first: an interrupted build must not leave half a program that looks current.
+    let partial = out.join(format!(".{name}.partial"));
+    let done = Command::new("cc")
+        .args(CFLAGS)
+        .arg("-o")
+        .arg(&partial)
+        .args(sources)
+        .output()
+        .context("start the C compiler `cc`")?;
+    if !done.status.success() {
+        bail!("compile {name}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    fs::rename(&partial, &path).with_context(|| format!("install {}", path.display()))?;
+    Ok(program)
+}

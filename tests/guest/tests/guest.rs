@@ -1,0 +1,153 @@
+//! Do guests see Linux? Runs every behaviour on the host, then in the sandbox on each platform, then the hostile
+//! guests; prints what failed, and `N passed, N failed` as its last line.
+//!
+//! `cargo test -p guest-tests -- [--host-only] [--platform=P]... [AREA | AREA/NAME]...`. The `rvisor` binary is
+//! `$RVISOR_BIN`, or the one beside this test in the target directory; without one the run fails.
+#![allow(clippy::print_stdout, reason = "this is the front end of a test run")]
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use guest_tests::{Expectations, Judgement, Outcome, Place, Programs, Runner};
+
+const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
+
+#[derive(Default)]
+struct Options {
+    host_only: bool,
+    platforms: Vec<String>,
+    filters: Vec<String>,
+}
+
+impl Options {
+    fn parse() -> Self {
+        let mut options = Self::default();
+        for argument in env::args().skip(1) {
+            if argument == "--host-only" {
+                options.host_only = true;
+            } else if let Some(platform) = argument.strip_prefix("--platform=") {
+                options.platforms.push(platform.to_owned());
+            } else if !argument.starts_with('-') {
+                options.filters.push(argument);
+            }
+        }
+        if options.platforms.is_empty() {
+            options.platforms = PLATFORMS.map(str::to_owned).to_vec();
+        }
+        options
+    }
+
+    fn wants(&self, area: &str, name: &str) -> bool {
+        self.filters.is_empty()
+            || self.filters.iter().any(|filter| filter == area || *filter == format!("{area}/{name}"))
+    }
+}
+
+/// Counts and prints outcomes.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    known: usize,
+    failed: usize,
+}
+
+impl Tally {
+    fn take(&mut self, place: &str, name: &str, outcome: &Outcome, expectations: &Expectations) {
+        match expectations.judge(name, *outcome == Outcome::Passed) {
+            Judgement::Passed => self.passed += 1,
+            Judgement::KnownFailure => self.known += 1,
+            Judgement::UnexpectedPass => {
+                self.failed += 1;
+                println!("{place}: {name} passes now: remove its line from expectations/{place}.txt");
+            }
+            Judgement::Failed => {
+                self.failed += 1;
+                let why = if let Outcome::Failed(why) = outcome { why } else { "" };
+                println!("{place}: not ok {name}: {why}");
+            }
+        }
+    }
+
+    fn print(&self, place: &str) {
+        println!("{place}: {} passed, {} failed, {} known failures", self.passed, self.failed, self.known);
+    }
+}
+
+fn find_rvisor() -> Result<PathBuf> {
+    let path = match env::var_os("RVISOR_BIN") {
+        Some(path) => PathBuf::from(path),
+        // target/.../PROFILE/deps/guest-HASH -> target/.../PROFILE/rvisor
+        None => {
+            let exe = env::current_exe().context("find this test's own path")?;
+            let profile =
+                exe.parent().and_then(Path::parent).context("test binary outside a target directory")?;
+            profile.join("rvisor")
+        }
+    };
+    if !path.is_file() {
+        bail!("no rvisor binary at {}: build it (cargo build) or set RVISOR_BIN", path.display());
+    }
+    Ok(path)
+}
+
+fn run_areas(place: &str, runner: &Runner, programs: &Programs, options: &Options) -> Result<Tally> {
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("expectations/{place}.txt"));
+    let expectations = if place == "host" { Expectations::default() } else { Expectations::read(&list)? };
+    let mut tally = Tally::default();
+    let mut known = Vec::new();
+    for program in &programs.areas {
+        let names = Runner::list(program)?;
+        known.extend(names.iter().map(|name| format!("{}/{name}", program.name)));
+        let names: Vec<_> = names.into_iter().filter(|name| options.wants(&program.name, name)).collect();
+        if names.is_empty() {
+            continue;
+        }
+        for (name, outcome) in runner.run(program, &names)? {
+            tally.take(place, &format!("{}/{name}", program.name), &outcome, &expectations);
+        }
+    }
+    known.extend(programs.hostile.iter().map(|program| format!("hostile/{}", program.name)));
+    for name in expectations.unknown(|name| known.iter().any(|k| k == name)) {
+        tally.failed += 1;
+        println!("{place}: expectations/{place}.txt names {name}, which does not exist");
+    }
+    // Never on the host: they are there to do harm.
+    if place != "host" {
+        for program in programs.hostile.iter().filter(|program| options.wants("hostile", &program.name)) {
+            let outcome = runner.run_hostile(&programs.neighbour, program)?;
+            tally.take(place, &format!("hostile/{}", program.name), &outcome, &expectations);
+        }
+    }
+    tally.print(place);
+    Ok(tally)
+}
+
+fn run() -> Result<bool> {
+    let options = Options::parse();
+    let programs = Programs::build(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest-programs"))?;
+    let mut tallies = vec![run_areas("host", &Runner::new(Place::Host), &programs, &options)?];
+    if !options.host_only {
+        let rvisor = find_rvisor()?;
+        for platform in &options.platforms {
+            let runner = Runner::new(Place::Sandbox { rvisor: rvisor.clone(), platform: platform.clone() });
+            tallies.push(run_areas(platform, &runner, &programs, &options)?);
+        }
+    }
+    let passed: usize = tallies.iter().map(|tally| tally.passed).sum();
+    let failed: usize = tallies.iter().map(|tally| tally.failed).sum();
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0 && passed > 0)
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("guest tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
