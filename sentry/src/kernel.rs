@@ -9,6 +9,7 @@ use platform::Platform;
 use platform::host::poller::Poller;
 
 use crate::task::SyscallAbi;
+use crate::vfs::System;
 
 /// One sandbox.
 pub struct Kernel {
@@ -18,6 +19,8 @@ pub struct Kernel {
     pub platform: Arc<dyn Platform>,
     /// The system call table.
     pub abi: Arc<dyn SyscallAbi>,
+    /// File system types, device drivers, the place of nameless files.
+    pub vfs: Arc<System>,
     /// Readiness of host descriptors.
     pub poller: Arc<Poller>,
     /// When it booted, on the host's monotonic clock, in nanoseconds.

@@ -31,6 +31,12 @@ impl Dentry {
         Self::make(inode, Vec::new(), None)
     }
 
+    /// An entry of a nameless file: not in any directory; `label` stands for its whole path.
+    #[must_use]
+    pub fn labelled(inode: Arc<dyn Inode>, label: &[u8]) -> Arc<Self> {
+        Self::make(inode, label.to_vec(), None)
+    }
+
     fn make(inode: Arc<dyn Inode>, name: Vec<u8>, parent: Option<Arc<Dentry>>) -> Arc<Self> {
         let place = Mutex::new(Place { name, parent, deleted: false });
         Arc::new(Self { inode, place, children: Mutex::default() })

@@ -89,6 +89,15 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
 
+    /// May `open(2)` return? Asked after opening without `O_NONBLOCK`; EAGAIN: not yet, wait for the queue
+    /// (a fifo that waits for its other end).
+    ///
+    /// # Errors
+    /// EAGAIN as said.
+    fn open_ready(&self) -> Result<(), Errno> {
+        Ok(())
+    }
+
     /// What it is ready for now. Regular files are always ready.
     fn readiness(&self) -> Events {
         Events::READABLE | Events::WRITABLE

@@ -7,6 +7,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use platform::host::clock::{Clock, now_ns};
+
 use super::{DirEntry, FileOps, Location};
 use crate::Errno;
 use crate::task::Task;
@@ -99,6 +101,26 @@ pub struct SetAttr {
     pub atime_ns: Option<i64>,
     /// Modification time, ns.
     pub mtime_ns: Option<i64>,
+}
+
+impl SetAttr {
+    /// Makes the change to plain attributes: all but the size, which is not only a number.
+    pub fn apply(&self, stat: &mut Stat) {
+        if let Some(bits) = self.mode {
+            stat.mode = stat.kind() | bits & 0o7777;
+        }
+        stat.uid = self.uid.unwrap_or(stat.uid);
+        stat.gid = self.gid.unwrap_or(stat.gid);
+        stat.atime_ns = self.atime_ns.unwrap_or(stat.atime_ns);
+        stat.mtime_ns = self.mtime_ns.unwrap_or(stat.mtime_ns);
+        stat.ctime_ns = now();
+    }
+}
+
+/// The wall clock as file times count it.
+#[must_use]
+pub fn now() -> i64 {
+    i64::try_from(now_ns(Clock::Realtime)).unwrap_or(i64::MAX)
 }
 
 /// What a new node shall be.

@@ -10,13 +10,18 @@ mod file;
 mod fs_context;
 mod inode;
 mod mount;
+mod system;
 
 pub use dentry::Dentry;
 pub use fd_table::{Descriptor, Fd, FdTable};
 pub use file::{DirEntry, FileOps, Mappable, Op, OpenFile, Pages, Whence};
 pub use fs_context::FsContext;
-pub use inode::{Caching, FileSystem, Inode, LinkTarget, NewKind, NewNode, SetAttr, Stat, StatFs, mode};
+pub use inode::{Caching, FileSystem, Inode, LinkTarget, NewKind, NewNode, SetAttr, Stat, StatFs, mode, now};
 pub use mount::{Mount, MountNamespace};
+pub use system::{
+    AnonymousInode, DeviceDriver, FifoDriver, FifoSlot, FileSystemType, MountRequest, System, major, makedev,
+    minor,
+};
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, Weak};
