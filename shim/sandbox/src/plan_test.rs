@@ -1,0 +1,144 @@
+//! What `plan` makes of real configs and of broken ones.
+
+use super::*;
+use serde_json::{Value, json};
+
+/// What containerd's CRI wrote for a pod's container, shortened to one of each kind.
+fn cri_container() -> Value {
+    json!({
+        "ociVersion": "1.0.2-dev",
+        "process": {
+            "user": {"uid": 0, "gid": 0, "additionalGids": [0]},
+            "args": ["sleep", "100"],
+            "env": ["PATH=/bin", "HOSTNAME=sp"],
+            "cwd": "/",
+            "capabilities": {"bounding": ["CAP_CHOWN", "CAP_FROM_THE_FUTURE"], "effective": ["CAP_KILL"], "permitted": null}
+        },
+        "root": {"path": "rootfs"},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid"]},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755", "size=65536k"]},
+            {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
+            {"destination": "/etc/hosts", "type": "bind", "source": "/var/hosts", "options": ["rbind", "rprivate", "rw"]},
+            {"destination": "/data", "type": "bind", "source": "data", "options": ["bind", "ro"]}
+        ],
+        "annotations": {
+            "io.kubernetes.cri.container-type": "container",
+            "io.kubernetes.cri.sandbox-id": "844e"
+        },
+        "linux": {
+            "resources": {"memory": {"limit": 1048576}, "cpu": {"shares": 512, "quota": 50000, "period": 100000}},
+            "cgroupsPath": "/rvtest/9f5f",
+            "namespaces": [
+                {"type": "pid"},
+                {"type": "network", "path": "/proc/28600/ns/net"}
+            ]
+        }
+    })
+}
+
+fn planned(config: Value) -> Result<Plan, PlanError> {
+    let spec: Spec = serde_json::from_value(config).expect("parses");
+    plan("c1", Path::new("/b"), &spec)
+}
+
+fn message(config: Value) -> String {
+    planned(config).expect_err("not a plan").to_string()
+}
+
+#[test]
+fn binds_go_to_the_gofer_in_order_and_the_rest_to_the_sentry() {
+    let plan = planned(cri_container()).expect("a plan");
+    let kinds: Vec<_> = plan.container.mounts.iter().map(|m| (m.kind.as_str(), m.gofer_mount)).collect();
+    assert_eq!(kinds, [("proc", 0), ("devtmpfs", 0), ("cgroup", 0), ("bind", 1), ("bind", 2)]);
+    assert_eq!(plan.files.root, Path::new("/b/rootfs"));
+    assert_eq!(plan.files.volumes[1].source, Path::new("/b/data"));
+    assert!(plan.files.volumes[1].readonly && !plan.files.volumes[0].readonly);
+    assert!(plan.files.volumes[0].recursive && !plan.files.volumes[1].recursive);
+    assert_eq!(plan.container.mounts[3].options, ["rw"]);
+}
+
+#[test]
+fn an_unknown_capability_is_noted_and_left_out() {
+    let plan = planned(cri_container()).expect("a plan");
+    assert_eq!(plan.container.process.capabilities.bounding, 1);
+    assert_eq!(plan.container.process.capabilities.effective, 1 << 5);
+    assert_eq!(plan.notes, ["unknown capability \"CAP_FROM_THE_FUTURE\" ignored"]);
+}
+
+#[test]
+fn annotations_decide_the_role() {
+    assert_eq!(planned(cri_container()).expect("a plan").role, Role::Member("844e".to_owned()));
+    let mut config = cri_container();
+    config["annotations"] = json!({"io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.cri-o.SandboxID": "x"});
+    assert_eq!(planned(config).expect("a plan").role, Role::Sandbox);
+    let mut config = cri_container();
+    config["annotations"] = Value::Null;
+    assert_eq!(planned(config).expect("a plan").role, Role::Alone);
+}
+
+#[test]
+fn members_share_the_pods_pids_only_if_the_namespace_has_a_path_or_is_absent() {
+    let mut config = cri_container();
+    assert!(!planned(config.clone()).expect("a plan").container.share_pid_namespace);
+    config["linux"]["namespaces"][0]["path"] = json!("/proc/28600/ns/pid");
+    assert!(planned(config.clone()).expect("a plan").container.share_pid_namespace);
+    config["linux"]["namespaces"] = json!([]);
+    assert!(planned(config).expect("a plan").container.share_pid_namespace);
+}
+
+#[test]
+fn the_network_follows_the_namespace_list() {
+    let mut config = cri_container();
+    let network = |config: &Value| planned(config.clone()).expect("a plan").network;
+    assert_eq!(network(&config), NetworkPlan::Path("/proc/28600/ns/net".into()));
+    config["linux"]["namespaces"] = json!([{"type": "network"}]);
+    assert_eq!(network(&config), NetworkPlan::New);
+    config["linux"]["namespaces"] = json!([]);
+    assert_eq!(network(&config), NetworkPlan::Host);
+}
+
+#[test]
+fn broken_configs_are_refused_in_one_line() {
+    let broken = |path: &str, value: Value| {
+        let mut config = cri_container();
+        *config.pointer_mut(path).expect("there") = value;
+        let text = message(config);
+        assert!(!text.contains('\n'), "{text}");
+        text
+    };
+    assert_eq!(broken("/process/args", json!([])), "config.json: process.args is empty");
+    assert_eq!(broken("/process", Value::Null), "config.json: process is missing");
+    assert_eq!(broken("/root", Value::Null), "config.json: root is missing");
+    assert!(broken("/process/cwd", json!("tmp")).contains("not an absolute path"));
+    assert!(broken("/mounts/0/destination", json!("/a/../../b")).contains("not an absolute path"));
+    assert!(broken("/mounts/0/type", json!("ext4")).contains("\"ext4\" is not supported"));
+    assert!(broken("/linux/cgroupsPath", json!("/a/../b")).contains("cgroupsPath"));
+    assert!(broken("/process/args/0", json!("a\0b")).contains("zero byte"));
+}
+
+#[test]
+fn ids_that_are_not_file_names_are_refused() {
+    for id in ["", "a/b", "..", ".x", "a b", &"x".repeat(77)] {
+        assert!(check_id(id).is_err(), "{id:?}");
+    }
+    assert!(check_id("844e7139172efd5c22152105ce2a81b765703d4ca0c6d94e9b512a880ef796d1").is_ok());
+}
+
+#[test]
+fn the_later_of_two_mounts_on_one_place_wins() {
+    let mut config = cri_container();
+    config["mounts"] = json!([
+        {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["size=64k"]},
+        {"destination": "/dev/shm", "type": "bind", "source": "/run/shm", "options": ["rbind", "ro"]}
+    ]);
+    let plan = planned(config).expect("a plan");
+    assert_eq!(plan.container.mounts.len(), 1);
+    assert_eq!(plan.container.mounts[0].kind, "bind");
+}
+
+#[test]
+fn a_missing_bundle_says_which_file() {
+    let text = read_spec(Path::new("/nowhere")).expect_err("no such bundle").to_string();
+    assert!(text.starts_with("cannot read /nowhere/config.json: "), "{text}");
+}
