@@ -6,7 +6,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use control::{Capabilities, ContainerConfig, Device, Mount, ProcessConfig, Rlimit};
+use control::{Capabilities, ContainerConfig, Device, GoferConfig, GoferMount, Mount, ProcessConfig, Rlimit};
 
 use crate::cgroup::CgroupPath;
 use crate::spec::{self, Hooks, Resources, Spec};
@@ -18,8 +18,8 @@ pub struct Plan {
     pub role: Role,
     /// For the sentry.
     pub container: ContainerConfig,
-    /// Where the files are: for the gofer.
-    pub files: Files,
+    /// For the gofer: where the files are.
+    pub gofer: GoferConfig,
     /// Its cgroup, if it is to have one.
     pub cgroup: Option<CgroupPath>,
     /// The limits of that cgroup.
@@ -45,30 +45,6 @@ pub enum Role {
     Sandbox,
     /// One more container of the pod with this sandbox id.
     Member(String),
-}
-
-/// The host's directories behind the container's files.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Files {
-    /// The root file system, absolute.
-    pub root: PathBuf,
-    /// It may not be written.
-    pub root_readonly: bool,
-    /// Volume n has index n + 1 in [`Mount::gofer_mount`].
-    pub volumes: Vec<Volume>,
-}
-
-/// A directory or file of the host that the container sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
-    /// On the host, absolute.
-    pub source: PathBuf,
-    /// Where the guest sees it, for messages.
-    pub destination: String,
-    /// It may not be written.
-    pub readonly: bool,
-    /// With everything mounted below it.
-    pub recursive: bool,
 }
 
 /// The network namespace of a sandbox.
@@ -134,9 +110,12 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<Plan, PlanError> {
     if root.path.as_os_str().is_empty() {
         return Err(field("root.path is empty"));
     }
-    let mut files =
-        Files { root: bundle.join(&root.path), root_readonly: root.readonly, volumes: Vec::new() };
-    let mounts = mounts(spec, bundle, &mut files)?;
+    let mut gofer = GoferConfig {
+        root: host_path(bundle, &root.path),
+        root_readonly: root.readonly,
+        ..GoferConfig::default()
+    };
+    let mounts = mounts(spec, bundle, &mut gofer.mounts)?;
     let shares = match &role {
         Role::Member(_) => namespace(spec, "pid").is_none_or(|ns| !ns.path.as_os_str().is_empty()),
         Role::Alone | Role::Sandbox => false,
@@ -160,7 +139,7 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<Plan, PlanError> {
     Ok(Plan {
         role,
         container,
-        files,
+        gofer,
         cgroup,
         resources: spec.linux.resources.clone(),
         network: network(spec),
@@ -179,6 +158,11 @@ fn sorted(map: &std::collections::HashMap<String, String>) -> Vec<(String, Strin
     let mut list: Vec<_> = map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     list.sort();
     list
+}
+
+/// A path of the config: relative ones start at the bundle.
+fn host_path(bundle: &Path, path: &Path) -> String {
+    bundle.join(path).to_string_lossy().into_owned()
 }
 
 /// Ids become file names; nothing else may.
@@ -365,12 +349,12 @@ fn is_propagation(option: &str) -> bool {
     )
 }
 
-fn mounts(spec: &Spec, bundle: &Path, files: &mut Files) -> Result<Vec<Mount>, PlanError> {
+fn mounts(spec: &Spec, bundle: &Path, volumes: &mut Vec<GoferMount>) -> Result<Vec<Mount>, PlanError> {
     let mut mounts: Vec<Mount> = Vec::new();
     for mount in &spec.mounts {
         check_destination(&mount.destination)?;
         let planned = match mount_kind(mount)? {
-            "bind" => bind(mount, bundle, files),
+            "bind" => bind(mount, bundle, volumes),
             kind => Mount {
                 destination: mount.destination.clone(),
                 kind: kind.to_owned(),
@@ -403,19 +387,19 @@ fn mount_kind(mount: &spec::Mount) -> Result<&'static str, PlanError> {
     }
 }
 
-fn bind(mount: &spec::Mount, bundle: &Path, files: &mut Files) -> Mount {
+fn bind(mount: &spec::Mount, bundle: &Path, volumes: &mut Vec<GoferMount>) -> Mount {
     let readonly = mount.options.iter().any(|o| o == "ro" || o == "rro");
-    files.volumes.push(Volume {
-        source: bundle.join(&mount.source),
-        destination: mount.destination.clone(),
+    volumes.push(GoferMount {
+        source: host_path(bundle, &mount.source),
         readonly,
         recursive: mount.options.iter().any(|o| o == "rbind"),
+        allow_host_sockets: false,
     });
     let kept = |o: &&String| !is_propagation(o) && !matches!(o.as_str(), "bind" | "rbind");
     Mount {
         destination: mount.destination.clone(),
         kind: "bind".to_owned(),
-        gofer_mount: u32::try_from(files.volumes.len()).expect("a config holds fewer mounts"),
+        gofer_mount: u32::try_from(volumes.len()).expect("a config holds fewer mounts"),
         options: mount.options.iter().filter(kept).cloned().collect(),
     }
 }

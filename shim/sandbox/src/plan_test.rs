@@ -51,10 +51,10 @@ fn binds_go_to_the_gofer_in_order_and_the_rest_to_the_sentry() {
     let plan = planned(cri_container()).expect("a plan");
     let kinds: Vec<_> = plan.container.mounts.iter().map(|m| (m.kind.as_str(), m.gofer_mount)).collect();
     assert_eq!(kinds, [("proc", 0), ("devtmpfs", 0), ("cgroup", 0), ("bind", 1), ("bind", 2)]);
-    assert_eq!(plan.files.root, Path::new("/b/rootfs"));
-    assert_eq!(plan.files.volumes[1].source, Path::new("/b/data"));
-    assert!(plan.files.volumes[1].readonly && !plan.files.volumes[0].readonly);
-    assert!(plan.files.volumes[0].recursive && !plan.files.volumes[1].recursive);
+    assert_eq!(plan.gofer.root, "/b/rootfs");
+    assert_eq!(plan.gofer.mounts[1].source, "/b/data");
+    assert!(plan.gofer.mounts[1].readonly && !plan.gofer.mounts[0].readonly);
+    assert!(plan.gofer.mounts[0].recursive && !plan.gofer.mounts[1].recursive);
     assert_eq!(plan.container.mounts[3].options, ["rw"]);
 }
 
@@ -70,7 +70,8 @@ fn an_unknown_capability_is_noted_and_left_out() {
 fn annotations_decide_the_role() {
     assert_eq!(planned(cri_container()).expect("a plan").role, Role::Member("844e".to_owned()));
     let mut config = cri_container();
-    config["annotations"] = json!({"io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.cri-o.SandboxID": "x"});
+    config["annotations"] =
+        json!({"io.kubernetes.cri-o.ContainerType": "sandbox", "io.kubernetes.cri-o.SandboxID": "x"});
     assert_eq!(planned(config).expect("a plan").role, Role::Sandbox);
     let mut config = cri_container();
     config["annotations"] = Value::Null;

@@ -16,7 +16,8 @@ fn plain_paths_are_relative_to_the_root() {
 #[test]
 fn systemd_names_become_the_directories_of_the_slices() {
     let p = path("kubepods-besteffort-pod12_3.slice:cri-containerd:abc");
-    let expected = "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod12_3.slice/cri-containerd-abc.scope";
+    let expected =
+        "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod12_3.slice/cri-containerd-abc.scope";
     assert_eq!(p.as_path(), Path::new(expected));
     assert_eq!(path(":docker:x").as_path(), Path::new("system.slice/docker-x.scope"));
     assert_eq!(path("-.slice::x").as_path(), Path::new("x.scope"));
@@ -122,7 +123,10 @@ fn version_one_figures_are_read_from_their_hierarchies() {
     put("pids/c/pids.current", "3\n");
     put("pids/c/pids.max", "max\n");
     let stats = cgroup.stats().expect("there");
-    assert_eq!((stats.cpu.total_ns, stats.cpu.user_ns, stats.cpu.system_ns), (123_456, 30_000_000, 40_000_000));
+    assert_eq!(
+        (stats.cpu.total_ns, stats.cpu.user_ns, stats.cpu.system_ns),
+        (123_456, 30_000_000, 40_000_000)
+    );
     assert_eq!(stats.cpu.throttling.throttled_periods, 6);
     assert_eq!((stats.memory.usage, stats.memory.stat["total_rss"]), (4096, 11));
     assert_eq!((stats.pids.current, stats.pids.limit, stats.oom_kills), (3, 0, 2));

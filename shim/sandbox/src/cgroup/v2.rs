@@ -90,7 +90,10 @@ pub(super) fn apply(directory: &Path, resources: &Resources) -> io::Result<()> {
     }
     for (file, value) in &resources.unified {
         if file.contains('/') || !file.contains('.') {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{file:?} is not a cgroup file")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{file:?} is not a cgroup file"),
+            ));
         }
         set(file, value)?;
     }

@@ -1,0 +1,372 @@
+//! How are the sentry and the gofers started, and how does one know that they have ended?
+//!
+//! Key types: [`Programs`] (where the binaries are), [`Launcher`] (the thread that starts them) and [`Child`].
+//! One thread per sandbox does all the starting: it enters the pod's network namespace once, its children inherit
+//! that, and they die with it (see `seccomp::jail`). A child gets one socket as stdin and a log as stdout and stderr.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
+use seccomp::jail::{self, Jail, Namespaces, Privileges, Root};
+
+use crate::cgroup::Cgroup;
+use crate::plan::NetworkPlan;
+
+/// The unprivileged id that a sentry has inside and outside: nobody's.
+pub const SENTRY_ID: u32 = 65534;
+/// Bytes of stack of the launching thread, which does next to nothing.
+const LAUNCHER_STACK: usize = 128 << 10;
+
+/// Why something could not be started: one line.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// A binary is not where it should be.
+    #[error("cannot open {path}: {source}")]
+    Program {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The network namespace cannot be entered.
+    #[error("network namespace {path}: {source}")]
+    Network {
+        /// Its name.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The child did not come up.
+    #[error("cannot start {name}: {source}")]
+    Jail {
+        /// Which program.
+        name: &'static str,
+        /// At which step, and why.
+        source: jail::JailError,
+    },
+    /// A plain host call failed.
+    #[error("{what}: {source}")]
+    Host {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The launching thread has ended.
+    #[error("the launcher has ended")]
+    Gone,
+}
+
+/// Shorthand for a failed host call.
+pub(crate) fn host<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> SpawnError {
+    move |source| SpawnError::Host { what, source: source.into() }
+}
+
+/// Where the binaries are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Programs {
+    /// `rvisor-sentry`.
+    pub sentry: PathBuf,
+    /// `rvisor-gofer`.
+    pub gofer: PathBuf,
+}
+
+impl Programs {
+    /// Beside the running program, unless `RVISOR_SENTRY` or `RVISOR_GOFER` say otherwise.
+    ///
+    /// # Errors
+    /// This program's own place cannot be found.
+    pub fn find() -> Result<Self, SpawnError> {
+        let own = std::env::current_exe().map_err(host("find this program"))?;
+        let beside = |name: &str| own.parent().unwrap_or(Path::new("/")).join(name);
+        let place = |variable: &str, name: &str| {
+            std::env::var_os(variable).map_or_else(|| beside(name), PathBuf::from)
+        };
+        Ok(Self {
+            sentry: place("RVISOR_SENTRY", "rvisor-sentry"),
+            gofer: place("RVISOR_GOFER", "rvisor-gofer"),
+        })
+    }
+}
+
+/// A running sentry or gofer. Dropping it does not end it.
+#[derive(Debug)]
+pub struct Child {
+    /// Its pid.
+    pub pid: i32,
+    pidfd: OwnedFd,
+}
+
+impl Child {
+    /// Kills it. One that has ended already is fine.
+    pub fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// Waits for its end, and says how it ended if it was seen to; `None` if the time ran out.
+    #[must_use]
+    pub fn wait(&self, limit: Option<Duration>) -> Option<String> {
+        if !wait_readable(self.pidfd.as_fd(), limit) {
+            return None;
+        }
+        let status = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+        Some(match status {
+            Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => format!("exited with status {code}"),
+                (None, Some(signal)) => format!("killed by signal {signal}"),
+                (None, None) => "ended".to_owned(),
+            },
+            // Somebody else has waited for it.
+            Ok(None) | Err(_) => "ended".to_owned(),
+        })
+    }
+
+    /// A descriptor that becomes readable when it has ended.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn watch(&self) -> io::Result<OwnedFd> {
+        self.pidfd.try_clone()
+    }
+}
+
+/// Waits until a descriptor is readable; false if the time ran out.
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>, limit: Option<Duration>) -> bool {
+    let deadline = limit.map(|l| Instant::now() + l);
+    loop {
+        let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|l| Timespec::try_from(l).ok());
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// What to start.
+struct Job {
+    name: &'static str,
+    program: PathBuf,
+    socket: OwnedFd,
+    log: OwnedFd,
+    cgroup: Option<Cgroup>,
+    jailed: bool,
+    answer: mpsc::SyncSender<Result<Child, SpawnError>>,
+}
+
+/// The thread that starts a sandbox's processes. They die with it.
+#[derive(Debug)]
+pub struct Launcher {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Launcher {
+    /// Starts the thread and has it enter the network.
+    ///
+    /// # Errors
+    /// The network namespace cannot be made or entered.
+    pub fn start(network: &NetworkPlan) -> Result<Self, SpawnError> {
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        let (ready, entered) = mpsc::sync_channel(1);
+        let network = network.clone();
+        std::thread::Builder::new()
+            .name("launcher".to_owned())
+            .stack_size(LAUNCHER_STACK)
+            .spawn(move || {
+                let result = enter_network(&network);
+                let failed = result.is_err();
+                if ready.send(result).is_err() || failed {
+                    return;
+                }
+                for job in inbox {
+                    let answer = job.answer.clone();
+                    let _ = answer.send(run(job));
+                }
+            })
+            .map_err(host("start a thread"))?;
+        entered.recv().map_err(|_| SpawnError::Gone)??;
+        Ok(Self { jobs })
+    }
+
+    /// Starts the sentry in its jail. Returns it and our end of its socket.
+    ///
+    /// # Errors
+    /// See [`SpawnError`].
+    pub fn sentry(
+        &self,
+        programs: &Programs,
+        cgroup: Option<&Cgroup>,
+        log: BorrowedFd<'_>,
+    ) -> Result<(Child, OwnedFd), SpawnError> {
+        self.start_child("rvisor-sentry", &programs.sentry, cgroup, log, true)
+    }
+
+    /// Starts a gofer, which confines itself. Returns it and our end of its socket.
+    ///
+    /// # Errors
+    /// See [`SpawnError`].
+    pub fn gofer(
+        &self,
+        programs: &Programs,
+        cgroup: Option<&Cgroup>,
+        log: BorrowedFd<'_>,
+    ) -> Result<(Child, OwnedFd), SpawnError> {
+        self.start_child("rvisor-gofer", &programs.gofer, cgroup, log, false)
+    }
+
+    fn start_child(
+        &self,
+        name: &'static str,
+        program: &Path,
+        cgroup: Option<&Cgroup>,
+        log: BorrowedFd<'_>,
+        jailed: bool,
+    ) -> Result<(Child, OwnedFd), SpawnError> {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(host("make a socket pair"))?;
+        let (answer, result) = mpsc::sync_channel(1);
+        let job = Job {
+            name,
+            program: program.to_path_buf(),
+            socket: theirs,
+            log: log.try_clone_to_owned().map_err(host("duplicate the log"))?,
+            cgroup: cgroup.cloned(),
+            jailed,
+            answer,
+        };
+        self.jobs.send(job).map_err(|_| SpawnError::Gone)?;
+        Ok((result.recv().map_err(|_| SpawnError::Gone)??, ours))
+    }
+}
+
+fn enter_network(network: &NetworkPlan) -> Result<(), SpawnError> {
+    let failed = |path: &str, source| SpawnError::Network { path: path.to_owned(), source };
+    match network {
+        NetworkPlan::Host => Ok(()),
+        NetworkPlan::New => {
+            jail::enter_network(jail::Network::New).map_err(|e| failed("(new)", e.source))?;
+            open_ports();
+            Ok(())
+        }
+        NetworkPlan::Path(path) => {
+            let name = path.display().to_string();
+            let file = File::open(path).map_err(|e| failed(&name, e))?;
+            jail::enter_network(jail::Network::Existing(file.as_fd()))
+                .map_err(|e| failed(&name, e.source))?;
+            if !is_host_network() {
+                open_ports();
+            }
+            Ok(())
+        }
+    }
+}
+
+/// True if this thread is in the network namespace of process 1.
+fn is_host_network() -> bool {
+    let own = std::fs::read_link("/proc/thread-self/ns/net");
+    own.is_ok_and(|own| std::fs::read_link("/proc/1/ns/net").is_ok_and(|host| host == own))
+}
+
+/// The sentry has no capabilities, so low ports and ping sockets must be open to it in the pod's own namespace;
+/// who among the guests may use them is the sentry's decision.
+fn open_ports() {
+    let settings = [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 4294967294")];
+    for (name, value) in settings {
+        if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv4/{name}"), value) {
+            tracing::warn!(name, %error, "guests cannot use low ports or ping");
+        }
+    }
+}
+
+/// Starts one child; runs on the launching thread.
+fn run(job: Job) -> Result<Child, SpawnError> {
+    let program = File::open(&job.program)
+        .map_err(|source| SpawnError::Program { path: job.program.clone(), source })?;
+    let fds = vec![job.socket.as_fd(), job.log.as_fd(), job.log.as_fd()];
+    let name = CString::new(job.name).expect("a name without zero bytes");
+    let mut jail = Jail {
+        program: program.as_fd(),
+        args: vec![name],
+        env: Vec::new(),
+        fds,
+        namespaces: Namespaces::NONE,
+        root: Root::Inherited,
+        privileges: Privileges::Inherited,
+        die_with_parent: true,
+    };
+    if job.jailed {
+        jail.namespaces = Namespaces::ALL_BUT_NETWORK;
+        jail.root = Root::Empty;
+        jail.privileges = Privileges::OnlyId(SENTRY_ID);
+    }
+    let failed = |source| SpawnError::Jail { name: job.name, source };
+    let held = match jail.prepare() {
+        Err(error) if job.jailed && rustix::process::geteuid().is_root() => {
+            tracing::warn!(%error, "no user namespace for the sentry; it runs as an unprivileged id only");
+            jail.privileges = Privileges::OnlyIdNoNamespace(SENTRY_ID);
+            jail.prepare().map_err(failed)?
+        }
+        other => other.map_err(failed)?,
+    };
+    if let Some(cgroup) = &job.cgroup {
+        cgroup.put(held.pid()).map_err(host("put the process into its cgroup"))?;
+    }
+    raise_descriptor_limit(held.pid());
+    let started = held.release().map_err(failed)?;
+    Ok(Child { pid: started.pid, pidfd: started.pidfd })
+}
+
+/// Sentry and gofer hold a descriptor per open guest file: as many as the hard limit lets them.
+fn raise_descriptor_limit(pid: i32) {
+    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let new = Rlimit { current: hard, maximum: hard };
+    if let Err(error) = rustix::process::prlimit(Pid::from_raw(pid), Resource::Nofile, new) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_binary_is_named() {
+        let launcher = Launcher::start(&NetworkPlan::Host).expect("a thread");
+        let programs = Programs { sentry: "/nowhere/sentry".into(), gofer: "/nowhere/gofer".into() };
+        let log = File::options().write(true).open("/dev/null").expect("there is one");
+        let error = launcher.sentry(&programs, None, log.as_fd()).expect_err("no such file");
+        assert!(error.to_string().starts_with("cannot open /nowhere/sentry: "), "{error}");
+    }
+
+    #[test]
+    fn a_network_namespace_that_is_not_there_is_named() {
+        let error =
+            Launcher::start(&NetworkPlan::Path("/run/netns/none-such".into())).expect_err("no such file");
+        assert!(error.to_string().starts_with("network namespace /run/netns/none-such: "), "{error}");
+    }
+
+    #[test]
+    fn the_end_of_a_child_is_seen_and_explained() {
+        let launcher = Launcher::start(&NetworkPlan::Host).expect("a thread");
+        let programs = Programs { sentry: "/bin/true".into(), gofer: "/bin/cat".into() };
+        let log = File::options().write(true).open("/dev/null").expect("there is one");
+        let (cat, socket) = launcher.gofer(&programs, None, log.as_fd()).expect("started");
+        assert_eq!(cat.wait(Some(Duration::from_millis(10))), None);
+        drop(socket);
+        assert_eq!(cat.wait(Some(Duration::from_secs(5))).as_deref(), Some("exited with status 0"));
+        let (cat, _socket) = launcher.gofer(&programs, None, log.as_fd()).expect("started");
+        cat.kill();
+        assert_eq!(cat.wait(Some(Duration::from_secs(5))).as_deref(), Some("killed by signal 9"));
+    }
+}
