@@ -1,2 +1,82 @@
-//! Placeholder while the workspace is laid out.
-fn main() {}
+//! The gofer: the one process that touches a container's files by name, on behalf of its sentry.
+//!
+//! It starts with a control socket as stdin, takes its configuration and the sentry's socket from there, shuts itself
+//! into a tree that holds nothing but the container's mounts ([`setup`]), and serves the requests of
+//! `gofer-protocol` ([`serve`], [`ops`]) until the sentry goes. The sentry may have been taken over, so
+//! every request is hostile input; what a request may do is decided in [`ops`], by mount and by file type.
+//!
+//! Host calls it makes once it serves, for the seccomp policy: `recvmsg sendmsg socketpair` (its channels);
+//! `openat2` and `openat` (names beneath a mount; its own descriptors again through procfs), `close fcntl lseek
+//! getdents64 readlinkat statx fstatfs` (reading); `mkdirat symlinkat mknodat linkat unlinkat renameat2 fchmodat
+//! fchownat utimensat ftruncate fsync fdatasync syncfs` (changing); `getxattr setxattr listxattr removexattr`;
+//! `socket connect` (`AF_UNIX` only); `clone3 clone rseq set_robust_list rt_sigprocmask sigaltstack prctl
+//! sched_getaffinity gettid futex mmap munmap mprotect madvise brk mremap` (threads and memory); `write writev` (log on stderr);
+//! `exit exit_group restart_syscall rt_sigreturn getrandom clock_gettime`.
+
+#![forbid(unsafe_code)]
+
+mod host;
+mod nodes;
+mod ops;
+mod request;
+mod serve;
+mod setup;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use control::{Channel, GoferConfig, GoferReply};
+
+use crate::serve::Server;
+
+fn main() -> ExitCode {
+    let control = match setup::take_control_socket() {
+        Ok(socket) => Channel::new(socket),
+        Err(error) => {
+            tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+            tracing::error!("rvisor-gofer is started by rvisor with a control socket as stdin: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    let (server, socket) = match start(&control) {
+        Ok(ready) => ready,
+        Err(error) => {
+            let line = format!("{error:#}");
+            tracing::error!("{line}");
+            // The shim may have gone; then there is nobody left to tell.
+            let _ = control.send(&GoferReply::Failed(line), &[]);
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Err(error) = control.send(&GoferReply::Ready, &[]) {
+        tracing::error!("cannot answer the shim: {error}");
+        return ExitCode::FAILURE;
+    }
+    drop(control);
+    match serve::run(&server, socket) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything up to the first request.
+fn start(control: &Channel) -> anyhow::Result<(Arc<Server>, std::os::fd::OwnedFd)> {
+    let (config, mut fds) =
+        control.receive::<GoferConfig>().context("no configuration on the control socket")?;
+    start_log(&config.log_level);
+    let socket = fds.pop().context("no descriptor came with the configuration")?;
+    anyhow::ensure!(fds.is_empty(), "more than one descriptor came with the configuration");
+    let tree = setup::tree::enter(&config)?;
+    let server = Arc::new(Server::new(tree)?);
+    setup::jail::enter()?;
+    Ok((server, socket))
+}
+
+fn start_log(level: &str) {
+    let level = level.parse().unwrap_or(tracing::Level::WARN);
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_max_level(level).init();
+}

@@ -1,6 +1,7 @@
 //! The error number that the gofer answers with.
 //!
-//! Key type: [`Errno`], a positive Linux error number. It mirrors `linux_abi::Errno`, so that the two convert trivially.
+//! Key type: [`Errno`], a positive Linux error number. It converts into `linux_abi::Errno`, which is for the
+//! sentry's own use; this one comes from the host's errors, too.
 
 use std::fmt;
 
@@ -53,6 +54,12 @@ impl fmt::Display for Errno {
 }
 
 impl std::error::Error for Errno {}
+
+impl From<Errno> for linux_abi::Errno {
+    fn from(errno: Errno) -> Self {
+        Self::new(errno.0)
+    }
+}
 
 impl From<rustix::io::Errno> for Errno {
     fn from(host: rustix::io::Errno) -> Self {

@@ -1,0 +1,86 @@
+//! The few host calls that every operation is made of.
+//!
+//! Names are resolved one component at a time beneath a directory's descriptor, never through a symlink
+//! ([`open_child`]). A node is reached again through its own descriptor's entry in procfs ([`reopen`], [`entry`]), which
+//! leads to that very file whatever has become of its name.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use gofer_protocol::{Stat, Time};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp};
+use rustix::io::{Errno, Result};
+use rustix::path::DecInt;
+
+use crate::request::Name;
+
+/// Tries again where the kernel says that a lookup raced with a rename elsewhere.
+const LOOKUP_TRIES: usize = 16;
+
+/// Opens `name` in `dir`. A symlink there is never followed, a mount point is crossed, nothing else is left.
+pub(crate) fn open_child(dir: impl AsFd, name: Name<'_>, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    for _ in 0..LOOKUP_TRIES {
+        match rustix::fs::openat2(&dir, name.bytes(), flags, mode, resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            result => return result,
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// The node itself, whatever it is, without opening it.
+pub(crate) fn find_child(dir: impl AsFd, name: Name<'_>) -> Result<OwnedFd> {
+    open_child(dir, name, OFlags::PATH, Mode::empty())
+}
+
+/// The entry of a descriptor in our `/proc/self/fd`: a path relative to that directory, which is the working directory too.
+pub(crate) fn entry(fd: impl AsFd) -> DecInt {
+    DecInt::from_fd(fd)
+}
+
+/// Opens the file behind an `O_PATH` descriptor. The caller has checked that it is a regular file or a directory.
+pub(crate) fn reopen(proc_fds: impl AsFd, fd: impl AsFd, flags: OFlags) -> Result<OwnedFd> {
+    loop {
+        match rustix::fs::openat(
+            &proc_fds,
+            entry(&fd),
+            flags | OFlags::CLOEXEC | OFlags::NOCTTY,
+            Mode::empty(),
+        ) {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Everything that `stat` tells, before the device is numbered.
+pub(crate) fn statx(fd: impl AsFd) -> Result<Statx> {
+    rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS | StatxFlags::BTIME)
+}
+
+/// As the protocol has it; `dev` is the small number of the file system.
+pub(crate) fn stat(host: &Statx, dev: u32) -> Stat {
+    let time = |stamp: StatxTimestamp| Time { sec: stamp.tv_sec, nsec: i64::from(stamp.tv_nsec) };
+    Stat {
+        ino: host.stx_ino,
+        size: host.stx_size,
+        blocks: host.stx_blocks,
+        dev,
+        mode: u32::from(host.stx_mode),
+        nlink: host.stx_nlink,
+        uid: host.stx_uid,
+        gid: host.stx_gid,
+        blksize: host.stx_blksize,
+        rdev_major: host.stx_rdev_major,
+        rdev_minor: host.stx_rdev_minor,
+        atime: time(host.stx_atime),
+        mtime: time(host.stx_mtime),
+        ctime: time(host.stx_ctime),
+        btime: if host.stx_mask & StatxFlags::BTIME.bits() == 0 {
+            Time::default()
+        } else {
+            time(host.stx_btime)
+        },
+    }
+}

@@ -1,0 +1,129 @@
+//! Names in directories: `Link`, `Unlink`, `Rename`, `ReadDir`.
+
+use std::sync::PoisonError;
+
+use gofer_protocol::wire::{self, DIR_PAGE_MAX, DirEntryHead};
+use gofer_protocol::{Errno, file_type};
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir, RenameFlags, SeekFrom};
+use zerocopy::IntoBytes;
+
+use super::{writable, writable_dir};
+use crate::host;
+use crate::nodes::{Listing, Node, Slot};
+use crate::request::{Fault, Name, Outcome, Reply, head, split, whole};
+use crate::serve::Server;
+
+/// What one call asks of the kernel. INVARIANT: an entry grows by at most a sixth in our format (24 bytes and a name
+/// against 19 bytes, a name, a NUL and padding to 8), so that a page is never longer than [`DIR_PAGE_MAX`].
+const GETDENTS_BYTES: usize = 48 << 10;
+const _: () = assert!(GETDENTS_BYTES / 24 * 28 <= DIR_PAGE_MAX);
+
+/// One more name for a file.
+pub(crate) fn link(server: &Server, body: &[u8]) -> Outcome {
+    let (request, name): (wire::Link, _) = head(body)?;
+    let node = writable(server, request.node)?;
+    let dir = writable_dir(server, request.dir)?;
+    let name = Name::new(name)?;
+    if node.file_type == file_type::DIRECTORY {
+        return Err(Errno::EPERM.into());
+    }
+    if node.mount != dir.mount {
+        return Err(Errno::EXDEV.into());
+    }
+    // Following the descriptor's entry leads to the file itself, even if that is a symlink.
+    rustix::fs::linkat(&server.proc_fds, host::entry(&*node), &*dir, name.bytes(), AtFlags::SYMLINK_FOLLOW)?;
+    Ok(Reply::value(&server.stat(&*node)?))
+}
+
+/// Removes a name.
+pub(crate) fn unlink(server: &Server, body: &[u8]) -> Outcome {
+    let (request, name): (wire::Unlink, _) = head(body)?;
+    let flags = match request.is_dir {
+        0 => AtFlags::empty(),
+        1 => AtFlags::REMOVEDIR,
+        _ => return Err(Fault::Malformed("a flag that is neither 0 nor 1")),
+    };
+    let dir = writable_dir(server, request.dir)?;
+    rustix::fs::unlinkat(&*dir, Name::new(name)?.bytes(), flags)?;
+    Reply::done()
+}
+
+/// Moves a name.
+pub(crate) fn rename(server: &Server, body: &[u8]) -> Outcome {
+    let (request, tail): (wire::Rename, _) = head(body)?;
+    let (old, new) = split(tail, request.old_length)?;
+    let flags = RenameFlags::from_bits_retain(request.flags);
+    let allowed = [RenameFlags::empty(), RenameFlags::NOREPLACE, RenameFlags::EXCHANGE];
+    if !allowed.contains(&flags) {
+        return Err(Errno::EINVAL.into());
+    }
+    let old_dir = writable_dir(server, request.old_dir)?;
+    let new_dir = writable_dir(server, request.new_dir)?;
+    let (old, new) = (Name::new(old)?, Name::new(new)?);
+    if old_dir.mount != new_dir.mount {
+        return Err(Errno::EXDEV.into());
+    }
+    rustix::fs::renameat_with(&*old_dir, old.bytes(), &*new_dir, new.bytes(), flags)?;
+    Reply::done()
+}
+
+/// A page of entries.
+pub(crate) fn read_dir(server: &Server, body: &[u8]) -> Outcome {
+    let request: wire::ReadDir = whole(body)?;
+    let node = server.nodes.get(request.node)?;
+    if node.file_type != file_type::DIRECTORY {
+        return Err(Errno::ENOTDIR.into());
+    }
+    let mut kept = node.listing.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut listing = match kept.take() {
+        Some(listing) if request.cookie != 0 && listing.cookie == request.cookie => listing,
+        _ => start_listing(server, &node, request.cookie)?,
+    };
+    let page = read_page(&mut listing)?;
+    if !page.is_empty() {
+        listing.slot = listing.slot.or_else(|| Slot::take(&server.listings));
+        *kept = Some(listing).filter(|listing| listing.slot.is_some());
+    }
+    Ok(Reply { body: page, fd: None })
+}
+
+fn start_listing(server: &Server, node: &Node, cookie: u64) -> Result<Listing, Errno> {
+    let fd = host::reopen(&server.proc_fds, node, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    if cookie != 0 {
+        rustix::fs::seek(&fd, SeekFrom::Start(cookie))?;
+    }
+    Ok(Listing { fd, cookie, slot: None })
+}
+
+fn read_page(listing: &mut Listing) -> Result<Vec<u8>, Errno> {
+    let mut page = Vec::new();
+    let mut buffer = Vec::with_capacity(GETDENTS_BYTES);
+    let mut entries = RawDir::new(&listing.fd, buffer.spare_capacity_mut());
+    // One buffer from the kernel is one page, unless it holds only `.` and `..`.
+    while page.is_empty() || !entries.is_buffer_empty() {
+        let Some(entry) = entries.next() else { break };
+        let entry = entry?;
+        listing.cookie = entry.next_entry_cookie();
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") {
+            continue;
+        }
+        let head = DirEntryHead {
+            ino: entry.ino(),
+            cookie: entry.next_entry_cookie(),
+            kind: d_type(entry.file_type()),
+            length: u32::try_from(name.len()).expect("at most NAME_MAX"),
+        };
+        page.extend_from_slice(head.as_bytes());
+        page.extend_from_slice(name);
+    }
+    Ok(page)
+}
+
+/// LINUX: `DT_*` are the type bits of a mode, shifted down.
+fn d_type(kind: FileType) -> u32 {
+    match kind {
+        FileType::Unknown => 0,
+        known => (known.as_raw_mode() & file_type::MASK) >> 12,
+    }
+}
