@@ -1,0 +1,156 @@
+//! Is the truth told, and is nothing left, when a part of a sandbox is killed at any time of its life?
+//!
+//! Each case kills one part (shim, sentry, gofer, template, stub) in one phase (create, running, exec, delete).
+//! What must hold afterwards: containerd does not say RUNNING for something dead, everything can be removed,
+//! and no process of the container is left. The whole run's leak check covers mounts, cgroups and sockets.
+
+use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Case;
+use crate::command::wait_until;
+use crate::processes::{self, Role};
+use crate::world::{BUSYBOX, Container, World};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Create,
+    Running,
+    Exec,
+    Delete,
+}
+
+/// The cases of this file.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (phase, word) in [
+        (Phase::Create, "create"),
+        (Phase::Running, "running"),
+        (Phase::Exec, "exec"),
+        (Phase::Delete, "delete"),
+    ] {
+        for role in Role::ALL {
+            cases.push(Case {
+                name: format!("crash: kill -9 of the {} at {word}", role.word()),
+                demo: false,
+                needs_ours: role != Role::Shim,
+                run: Rc::new(move |w| crash(w, role, phase)),
+            });
+        }
+    }
+    cases
+}
+
+fn crash(w: &World, role: Role, phase: Phase) -> Result<()> {
+    let container = w.container();
+    let outcome = match phase {
+        Phase::Create => at_create(w, &container, role),
+        Phase::Running => at_running(&container, role),
+        Phase::Exec => at_exec(w, &container, role),
+        Phase::Delete => at_delete(w, &container, role),
+    };
+    container.clean();
+    outcome?;
+    let state = container.state()?;
+    ensure!(state == "NONE", "still {state} after removal");
+    nothing_runs(&container)
+}
+
+fn nothing_runs(container: &Container<'_>) -> Result<()> {
+    let gone =
+        wait_until("its processes have gone", Duration::from_secs(10), || Ok(left(container).is_empty()));
+    gone.with_context(|| format!("left: {:?}", left(container)))
+}
+
+/// Processes in the container's cgroup or below its shim.
+fn left(container: &Container<'_>) -> Vec<(i32, String)> {
+    let marked = processes::all_with_cgroups().into_iter();
+    let in_cgroup =
+        marked.filter(|(_, cgroups, _)| cgroups.lines().any(|line| line.ends_with(&container.id)));
+    let below = processes::of_container(&container.id).into_iter().map(|p| (p.pid, p.line));
+    in_cgroup.map(|(pid, _, line)| (pid, line)).chain(below).collect()
+}
+
+/// Waits for the part to appear and kills it.
+fn kill(container: &Container<'_>, role: Role, limit: Duration) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        if let Some(process) = processes::find(&container.id, role) {
+            return process.kill();
+        }
+        ensure!(begun.elapsed() < limit, "no {} ever appeared", role.word());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn background(w: &World, arguments: &[&str]) -> Result<Child> {
+    let line = w.ctr_line();
+    let mut words = line.split(' ');
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", "40"]).args(words.by_ref()).args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(command.spawn()?)
+}
+
+/// A client that was waiting must get an answer by itself, whichever it is.
+fn answered(mut client: Child) -> Result<()> {
+    let answer =
+        wait_until("the client gets an answer", Duration::from_secs(30), || Ok(client.try_wait()?.is_some()));
+    if answer.is_err() {
+        let _ = client.kill();
+        let _ = client.wait();
+    }
+    answer
+}
+
+fn at_create(w: &World, container: &Container<'_>, role: Role) -> Result<()> {
+    let cgroup = format!("/{}/{}", w.mark, container.id);
+    let runtime = &w.options.runtime;
+    let argv = ["run", "--runtime", runtime, "--cgroup", &cgroup, BUSYBOX, &container.id, "sleep", "1000"];
+    let client = background(w, &argv)?;
+    let killed = kill(container, role, Duration::from_secs(10));
+    answered(client)?;
+    killed
+}
+
+fn at_running(container: &Container<'_>, role: Role) -> Result<()> {
+    container.start(&["sleep", "1000"])?;
+    kill(container, role, Duration::from_secs(3))?;
+    told(container, role)
+}
+
+fn at_exec(w: &World, container: &Container<'_>, role: Role) -> Result<()> {
+    container.start(&["sleep", "1000"])?;
+    let client = background(w, &["tasks", "exec", "--exec-id", "e", &container.id, "sleep", "1000"])?;
+    std::thread::sleep(Duration::from_millis(300));
+    let killed = kill(container, role, Duration::from_secs(3));
+    let told = killed.and_then(|()| told(container, role));
+    // The exec of a container that goes on after the death of another stub goes on as well: end it.
+    let _ = w.ctr_with(&["tasks", "kill", "-s", "SIGKILL", &container.id], None, 20);
+    answered(client)?;
+    told
+}
+
+fn at_delete(w: &World, container: &Container<'_>, role: Role) -> Result<()> {
+    container.start(&["sleep", "1000"])?;
+    let part = processes::find(&container.id, role).with_context(|| format!("no {}", role.word()))?;
+    let client = background(w, &["tasks", "rm", "-f", &container.id])?;
+    std::thread::sleep(Duration::from_millis(20));
+    // It may have gone by then: that is the other half of the race.
+    let _ = part.kill();
+    answered(client)
+}
+
+/// containerd must come to know that the container has ended. The loss of the template alone ends nothing.
+fn told(container: &Container<'_>, role: Role) -> Result<()> {
+    if role == Role::Template {
+        std::thread::sleep(Duration::from_millis(500));
+        let state = container.state()?;
+        ensure!(["RUNNING", "STOPPED"].contains(&state.as_str()), "state {state}");
+        return Ok(());
+    }
+    container.wait_for(&["STOPPED", "NONE"]).map(drop)
+}

@@ -1,0 +1,52 @@
+//! The cases: what each is called, whether it can be asked of any runtime, and in which order they run.
+//!
+//! Key type: [`Case`]. A case makes its own containers and removes them; it never relies on another case.
+
+use anyhow::Result;
+
+use crate::world::World;
+
+pub mod bad;
+pub mod basics;
+pub mod crash;
+pub mod debian;
+pub mod life;
+
+/// A named behaviour.
+#[derive(Clone)]
+pub struct Case {
+    /// What should be true.
+    pub name: String,
+    /// Part of `make demo`.
+    pub demo: bool,
+    /// Speaks about our own processes, so that other runtimes cannot be asked.
+    pub needs_ours: bool,
+    /// Tries it.
+    pub run: std::rc::Rc<dyn Fn(&World) -> Result<()>>,
+}
+
+impl Case {
+    /// A case for any runtime.
+    #[must_use]
+    pub fn new(name: &str, run: fn(&World) -> Result<()>) -> Self {
+        Self { name: name.to_owned(), demo: false, needs_ours: false, run: std::rc::Rc::new(run) }
+    }
+
+    /// The same, shown in the demo.
+    #[must_use]
+    pub fn demo(name: &str, run: fn(&World) -> Result<()>) -> Self {
+        Self { demo: true, ..Self::new(name, run) }
+    }
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// All cases.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    [basics::cases(), debian::cases(), life::cases(), bad::cases(), crash::cases()].concat()
+}

@@ -1,0 +1,141 @@
+//! Which host processes belong to a container, and which part each of them plays.
+//!
+//! Key types: [`Process`], [`Role`]. Read from /proc; a process that ends meanwhile is simply not there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The parts of a sandbox that can be killed from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// containerd's shim.
+    Shim,
+    /// The kernel of the sandbox.
+    Sentry,
+    /// The broker of the container's files.
+    Gofer,
+    /// The pristine stub from which others are forked.
+    Template,
+    /// The host process of a guest process.
+    Stub,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Shim, Self::Sentry, Self::Gofer, Self::Template, Self::Stub];
+
+    /// The word in a case's name.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Shim => "shim",
+            Self::Sentry => "sentry",
+            Self::Gofer => "gofer",
+            Self::Template => "template",
+            Self::Stub => "stub",
+        }
+    }
+}
+
+/// A host process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// Its parent's.
+    pub parent: i32,
+    /// Its name, as in /proc/PID/comm.
+    pub name: String,
+    /// Its command line, arguments separated by spaces.
+    pub line: String,
+}
+
+impl Process {
+    /// Sends SIGKILL.
+    ///
+    /// # Errors
+    /// When it has gone already.
+    pub fn kill(&self) -> Result<()> {
+        let pid = Pid::from_raw(self.pid).context("pid 0")?;
+        kill_process(pid, Signal::KILL).with_context(|| format!("kill {} ({})", self.pid, self.name))
+    }
+}
+
+fn read(pid: i32) -> Option<Process> {
+    let directory = Path::new("/proc").join(pid.to_string());
+    let stat = std::fs::read_to_string(directory.join("stat")).ok()?;
+    let (head, tail) = stat.rsplit_once(')')?;
+    let mut fields = tail.split_whitespace();
+    // A zombie runs nothing and holds nothing.
+    if fields.next()? == "Z" {
+        return None;
+    }
+    let parent = fields.next()?.parse().ok()?;
+    let name = head.split_once('(')?.1.to_owned();
+    let line = std::fs::read(directory.join("cmdline")).ok()?;
+    let line = String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned();
+    Some(Process { pid, parent, name, line })
+}
+
+/// Every process of the host, by number.
+#[must_use]
+pub fn all() -> BTreeMap<i32, Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return BTreeMap::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| Some((pid, read(pid)?))).collect()
+}
+
+/// Number, cgroups and command line of every process.
+#[must_use]
+pub fn all_with_cgroups() -> Vec<(i32, String, String)> {
+    let own = i32::try_from(std::process::id()).expect("pids are small");
+    let others = all().into_values().filter(|process| process.pid != own);
+    others
+        .map(|process| {
+            let cgroups =
+                std::fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).unwrap_or_default();
+            (process.pid, cgroups, format!("{} ({})", process.line, process.name))
+        })
+        .collect()
+}
+
+/// The shim of container `id` and everything below it.
+#[must_use]
+pub fn of_container(id: &str) -> Vec<Process> {
+    let everything = all();
+    let is_shim =
+        |p: &&Process| p.line.contains("containerd-shim") && p.line.split(' ').any(|word| word == id);
+    let mut members: BTreeSet<i32> = everything.values().filter(is_shim).map(|p| p.pid).collect();
+    loop {
+        let below = everything.values().filter(|p| members.contains(&p.parent)).map(|p| p.pid);
+        let grown: BTreeSet<i32> = members.iter().copied().chain(below).collect();
+        if grown.len() == members.len() {
+            return members.iter().map(|pid| everything[pid].clone()).collect();
+        }
+        members = grown;
+    }
+}
+
+/// The process of container `id` that plays `role`, if there is one now.
+#[must_use]
+pub fn find(id: &str, role: Role) -> Option<Process> {
+    let members = of_container(id);
+    let named = |text: &str| members.iter().find(|p| p.line.contains(text)).cloned();
+    let below_sentry = || {
+        let sentry = named("rvisor-sentry")?;
+        let mut children: Vec<_> = members.iter().filter(|p| p.parent == sentry.pid).cloned().collect();
+        children.sort_by_key(|p| p.pid);
+        Some(children)
+    };
+    match role {
+        Role::Shim => named("containerd-shim"),
+        Role::Sentry => named("rvisor-sentry"),
+        Role::Gofer => named("rvisor-gofer"),
+        // The template is made first; the stubs that run guest code come after it.
+        Role::Template => below_sentry()?.into_iter().next(),
+        Role::Stub => below_sentry()?.into_iter().nth(1),
+    }
+}

@@ -1,0 +1,288 @@
+//! A private containerd: its own root, state, socket, cgroup and network namespace, with the test images in it.
+//!
+//! Key types: [`World`], [`Container`]. Dropping the world stops everything that it started, by number, and
+//! removes what it made; what is left after that is a leak of the runtime under test.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::command::{Answer, COMMAND_SECONDS, run, wait_until};
+use crate::options::Options;
+
+/// The small image.
+pub const BUSYBOX: &str = "localhost/busybox:1";
+/// The image with bash, python3, gcc and redis.
+pub const DEBIAN: &str = "localhost/debian:1";
+
+/// A running containerd and where it stands.
+#[derive(Debug)]
+pub struct World {
+    /// The switches of the run.
+    pub options: Options,
+    /// In the name of everything that this run makes.
+    pub mark: String,
+    /// Its scratch directory.
+    pub dir: tempfile::TempDir,
+    ctr: String,
+    socket: String,
+    containerd: Child,
+    next: Cell<u32>,
+}
+
+/// A container's name and the world it lives in.
+#[derive(Debug)]
+pub struct Container<'a> {
+    /// Its id.
+    pub id: String,
+    world: &'a World,
+}
+
+impl World {
+    /// Starts containerd and imports the images.
+    ///
+    /// # Errors
+    /// When something that `tests/images/setup.sh` makes is missing, or containerd does not come up.
+    pub fn start(options: &Options) -> Result<Self> {
+        let mark = format!("rvisor-e2e-{}", std::process::id());
+        let dir = tempfile::Builder::new().prefix(&mark).tempdir_in("/tmp")?;
+        let bin = options.containerd_bin();
+        let socket = dir.path().join("c.sock").display().to_string();
+        run(&["ip", "netns", "add", &mark], None, 10)?.ok()?;
+        run(&["ip", "-n", &mark, "link", "set", "lo", "up"], None, 10)?.ok()?;
+        let config = dir.path().join("config.toml");
+        std::fs::write(&config, configuration(dir.path(), &socket))?;
+        let containerd = spawn(options, &mark, &bin, &config, dir.path())?;
+        let ctr = bin.join("ctr").display().to_string();
+        let world = Self { options: options.clone(), mark, dir, ctr, socket, containerd, next: Cell::new(0) };
+        wait_until("containerd answers", Duration::from_secs(20), || {
+            Ok(world.ctr(&["version"])?.status == 0)
+        })?;
+        for image in ["busybox", "debian"] {
+            let tar = options.cache.join("images").join(format!("{image}.tar"));
+            ensure!(tar.exists(), "{} is missing: run tests/images/setup.sh", tar.display());
+            world.ctr(&["images", "import", &tar.display().to_string()])?.ok()?;
+        }
+        Ok(world)
+    }
+
+    /// `ctr` with these arguments.
+    ///
+    /// # Errors
+    /// When it could not be started.
+    pub fn ctr(&self, arguments: &[&str]) -> Result<Answer> {
+        self.ctr_with(arguments, None, COMMAND_SECONDS)
+    }
+
+    /// `ctr` with these arguments, this input and this many seconds.
+    ///
+    /// # Errors
+    /// When it could not be started.
+    pub fn ctr_with(&self, arguments: &[&str], input: Option<&str>, seconds: u64) -> Result<Answer> {
+        let mut argv = vec![self.ctr.as_str(), "-a", &self.socket];
+        argv.extend_from_slice(arguments);
+        run(&argv, input, seconds)
+    }
+
+    /// The beginning of a `ctr` command line, for shells and terminals.
+    #[must_use]
+    pub fn ctr_line(&self) -> String {
+        format!("{} -a {}", self.ctr, self.socket)
+    }
+
+    /// Runs a command in the network namespace that containers of this world may share, from outside of any sandbox.
+    ///
+    /// # Errors
+    /// When it could not be started.
+    pub fn outside(&self, argv: &[&str]) -> Result<Answer> {
+        let net = format!("--net={}", self.netns());
+        let mut all = vec!["nsenter", &net];
+        all.extend_from_slice(argv);
+        run(&all, None, COMMAND_SECONDS)
+    }
+
+    /// The shared network namespace.
+    #[must_use]
+    pub fn netns(&self) -> String {
+        format!("/run/netns/{}", self.mark)
+    }
+
+    /// A fresh container id.
+    #[must_use]
+    pub fn container(&self) -> Container<'_> {
+        self.next.set(self.next.get() + 1);
+        Container { id: format!("{}-{}", self.mark, self.next.get()), world: self }
+    }
+
+    /// Runs a command in a throw-away container.
+    ///
+    /// # Errors
+    /// When `ctr` could not be started.
+    pub fn run(&self, image: &str, command: &[&str]) -> Result<Answer> {
+        self.container().run(&["--rm"], image, command)
+    }
+
+    /// containerd's log so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("containerd.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.containerd.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // It may have ended by itself.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let ended = wait_until("containerd ends", Duration::from_secs(10), || {
+            Ok(self.containerd.try_wait()?.is_some())
+        });
+        if ended.is_err() {
+            let _ = self.containerd.kill();
+        }
+        let _ = self.containerd.wait();
+        let _ = run(&["ip", "netns", "del", &self.mark], None, 10);
+        // The parents of the containers' cgroups are containerd's or ours to remove, not a runtime's.
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir(hierarchy.path().join(&self.mark).join("daemon"));
+            let _ = std::fs::remove_dir(hierarchy.path().join(&self.mark));
+        }
+        let _ = std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(&self.mark).join("daemon"));
+        let _ = std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(&self.mark));
+    }
+}
+
+impl Container<'_> {
+    /// `ctr run` with these switches.
+    ///
+    /// # Errors
+    /// When `ctr` could not be started.
+    pub fn run(&self, switches: &[&str], image: &str, command: &[&str]) -> Result<Answer> {
+        self.run_with(switches, image, command, None, COMMAND_SECONDS)
+    }
+
+    /// `ctr run` with input and a time limit.
+    ///
+    /// # Errors
+    /// When `ctr` could not be started.
+    pub fn run_with(
+        &self,
+        switches: &[&str],
+        image: &str,
+        command: &[&str],
+        input: Option<&str>,
+        seconds: u64,
+    ) -> Result<Answer> {
+        let cgroup = format!("/{}/{}", self.world.mark, self.id);
+        let mut argv = vec!["run", "--runtime", &self.world.options.runtime, "--cgroup", &cgroup];
+        argv.extend_from_slice(switches);
+        argv.extend_from_slice(&[image, &self.id]);
+        argv.extend_from_slice(command);
+        self.world.ctr_with(&argv, input, seconds)
+    }
+
+    /// Starts a long-running busybox container in the background.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(&self, command: &[&str]) -> Result<()> {
+        self.run(&["-d"], BUSYBOX, command)?.ok().map(|_| ())
+    }
+
+    /// `ctr tasks exec`.
+    ///
+    /// # Errors
+    /// When `ctr` could not be started.
+    pub fn exec(&self, name: &str, command: &[&str]) -> Result<Answer> {
+        let mut argv = vec!["tasks", "exec", "--exec-id", name, &self.id];
+        argv.extend_from_slice(command);
+        self.world.ctr(&argv)
+    }
+
+    /// `ctr tasks ps`.
+    ///
+    /// # Errors
+    /// When `ctr` fails.
+    pub fn processes(&self) -> Result<Answer> {
+        self.world.ctr(&["tasks", "ps", &self.id])?.ok()
+    }
+
+    /// The state that containerd reports, e.g. `RUNNING`; `NONE` when it knows of no task.
+    ///
+    /// # Errors
+    /// When `ctr` fails.
+    pub fn state(&self) -> Result<String> {
+        let list = self.world.ctr(&["tasks", "ls"])?.ok()?;
+        let row = list.stdout.lines().find(|line| line.split_whitespace().next() == Some(&self.id));
+        Ok(row.and_then(|row| row.split_whitespace().last()).unwrap_or("NONE").to_owned())
+    }
+
+    /// Waits for a state.
+    ///
+    /// # Errors
+    /// When it does not come in ten seconds.
+    pub fn wait_for(&self, states: &[&str]) -> Result<String> {
+        let mut last = String::new();
+        let found = wait_until("state", Duration::from_secs(10), || {
+            last = self.state()?;
+            Ok(states.contains(&last.as_str()))
+        });
+        found.with_context(|| format!("{} is {last} in place of {}", self.id, states.join(" or ")))?;
+        Ok(last)
+    }
+
+    /// Kills and removes whatever there is of it; fine when there is nothing.
+    pub fn clean(&self) {
+        let quiet = |arguments: &[&str]| drop(self.world.ctr_with(arguments, None, 20));
+        if self.state().is_ok_and(|state| state != "NONE") {
+            quiet(&["tasks", "kill", "-s", "SIGKILL", &self.id]);
+            let _ = self.wait_for(&["STOPPED", "NONE", "UNKNOWN"]);
+            quiet(&["tasks", "rm", "-f", &self.id]);
+        }
+        quiet(&["containers", "rm", &self.id]);
+    }
+}
+
+fn configuration(dir: &Path, socket: &str) -> String {
+    let dir = dir.display();
+    format!(
+        r#"version = 2
+root = "{dir}/root"
+state = "{dir}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "{socket}"
+[ttrpc]
+  address = "{socket}.ttrpc"
+[debug]
+  level = "debug"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{dir}/opt"
+"#
+    )
+}
+
+/// Starts containerd in its network namespace and in a cgroup with the run's mark, so that whatever comes of
+/// it can be told apart later.
+fn spawn(options: &Options, mark: &str, bin: &Path, config: &Path, dir: &Path) -> Result<Child> {
+    let log = std::fs::File::create(dir.join("containerd.log"))?;
+    let hierarchy = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup"].map(Path::new);
+    let hierarchy = hierarchy.into_iter().find(|path| path.join("cgroup.procs").exists());
+    let cgroup = hierarchy.context("no cgroup file system at /sys/fs/cgroup")?.join(mark).join("daemon");
+    std::fs::create_dir_all(&cgroup)?;
+    let mut search: Vec<PathBuf> = options.bin_dir.iter().cloned().collect();
+    search.push(bin.to_owned());
+    search.extend(["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from));
+    let script = r#"echo $$ > "$1/cgroup.procs" && exec nsenter --net="/run/netns/$2" "$3" -c "$4""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(&cgroup).arg(mark).arg(bin.join("containerd")).arg(config);
+    command.env("PATH", std::env::join_paths(search)?).current_dir(dir);
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.spawn().with_context(|| format!("start {}", bin.join("containerd").display()))
+}
