@@ -6,7 +6,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use control::{Capabilities, ContainerConfig, Device, GoferConfig, GoferMount, Mount, ProcessConfig, Rlimit};
+use control::{
+    Capabilities, ContainerConfig, Device, GoferConfig, GoferMount, Mount, ProcessConfig, Rlimit, Tuning,
+};
 
 use crate::cgroup::CgroupPath;
 use crate::spec::{self, Hooks, Resources, Spec};
@@ -339,6 +341,32 @@ fn check_destination(path: &str) -> Result<(), PlanError> {
         return Err(field(&format!("{path:?} is not an absolute path in the container")));
     }
     Ok(())
+}
+
+/// Reads a list of fast paths to switch off: `no-patch,no-identity,no-native-futex,...`.
+///
+/// # Errors
+/// A name that is none of them.
+pub fn parse_tuning(list: &str) -> Result<Tuning, String> {
+    let mut tuning = Tuning::default();
+    for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let (name, on) = name.strip_prefix("no-").map_or((name, true), |name| (name, false));
+        let switch = match name {
+            "patch" => &mut tuning.patch,
+            "identity" => &mut tuning.identity,
+            "native-futex" => &mut tuning.native_futex,
+            "native-clock" => &mut tuning.native_clock,
+            "spin" => &mut tuning.spin,
+            "stub-copy" => &mut tuning.stub_copy,
+            _ => {
+                return Err(format!(
+                    "{name:?} is none of patch, identity, native-futex, native-clock, spin, stub-copy"
+                ));
+            }
+        };
+        *switch = on;
+    }
+    Ok(tuning)
 }
 
 /// Options that mean something to the host's mount table only.

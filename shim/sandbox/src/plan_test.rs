@@ -143,3 +143,11 @@ fn a_missing_bundle_says_which_file() {
     let text = read_spec(Path::new("/nowhere")).expect_err("no such bundle").to_string();
     assert!(text.starts_with("cannot read /nowhere/config.json: "), "{text}");
 }
+
+#[test]
+fn tuning_names_switch_single_paths_off() {
+    let tuning = parse_tuning("no-patch, no-spin").expect("names");
+    assert!(!tuning.patch && !tuning.spin && tuning.identity && tuning.stub_copy);
+    assert_eq!(parse_tuning("").expect("nothing"), Tuning::default());
+    assert!(parse_tuning("no-such-thing").is_err());
+}
