@@ -1,1 +1,6 @@
 //! File systems and file-like objects: one folder or file per kind.
+
+pub mod anon;
+pub mod epoll;
+pub mod eventfd;
+pub mod pipe;

@@ -12,6 +12,7 @@ use platform::MapSource;
 
 use super::Location;
 use crate::Errno;
+use crate::fs::epoll::Watchers;
 use crate::io::{Sink, Source};
 use crate::sync::{Events, WaitQueue};
 use crate::task::{Current, Task};
@@ -225,6 +226,14 @@ pub struct OpenFile {
     pub position: Mutex<u64>,
     /// Distinguishes open file descriptions (locks, epoll).
     pub id: u64,
+    /// The epoll instances that watch it.
+    pub watchers: Watchers,
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.watchers.release(self.ops.as_ref());
+    }
 }
 
 impl OpenFile {
@@ -233,7 +242,14 @@ impl OpenFile {
     pub fn new(ops: Arc<dyn FileOps>, location: Location, flags: u32) -> Arc<Self> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { ops, location, flags: AtomicU32::new(flags), position: Mutex::new(0), id })
+        Arc::new(Self {
+            ops,
+            location,
+            flags: AtomicU32::new(flags),
+            position: Mutex::new(0),
+            id,
+            watchers: Watchers::default(),
+        })
     }
 
     /// Access mode and status flags.

@@ -1,0 +1,204 @@
+//! Epoll instances over files whose readiness the test sets.
+
+use super::*;
+use crate::vfs::{Dentry, Inode, Location, Mount, Stat};
+
+#[derive(Default)]
+struct Switch {
+    state: AtomicU32,
+    queue: WaitQueue,
+}
+
+impl Switch {
+    fn set(&self, events: Events) {
+        self.state.store(events.bits(), Ordering::Release);
+        self.queue.wake(events);
+    }
+}
+
+impl FileOps for Switch {
+    fn readiness(&self) -> Events {
+        Events::from_bits_truncate(self.state.load(Ordering::Acquire))
+    }
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.queue)
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+struct Node;
+impl Inode for Node {
+    fn stat(&self) -> Result<Stat, Errno> {
+        Ok(Stat::default())
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+struct NoFs;
+impl crate::vfs::FileSystem for NoFs {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+    fn root(&self) -> Arc<dyn Inode> {
+        Arc::new(Node)
+    }
+    fn stat_fs(&self) -> Result<crate::vfs::StatFs, Errno> {
+        Ok(crate::vfs::StatFs::default())
+    }
+}
+
+fn open(ops: Arc<dyn FileOps>) -> Arc<OpenFile> {
+    let root = Dentry::root(Arc::new(Node));
+    let mount = Mount::new(Arc::new(NoFs), Arc::clone(&root), 0, b"none");
+    OpenFile::new(ops, Location { mount, dentry: root }, 2)
+}
+
+fn watched(epoll: &Epoll, events: u32) -> (Arc<Switch>, Arc<OpenFile>) {
+    let switch = Arc::new(Switch::default());
+    let file = open(Arc::clone(&switch) as Arc<dyn FileOps>);
+    epoll.add(Fd(3), &file, Interest { events, data: 7 }).unwrap();
+    (switch, file)
+}
+
+const IN: u32 = Events::IN.bits();
+
+#[test]
+fn level_triggered_reports_as_long_as_it_is_ready() {
+    let epoll = Epoll::new();
+    let (switch, _file) = watched(&epoll, IN);
+    assert!(epoll.collect(8).is_empty());
+    switch.set(Events::IN);
+    assert_eq!(epoll.collect(8), [Interest { events: IN, data: 7 }]);
+    assert_eq!(epoll.collect(8).len(), 1);
+    switch.set(Events::empty());
+    assert!(epoll.collect(8).is_empty());
+}
+
+#[test]
+fn edge_triggered_reports_once_a_change() {
+    let epoll = Epoll::new();
+    let (switch, _file) = watched(&epoll, IN | EDGE);
+    switch.set(Events::IN);
+    assert_eq!(epoll.collect(8).len(), 1);
+    assert!(epoll.collect(8).is_empty());
+    switch.set(Events::IN);
+    assert_eq!(epoll.collect(8).len(), 1);
+}
+
+#[test]
+fn a_oneshot_is_silent_until_modified() {
+    let epoll = Epoll::new();
+    let (switch, file) = watched(&epoll, IN | ONESHOT);
+    switch.set(Events::IN);
+    assert_eq!(epoll.collect(8).len(), 1);
+    switch.set(Events::IN | Events::HUP);
+    assert!(epoll.collect(8).is_empty());
+    epoll.modify(Fd(3), &file, Interest { events: IN | ONESHOT, data: 9 }).unwrap();
+    assert_eq!(epoll.collect(8)[0].data, 9);
+}
+
+#[test]
+fn what_is_ready_at_registration_is_reported() {
+    let epoll = Epoll::new();
+    let switch = Arc::new(Switch::default());
+    switch.set(Events::IN);
+    let file = open(Arc::clone(&switch) as Arc<dyn FileOps>);
+    epoll.add(Fd(3), &file, Interest { events: IN | EDGE, data: 1 }).unwrap();
+    assert_eq!(epoll.collect(8).len(), 1);
+}
+
+#[test]
+fn hang_up_is_reported_unasked() {
+    let epoll = Epoll::new();
+    let (switch, _file) = watched(&epoll, 0);
+    switch.set(Events::HUP);
+    assert_eq!(epoll.collect(8)[0].events, Events::HUP.bits());
+}
+
+#[test]
+fn the_last_close_removes_a_file() {
+    let epoll = Epoll::new();
+    let (switch, file) = watched(&epoll, IN);
+    switch.set(Events::IN);
+    drop(file);
+    assert!(epoll.collect(8).is_empty());
+    assert!(lock(&epoll.items).is_empty());
+    assert!(switch.queue.is_empty());
+}
+
+#[test]
+fn the_end_of_an_instance_leaves_no_registration() {
+    let epoll = Epoll::new();
+    let (switch, _file) = watched(&epoll, IN);
+    drop(Instance(epoll));
+    assert!(switch.queue.is_empty());
+}
+
+#[test]
+fn registering_twice_and_removing_twice_fail() {
+    let epoll = Epoll::new();
+    let (_switch, file) = watched(&epoll, IN);
+    let interest = Interest { events: IN, data: 0 };
+    assert_eq!(epoll.add(Fd(3), &file, interest), Err(Errno::EEXIST));
+    assert_eq!(epoll.add(Fd(4), &file, interest), Ok(()));
+    assert_eq!(epoll.remove(Fd(3), &file), Ok(()));
+    assert_eq!(epoll.remove(Fd(3), &file), Err(Errno::ENOENT));
+    assert_eq!(epoll.modify(Fd(3), &file, interest), Err(Errno::ENOENT));
+}
+
+#[test]
+fn nested_instances_pass_readiness_up() {
+    let inner = Epoll::new();
+    let outer = Epoll::new();
+    let inner_file = open(Arc::new(Instance(Arc::clone(&inner))));
+    outer.add(Fd(5), &inner_file, Interest { events: IN, data: 5 }).unwrap();
+    let (switch, _file) = watched(&inner, IN);
+    assert!(outer.collect(8).is_empty());
+    switch.set(Events::IN);
+    assert_eq!(outer.collect(8), [Interest { events: IN, data: 5 }]);
+}
+
+#[test]
+fn loops_and_long_chains_are_refused() {
+    let instances: Vec<_> = (0..7).map(|_| Epoll::new()).collect();
+    let files: Vec<_> = instances.iter().map(|e| open(Arc::new(Instance(Arc::clone(e))))).collect();
+    let interest = Interest { events: IN, data: 0 };
+    assert_eq!(instances[0].add(Fd(0), &files[0], interest), Err(Errno::EINVAL));
+    for n in 0..4 {
+        assert_eq!(instances[n].add(Fd(0), &files[n + 1], interest), Ok(()), "{n}");
+    }
+    assert_eq!(instances[4].add(Fd(0), &files[5], interest), Err(Errno::ELOOP));
+    assert_eq!(instances[4].add(Fd(0), &files[0], interest), Err(Errno::ELOOP));
+    assert_eq!(instances[6].add(Fd(0), &files[0], interest), Err(Errno::ELOOP));
+}
+
+#[test]
+fn exclusive_takes_plain_events_only() {
+    let epoll = Epoll::new();
+    let file = open(Arc::new(Switch::default()));
+    let interest = |events| Interest { events, data: 0 };
+    assert_eq!(epoll.add(Fd(3), &file, interest(IN | EXCLUSIVE | ONESHOT)), Err(Errno::EINVAL));
+    assert_eq!(epoll.add(Fd(3), &file, interest(IN | EXCLUSIVE)), Ok(()));
+    assert_eq!(epoll.modify(Fd(3), &file, interest(IN)), Err(Errno::EINVAL));
+}
+
+#[test]
+fn a_full_answer_leaves_the_rest_for_the_next() {
+    let epoll = Epoll::new();
+    let all: Vec<_> = (0..4)
+        .map(|n| {
+            let switch = Arc::new(Switch::default());
+            let file = open(Arc::clone(&switch) as Arc<dyn FileOps>);
+            epoll.add(Fd(n), &file, Interest { events: IN, data: n as u64 }).unwrap();
+            switch.set(Events::IN);
+            (switch, file)
+        })
+        .collect();
+    let mut seen: Vec<u64> = epoll.collect(2).iter().chain(&epoll.collect(2)).map(|i| i.data).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 1, 2, 3]);
+    drop(all);
+}

@@ -1,0 +1,217 @@
+//! The bytes in a pipe: a ring that grows up to the pipe's capacity, and where packets begin.
+//!
+//! Key type: [`Ring`].
+
+use std::collections::VecDeque;
+
+use crate::Errno;
+use crate::io::{Sink, Source};
+
+/// What a small pipe starts with; doubled as needed.
+const FIRST_SIZE: usize = 4096;
+
+/// Bytes in order, with the boundaries of packets (`O_DIRECT` writes) among them.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    buf: Vec<u8>,
+    head: usize,
+    len: usize,
+    /// INVARIANT: lengths sum up to `len`; neighbouring stream pieces are one.
+    pieces: VecDeque<Piece>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    len: usize,
+    is_packet: bool,
+}
+
+impl Ring {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Moves all to the front of a buffer that holds at least `size` bytes.
+    fn reserve(&mut self, size: usize) {
+        if self.buf.len() >= size {
+            return;
+        }
+        let mut buf = vec![0; size.next_power_of_two().max(FIRST_SIZE)];
+        let (first, second) = self.filled(self.len);
+        buf[..first.len()].copy_from_slice(first);
+        buf[first.len()..first.len() + second.len()].copy_from_slice(second);
+        self.buf = buf;
+        self.head = 0;
+    }
+
+    /// The first `n` bytes, as they lie.
+    fn filled(&self, n: usize) -> (&[u8], &[u8]) {
+        let n = n.min(self.len);
+        let first = n.min(self.buf.len() - self.head);
+        (&self.buf[self.head..self.head + first], &self.buf[..n - first])
+    }
+
+    /// Takes in up to `n` bytes of `source`. An error only if nothing came.
+    pub(super) fn fill(
+        &mut self,
+        source: &mut dyn Source,
+        n: usize,
+        is_packet: bool,
+    ) -> Result<usize, Errno> {
+        self.reserve(self.len + n);
+        let mut done = 0;
+        while done < n {
+            let tail = (self.head + self.len) % self.buf.len();
+            let free = if tail >= self.head && self.len < self.buf.len() {
+                self.buf.len() - tail
+            } else {
+                self.head - tail
+            };
+            let step = free.min(n - done);
+            match source.read(&mut self.buf[tail..tail + step]) {
+                Ok(0) => break,
+                Ok(got) => {
+                    self.len += got;
+                    done += got;
+                }
+                Err(errno) if done == 0 => return Err(errno),
+                Err(_) => break,
+            }
+        }
+        self.note(done, is_packet);
+        Ok(done)
+    }
+
+    fn note(&mut self, len: usize, is_packet: bool) {
+        match self.pieces.back_mut() {
+            _ if len == 0 => {}
+            Some(last) if !is_packet && !last.is_packet => last.len += len,
+            _ => self.pieces.push_back(Piece { len, is_packet }),
+        }
+    }
+
+    /// Gives up to `n` bytes to `sink`, one packet at most. What does not fit of a packet is dropped, as `pipe(2)` says.
+    pub(super) fn drain(&mut self, sink: &mut dyn Sink, n: usize) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < n {
+            let Some(piece) = self.pieces.front().copied() else { break };
+            if piece.is_packet && done > 0 {
+                break;
+            }
+            let want = piece.len.min(n - done);
+            let (result, full) = self.give(sink, want);
+            let got = match result {
+                Err(errno) if done == 0 => return Err(errno),
+                Err(_) => break,
+                Ok(got) => got,
+            };
+            done += got;
+            self.consume(if piece.is_packet { piece.len } else { got });
+            if piece.is_packet || !full {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Copies the first `want` bytes out; tells whether all of them went.
+    fn give(&self, sink: &mut dyn Sink, want: usize) -> (Result<usize, Errno>, bool) {
+        let (first, second) = self.filled(want);
+        match sink.write(first) {
+            Ok(n) if n == first.len() && !second.is_empty() => {
+                let more = sink.write(second).unwrap_or(0);
+                (Ok(n + more), n + more == want)
+            }
+            Ok(n) => (Ok(n), n == want),
+            Err(errno) => (Err(errno), false),
+        }
+    }
+
+    /// Forgets the first `n` bytes.
+    pub(super) fn consume(&mut self, n: usize) {
+        let n = n.min(self.len);
+        self.len -= n;
+        self.head = if self.len == 0 { 0 } else { (self.head + n) % self.buf.len() };
+        let mut left = n;
+        while left > 0 {
+            let Some(piece) = self.pieces.front_mut() else { break };
+            let step = left.min(piece.len);
+            piece.len -= step;
+            left -= step;
+            if piece.len == 0 {
+                self.pieces.pop_front();
+            }
+        }
+    }
+
+    /// A copy of the first `n` bytes, which stay.
+    pub(super) fn peek(&self, n: usize) -> Vec<u8> {
+        let (first, second) = self.filled(n);
+        [first, second].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::VecSink;
+
+    fn take(ring: &mut Ring, n: usize) -> Vec<u8> {
+        let mut sink = VecSink::new(n);
+        ring.drain(&mut sink, n).unwrap();
+        sink.bytes
+    }
+
+    #[test]
+    fn bytes_come_out_in_order_around_the_end_of_the_buffer() {
+        let mut ring = Ring::default();
+        let mut next_in = 0u32;
+        let mut next_out = 0u32;
+        for round in 0..2000usize {
+            let n = (round * 7919) % 3000;
+            let bytes: Vec<u8> = (0..n)
+                .map(|_| {
+                    next_in += 1;
+                    (next_in % 251) as u8
+                })
+                .collect();
+            assert_eq!(ring.fill(&mut &bytes[..], n, false).unwrap(), n);
+            for byte in take(&mut ring, (round * 104_729) % 3100) {
+                next_out += 1;
+                assert_eq!(byte, (next_out % 251) as u8);
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_buffer_wraps() {
+        let mut ring = Ring::default();
+        ring.fill(&mut &[1u8; 4096][..], 4096, false).unwrap();
+        assert_eq!(take(&mut ring, 100).len(), 100);
+        assert_eq!(ring.fill(&mut &[2u8; 100][..], 100, false).unwrap(), 100);
+        assert_eq!(ring.len(), 4096);
+        let all = take(&mut ring, 5000);
+        assert_eq!(all.len(), 4096);
+        assert!(all[..3996].iter().all(|&b| b == 1) && all[3996..].iter().all(|&b| b == 2));
+    }
+
+    #[test]
+    fn a_packet_is_read_alone_and_its_rest_is_dropped() {
+        let mut ring = Ring::default();
+        ring.fill(&mut &b"hello"[..], 5, true).unwrap();
+        ring.fill(&mut &b"world"[..], 5, true).unwrap();
+        assert_eq!(take(&mut ring, 2), b"he");
+        assert_eq!(take(&mut ring, 100), b"world");
+        assert_eq!(ring.len(), 0);
+    }
+
+    #[test]
+    fn a_stream_read_stops_before_a_packet() {
+        let mut ring = Ring::default();
+        ring.fill(&mut &b"ab"[..], 2, false).unwrap();
+        ring.fill(&mut &b"cd"[..], 2, false).unwrap();
+        ring.fill(&mut &b"xyz"[..], 3, true).unwrap();
+        assert_eq!(take(&mut ring, 100), b"abcd");
+        assert_eq!(take(&mut ring, 100), b"xyz");
+    }
+}
