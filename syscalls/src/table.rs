@@ -70,11 +70,27 @@ mod number {
     include!(concat!(env!("OUT_DIR"), "/numbers.rs"));
 }
 
-use Support::{Full, Refused};
+use Support::{Full, Partial, Refused};
 
 table! {
     // One row a line, `name => room::handler, support;`
     uname => crate::misc::uname, Full;
+    // Pipes, event descriptors, poll, select, epoll.
+    poll => crate::sync::poll::poll, Partial("after a stop signal it starts again with the whole timeout");
+    pipe => crate::sync::pipe::pipe, Full;
+    select => crate::sync::select::select, Full;
+    epoll_create => crate::sync::epoll::epoll_create, Full;
+    epoll_wait => crate::sync::epoll::epoll_wait, Full;
+    epoll_ctl => crate::sync::epoll::epoll_ctl, Full;
+    pselect6 => crate::sync::select::pselect6, Partial("the signal mask is not applied");
+    ppoll => crate::sync::poll::ppoll, Partial("the signal mask is not applied");
+    epoll_pwait => crate::sync::epoll::epoll_pwait, Partial("the signal mask is not applied");
+    eventfd => crate::sync::event::eventfd, Full;
+    eventfd2 => crate::sync::event::eventfd2, Full;
+    epoll_create1 => crate::sync::epoll::epoll_create1, Full;
+    pipe2 => crate::sync::pipe::pipe2, Full;
+    epoll_pwait2 => crate::sync::epoll::epoll_pwait2, Partial("the signal mask is not applied");
+
     kexec_load => refused, Refused(Errno::EPERM, "the sandbox has no host kernel to replace");
 }
 

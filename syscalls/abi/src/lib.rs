@@ -7,6 +7,7 @@
 
 pub mod errno;
 pub mod nr;
+pub mod poll;
 pub mod regs;
 pub mod user;
 

@@ -111,6 +111,12 @@ impl Epoll {
         })
     }
 
+    /// Woken when a file may have become ready.
+    #[must_use]
+    pub fn queue(&self) -> &WaitQueue {
+        &self.queue
+    }
+
     /// `EPOLL_CTL_ADD`.
     ///
     /// # Errors
@@ -203,13 +209,21 @@ impl Epoll {
                 again.push(item);
             }
         }
+        let mut ready = lock(&self.ready);
         for item in again {
-            item.list();
-        }
-        if found.len() == max && !lock(&self.ready).is_empty() {
-            self.queue.wake_one(Events::READABLE);
+            if !item.is_listed.swap(true, Ordering::AcqRel) {
+                ready.push_back(item);
+            }
         }
         found
+    }
+
+    /// What one thread has left over is the next one's; called by a waiter that no longer waits.
+    pub fn pass_on(&self) {
+        let is_empty = lock(&self.ready).is_empty();
+        if !is_empty {
+            self.queue.wake_one(Events::READABLE);
+        }
     }
 
     /// How many instances hang below this one, itself included. ELOOP if `forbidden` is among them.
