@@ -103,13 +103,13 @@ void guest_check_exits(const char *file, int line, pid_t pid, int code);
 void guest_check_killed(const char *file, int line, pid_t pid, int signal_number);
 
 // Runs the block in a child that exits 0 at its end; the value is the child's pid.
-#define IN_CHILD(block)                                                                            \
+#define IN_CHILD(...)                                                                              \
     __extension__({                                                                                \
         pid_t child_pid = fork();                                                                  \
         if (child_pid == -1)                                                                       \
             guest_fail(__FILE__, __LINE__, "fork: errno %d", errno);                               \
         if (child_pid == 0) {                                                                      \
-            block;                                                                                 \
+            __VA_ARGS__;                                                                           \
             _exit(0);                                                                              \
         }                                                                                          \
         child_pid;                                                                                 \

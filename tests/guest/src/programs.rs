@@ -8,9 +8,10 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
-/// Static, so that a program also runs where there is nothing but itself.
-const CFLAGS: [&str; 8] =
-    ["-D_GNU_SOURCE", "-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-static", "-pthread"];
+/// Static, so that a program also runs where there is nothing but itself; without a red zone of the compiler's, for
+/// some behaviours push and pop in assembly.
+const CFLAGS: [&str; 9] =
+    ["-D_GNU_SOURCE", "-std=gnu17", "-O1", "-g", "-Wall", "-Wextra", "-static", "-pthread", "-mno-red-zone"];
 
 /// One built program.
 #[derive(Debug, Clone)]
