@@ -12,6 +12,7 @@ mod ipc;
 mod misc;
 mod mm;
 mod net;
+pub mod page;
 mod signal;
 mod sync;
 pub mod table;

@@ -31,8 +31,8 @@ fn paths() -> Vec<Rule> {
             "openat",
             "reopen a held path with another access mode; the tree's root is the jail",
         ),
-        rule(libc::SYS_statx, "statx", "attributes"),
-        rule(libc::SYS_newfstatat, "newfstatat", "attributes"),
+        rule(libc::SYS_statx, "statx", "attributes of a name, or of a held file"),
+        rule(libc::SYS_newfstatat, "newfstatat", "attributes of a name"),
         rule(
             libc::SYS_readlinkat,
             "readlinkat",

@@ -121,7 +121,7 @@ fn network() -> Vec<Rule> {
         rule(libc::SYS_accept4, "accept4", "a guest's server")
             .when([only_int_bits(3, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)]),
         rule(libc::SYS_connect, "connect", "a guest's client; the sentry has no Unix socket to connect"),
-        rule(libc::SYS_shutdown, "shutdown", "half-closes"),
+        rule(libc::SYS_shutdown, "shutdown", "half-closed connections of a guest"),
         rule(libc::SYS_getsockname, "getsockname", "the port that the host chose"),
         rule(libc::SYS_getpeername, "getpeername", "who is at the other end"),
         rule(libc::SYS_setsockopt, "setsockopt", "options of one socket, by name")

@@ -12,6 +12,9 @@ pub mod crash;
 pub mod debian;
 pub mod life;
 
+/// What tries a behaviour.
+pub type Trial = std::rc::Rc<dyn Fn(&World) -> Result<()>>;
+
 /// A named behaviour.
 #[derive(Clone)]
 pub struct Case {
@@ -22,7 +25,7 @@ pub struct Case {
     /// Speaks about our own processes, so that other runtimes cannot be asked.
     pub needs_ours: bool,
     /// Tries it.
-    pub run: std::rc::Rc<dyn Fn(&World) -> Result<()>>,
+    pub run: Trial,
 }
 
 impl Case {
