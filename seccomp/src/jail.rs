@@ -84,17 +84,17 @@ pub struct Jail<'a> {
 
 /// Why a jail could not be entered.
 #[derive(Debug, thiserror::Error)]
-#[error("{step}: {source}")]
+#[error("{step}: {cause}")]
 pub struct JailError {
     /// The step that failed.
     pub step: &'static str,
     /// The host's answer.
-    pub source: io::Error,
+    pub cause: io::Error,
 }
 
 impl JailError {
     fn last(step: &'static str) -> Self {
-        Self { step, source: io::Error::last_os_error() }
+        Self { step, cause: io::Error::last_os_error() }
     }
 }
 
@@ -190,7 +190,7 @@ impl Held {
         let (step, errno) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
         reap(started.pid);
         let step = usize::try_from(step).ok().and_then(|i| STEPS.get(i)).copied().unwrap_or("enter the jail");
-        Err(JailError { step, source: io::Error::from_raw_os_error(errno) })
+        Err(JailError { step, cause: io::Error::from_raw_os_error(errno) })
     }
 }
 
@@ -502,7 +502,7 @@ fn map_only(pid: i32, id: u32) -> Result<(), JailError> {
     let gid = unsafe { libc::getegid() };
     let write = |file: &str, text: String| {
         std::fs::write(format!("/proc/{pid}/{file}"), text)
-            .map_err(|source| JailError { step: "map the unprivileged id", source })
+            .map_err(|cause| JailError { step: "map the unprivileged id", cause })
     };
     if uid == 0 {
         write("gid_map", format!("{id} {id} 1\n"))?;
@@ -591,9 +591,9 @@ mod tests {
     ) -> Result<String, JailError> {
         // busybox is one static file, so it runs in an empty root; without it there is nothing to try here.
         let program =
-            File::open("/bin/busybox").map_err(|source| JailError { step: "open busybox", source })?;
+            File::open("/bin/busybox").map_err(|cause| JailError { step: "open busybox", cause })?;
         let (read, write) = pipe()?;
-        let null = File::open("/dev/null").map_err(|source| JailError { step: "null", source })?;
+        let null = File::open("/dev/null").map_err(|cause| JailError { step: "null", cause })?;
         let jail = Jail {
             program: program.as_fd(),
             args: ["sh", "-c", script].iter().map(|s| CString::new(*s).expect("no zero")).collect(),
@@ -607,7 +607,7 @@ mod tests {
         let started = jail.prepare()?.release()?;
         drop(write);
         let mut out = String::new();
-        File::from(read).read_to_string(&mut out).map_err(|source| JailError { step: "read", source })?;
+        File::from(read).read_to_string(&mut out).map_err(|cause| JailError { step: "read", cause })?;
         reap(started.pid);
         Ok(out)
     }

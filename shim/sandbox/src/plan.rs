@@ -64,20 +64,20 @@ pub enum NetworkPlan {
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {cause}")]
     Unreadable {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Not JSON, or a field of the wrong type.
-    #[error("{path} is not a container configuration: {source}")]
+    #[error("{path} is not a container configuration: {cause}")]
     Malformed {
         /// Which file.
         path: PathBuf,
         /// Where and why.
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
     /// A field is missing or wrong.
     #[error("config.json: {0}")]
@@ -95,8 +95,8 @@ const PATH_MAX: usize = 4096;
 /// Unreadable or malformed.
 pub fn read_spec(bundle: &Path) -> Result<Spec, PlanError> {
     let path = bundle.join("config.json");
-    let text = std::fs::read(&path).map_err(|source| PlanError::Unreadable { path: path.clone(), source })?;
-    serde_json::from_slice(&text).map_err(|source| PlanError::Malformed { path, source })
+    let text = std::fs::read(&path).map_err(|cause| PlanError::Unreadable { path: path.clone(), cause })?;
+    serde_json::from_slice(&text).map_err(|cause| PlanError::Malformed { path, cause })
 }
 
 /// Decides everything about container `id` in `bundle`.

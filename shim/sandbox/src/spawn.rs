@@ -28,36 +28,36 @@ const LAUNCHER_STACK: usize = 128 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     /// A binary is not where it should be.
-    #[error("cannot open {path}: {source}")]
+    #[error("cannot open {path}: {cause}")]
     Program {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The network namespace cannot be entered.
-    #[error("network namespace {path}: {source}")]
+    #[error("network namespace {path}: {cause}")]
     Network {
         /// Its name.
         path: String,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The child did not come up.
-    #[error("cannot start {name}: {source}")]
+    #[error("cannot start {name}: {cause}")]
     Jail {
         /// Which program.
         name: &'static str,
         /// At which step, and why.
-        source: jail::JailError,
+        cause: jail::JailError,
     },
     /// A plain host call failed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {cause}")]
     Host {
         /// What was tried.
         what: &'static str,
         /// Why it failed.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The launching thread has ended.
     #[error("the launcher has ended")]
@@ -66,7 +66,7 @@ pub enum SpawnError {
 
 /// Shorthand for a failed host call.
 pub(crate) fn host<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> SpawnError {
-    move |source| SpawnError::Host { what, source: source.into() }
+    move |cause| SpawnError::Host { what, cause: cause.into() }
 }
 
 /// Where the binaries are.
@@ -251,11 +251,11 @@ impl Launcher {
 }
 
 fn enter_network(network: &NetworkPlan) -> Result<(), SpawnError> {
-    let failed = |path: &str, source| SpawnError::Network { path: path.to_owned(), source };
+    let failed = |path: &str, cause| SpawnError::Network { path: path.to_owned(), cause };
     match network {
         NetworkPlan::Host => Ok(()),
         NetworkPlan::New => {
-            jail::enter_network(jail::Network::New).map_err(|e| failed("(new)", e.source))?;
+            jail::enter_network(jail::Network::New).map_err(|e| failed("(new)", e.cause))?;
             open_ports();
             Ok(())
         }
@@ -263,7 +263,7 @@ fn enter_network(network: &NetworkPlan) -> Result<(), SpawnError> {
             let name = path.display().to_string();
             let file = File::open(path).map_err(|e| failed(&name, e))?;
             jail::enter_network(jail::Network::Existing(file.as_fd()))
-                .map_err(|e| failed(&name, e.source))?;
+                .map_err(|e| failed(&name, e.cause))?;
             if !is_host_network() {
                 open_ports();
             }
@@ -292,7 +292,7 @@ fn open_ports() {
 /// Starts one child; runs on the launching thread.
 fn run(job: Job) -> Result<Child, SpawnError> {
     let program = File::open(&job.program)
-        .map_err(|source| SpawnError::Program { path: job.program.clone(), source })?;
+        .map_err(|cause| SpawnError::Program { path: job.program.clone(), cause })?;
     let fds = vec![job.socket.as_fd(), job.log.as_fd(), job.log.as_fd()];
     let name = CString::new(job.name).expect("a name without zero bytes");
     let mut jail = Jail {
@@ -310,7 +310,7 @@ fn run(job: Job) -> Result<Child, SpawnError> {
         jail.root = Root::Empty;
         jail.privileges = Privileges::OnlyId(SENTRY_ID);
     }
-    let failed = |source| SpawnError::Jail { name: job.name, source };
+    let failed = |cause| SpawnError::Jail { name: job.name, cause };
     let held = match jail.prepare() {
         Err(error) if job.jailed && rustix::process::geteuid().is_root() => {
             tracing::warn!(%error, "no user namespace for the sentry; it runs as an unprivileged id only");
