@@ -45,8 +45,9 @@ fn every_comparison_agrees_with_its_meaning() {
                     continue;
                 }
                 let cond = Cond { field: super::Field::Arg(3), width, test: test.clone() };
-                let code =
-                    Program::new(Action::KillProcess).rule(5, std::slice::from_ref(&cond), Action::Allow).compile();
+                let code = Program::new(Action::KillProcess)
+                    .rule(5, std::slice::from_ref(&cond), Action::Allow)
+                    .compile();
                 for value in INTERESTING {
                     let data = SeccompData::x86_64(5, [9, 9, 9, value, 9, 9]);
                     let expected = if cond.holds(&data) { Action::Allow } else { Action::KillProcess };

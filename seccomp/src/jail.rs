@@ -323,8 +323,8 @@ fn enter_steps(order: &Order<'_>) -> Result<Never, (Step, c_int)> {
     }
     if order.privileges != Privileges::Inherited {
         drop_capabilities()?;
+        at(Step::NoNewPrivs, prctl(libc::PR_SET_NO_NEW_PRIVS, 1))?;
     }
-    at(Step::NoNewPrivs, prctl(libc::PR_SET_NO_NEW_PRIVS, 1))?;
     if order.die_with_parent {
         at(Step::Death, prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL.into()))?;
     }

@@ -8,7 +8,9 @@
 
 pub mod cgroup;
 pub mod client;
+pub mod hooks;
 pub mod plan;
+pub mod rootfs;
 pub mod spawn;
 pub mod spec;
 

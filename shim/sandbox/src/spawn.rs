@@ -262,8 +262,7 @@ fn enter_network(network: &NetworkPlan) -> Result<(), SpawnError> {
         NetworkPlan::Path(path) => {
             let name = path.display().to_string();
             let file = File::open(path).map_err(|e| failed(&name, e))?;
-            jail::enter_network(jail::Network::Existing(file.as_fd()))
-                .map_err(|e| failed(&name, e.cause))?;
+            jail::enter_network(jail::Network::Existing(file.as_fd())).map_err(|e| failed(&name, e.cause))?;
             if !is_host_network() {
                 open_ports();
             }
@@ -291,8 +290,8 @@ fn open_ports() {
 
 /// Starts one child; runs on the launching thread.
 fn run(job: Job) -> Result<Child, SpawnError> {
-    let program = File::open(&job.program)
-        .map_err(|cause| SpawnError::Program { path: job.program.clone(), cause })?;
+    let program =
+        File::open(&job.program).map_err(|cause| SpawnError::Program { path: job.program.clone(), cause })?;
     let fds = vec![job.socket.as_fd(), job.log.as_fd(), job.log.as_fd()];
     let name = CString::new(job.name).expect("a name without zero bytes");
     let mut jail = Jail {
