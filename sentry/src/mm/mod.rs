@@ -2,21 +2,135 @@
 //!
 //! Key type: [`MemoryManager`], one per guest address space. It decides where mappings lie and what they allow, and orders
 //! the host's memory calls through the running task's `platform::Context`.
+//!
+//! Files: `vma` one mapping, `tree` all of them, `layout` bounds and chance, `map`, `protect`, `remap`, `brk`, `advise`,
+//! `lock` the calls, `query` what others ask (is this writable? where can a trampoline go?), `report` the texts of
+//! `/proc/PID/maps` and its kin, [`loader`] how a program gets into memory.
 
-use std::sync::Arc;
+mod advise;
+mod brk;
+pub mod layout;
+pub mod loader;
+mod lock;
+mod map;
+mod protect;
+mod query;
+mod remap;
+mod report;
+mod tree;
+mod vma;
 
-use platform::AddressSpace;
+pub use lock::Fault as LockFault;
+pub use map::{MapRequest, MapTarget, SharedSegment};
+pub use report::MemoryUsage;
+pub use tree::Totals;
+pub use vma::{Attachment, Backing, Vma, VmaFlags};
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use linux_abi::mm::Prot;
+use platform::{AddressSpace, Context, PlatformError};
+
+use self::layout::{END, STUB_END, STUB_START, VDSO_BEFORE, VDSO_LEN};
+use self::query::WritableCache;
+use self::tree::VmaTree;
+use crate::Errno;
+use crate::vfs::Location;
+
+/// The resource limits that memory calls look at, in bytes. `u64::MAX`: none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryLimits {
+    /// `RLIMIT_AS`.
+    pub address_space: u64,
+    /// `RLIMIT_DATA`.
+    pub data: u64,
+    /// `RLIMIT_STACK`.
+    pub stack: u64,
+    /// `RLIMIT_MEMLOCK`; `u64::MAX` also for those with `CAP_IPC_LOCK`.
+    pub locked: u64,
+}
+
+impl Default for MemoryLimits {
+    /// What a container starts with.
+    fn default() -> Self {
+        Self { address_space: u64::MAX, data: u64::MAX, stack: 8 << 20, locked: 8 << 20 }
+    }
+}
+
+/// Where the pieces of the program lie, for `/proc/PID/stat` and `prctl(PR_SET_MM)`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in proc_pid_stat(5)")]
+pub struct ProgramLayout {
+    pub start_code: u64,
+    pub end_code: u64,
+    pub start_data: u64,
+    pub end_data: u64,
+    pub start_brk: u64,
+    pub start_stack: u64,
+    pub arg_start: u64,
+    pub arg_end: u64,
+    pub env_start: u64,
+    pub env_end: u64,
+}
 
 /// A guest address space's layout.
 pub struct MemoryManager {
     space: Arc<dyn AddressSpace>,
+    /// LOCK: `mm.inner`. Held across the host's memory call, so that layout and pages agree whatever two threads do at once;
+    /// a memory call waits for nobody but the host kernel.
+    inner: Mutex<Inner>,
+    writable: WritableCache,
+}
+
+struct Inner {
+    tree: VmaTree,
+    program: ProgramLayout,
+    /// Current end of the heap, to the byte.
+    brk: u64,
+    /// `mlockall(MCL_FUTURE)`.
+    lock_future: bool,
+    exe: Option<Location>,
+    /// As the program got it, for `/proc/PID/auxv`.
+    auxv: Vec<u8>,
+    /// Largest resident size seen, in bytes (`VmHWM`).
+    peak_resident: u64,
+    /// Largest `Totals::size` seen (`VmPeak`).
+    peak_size: u64,
 }
 
 impl MemoryManager {
     /// An empty layout over an empty address space.
     #[must_use]
     pub fn new(space: Arc<dyn AddressSpace>) -> Arc<Self> {
-        Arc::new(Self { space })
+        let mut tree = VmaTree::new(END - layout::HUGE_PAGE);
+        tree.insert(special(STUB_START, STUB_END, "[stub]", VmaFlags::HIDDEN));
+        let vdso = layout::page_down(space.vdso());
+        if vdso > VDSO_BEFORE && vdso < END - VDSO_LEN {
+            tree.insert(special(vdso - VDSO_BEFORE, vdso, "[vvar]", VmaFlags::empty()));
+            tree.insert(special(vdso, vdso + VDSO_LEN, "[vdso]", VmaFlags::empty()));
+        }
+        let inner = Inner {
+            tree,
+            program: ProgramLayout::default(),
+            brk: 0,
+            lock_future: false,
+            exe: None,
+            auxv: Vec::new(),
+            peak_resident: 0,
+            peak_size: 0,
+        };
+        Arc::new(Self { space, inner: Mutex::new(inner), writable: WritableCache::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To change the layout: what [`MemoryManager::is_writable`] remembers is forgotten.
+    fn lock_to_change(&self) -> MutexGuard<'_, Inner> {
+        let inner = self.lock();
+        self.writable.clear();
+        inner
     }
 
     /// The host side.
@@ -25,9 +139,113 @@ impl MemoryManager {
         &self.space
     }
 
-    /// All of `addr..addr + len` is mapped writable, as far as the layout knows.
-    #[must_use]
-    pub fn is_writable(&self, _addr: u64, _len: u64) -> bool {
-        false
+    /// Forks the address space through one of its threads: host pages and layout are copied at one moment.
+    ///
+    /// # Errors
+    /// When the host has no more processes or memory.
+    pub fn fork(
+        &self,
+        context: &mut dyn Context,
+    ) -> Result<(Arc<MemoryManager>, Box<dyn Context>), PlatformError> {
+        let inner = self.lock();
+        let (space, child) = context.fork()?;
+        let copy = Inner {
+            tree: inner.tree.forked(),
+            program: inner.program,
+            brk: inner.brk,
+            lock_future: false,
+            exe: inner.exe.clone(),
+            auxv: inner.auxv.clone(),
+            peak_resident: 0,
+            peak_size: inner.tree.totals().size,
+        };
+        let mm = Self { space, inner: Mutex::new(copy), writable: WritableCache::default() };
+        Ok((Arc::new(mm), child))
     }
+
+    /// The program file, for `/proc/PID/exe`.
+    #[must_use]
+    pub fn exe(&self) -> Option<Location> {
+        self.lock().exe.clone()
+    }
+
+    /// Where the program's pieces lie.
+    #[must_use]
+    pub fn program(&self) -> ProgramLayout {
+        self.lock().program
+    }
+
+    /// `prctl(PR_SET_MM)`: the program says where its arguments and so on are.
+    pub fn set_program(&self, program: ProgramLayout) {
+        self.lock().program = program;
+    }
+
+    /// The auxiliary vector as the program got it.
+    #[must_use]
+    pub fn auxv(&self) -> Vec<u8> {
+        self.lock().auxv.clone()
+    }
+}
+
+impl VmaTree {
+    /// The tree that a forked child starts with.
+    fn forked(&self) -> Self {
+        let mut copy = self.clone();
+        let gone: Vec<(u64, u64)> = copy
+            .iter()
+            .filter(|vma| vma.flags.contains(VmaFlags::DONTFORK))
+            .map(|vma| (vma.start, vma.end))
+            .collect();
+        for (start, end) in gone {
+            copy.remove(start, end);
+        }
+        let locked: Vec<(u64, u64)> = copy
+            .iter()
+            .filter(|vma| vma.flags.contains(VmaFlags::LOCKED))
+            .map(|vma| (vma.start, vma.end))
+            .collect();
+        for (start, end) in locked {
+            copy.update(start, end, |vma| vma.flags.remove(VmaFlags::LOCKED));
+        }
+        copy
+    }
+}
+
+impl Inner {
+    /// Another `len` bytes may be mapped. LINUX: `may_expand_vm`.
+    fn check_limits(&self, len: u64, data: bool, limits: &MemoryLimits) -> Result<(), Errno> {
+        let totals = self.tree.totals();
+        let too_much =
+            |sum: u64, limit: u64| limit != u64::MAX && sum.checked_add(len).is_none_or(|sum| sum > limit);
+        if too_much(totals.size, limits.address_space) || (data && too_much(totals.data, limits.data)) {
+            return Err(Errno::ENOMEM);
+        }
+        Ok(())
+    }
+
+    fn note_peak(&mut self) {
+        self.peak_size = self.peak_size.max(self.tree.totals().size);
+    }
+}
+
+/// A mapping that is not the guest's.
+fn special(start: u64, end: u64, name: &'static str, flags: VmaFlags) -> Vma {
+    Vma {
+        start,
+        end,
+        prot: Prot::READ | Prot::EXEC,
+        max_prot: Prot::READ | Prot::EXEC,
+        flags: flags | VmaFlags::SPECIAL,
+        backing: Backing::Special(name),
+    }
+}
+
+/// Checks a range as most memory calls do; answers its end. The length is rounded up to pages.
+fn checked_range(addr: u64, len: u64, unaligned: Errno, overflow: Errno) -> Result<(u64, u64), Errno> {
+    if !layout::is_aligned(addr) {
+        return Err(unaligned);
+    }
+    let len = layout::page_up(len).ok_or(overflow)?;
+    let end = addr.checked_add(len).ok_or(overflow)?;
+    Ok((addr, end))
 }

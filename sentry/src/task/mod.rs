@@ -15,7 +15,7 @@ pub use credentials::{Capability, Credentials};
 pub use current::{Current, WaitEnd};
 pub use process::{PidNamespace, Process};
 pub use run::run;
-pub use user_memory::{Iovec, UserReader, UserWriter};
+pub use user_memory::{Iovec, PATH_MAX, UserReader, UserWriter};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod elf;
 pub mod errno;
+pub mod mm;
 pub mod nr;
 pub mod poll;
 pub mod regs;

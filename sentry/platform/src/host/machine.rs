@@ -19,3 +19,35 @@ pub fn memory() -> (u64, u64) {
 pub fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
+
+/// What the host's kernel tells programs of the processor in the auxiliary vector, `getauxval(3)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuxInfo {
+    /// `AT_HWCAP`.
+    pub hwcap: u64,
+    /// `AT_HWCAP2`.
+    pub hwcap2: u64,
+    /// `AT_MINSIGSTKSZ`: bytes.
+    pub min_signal_stack: u64,
+    /// `AT_RSEQ_FEATURE_SIZE`: bytes; 0 if the host does not say.
+    pub rseq_feature_size: u64,
+    /// `AT_RSEQ_ALIGN`: bytes; 0 if the host does not say.
+    pub rseq_align: u64,
+}
+
+/// Asks the sentry's own auxiliary vector.
+#[must_use]
+pub fn aux_info() -> AuxInfo {
+    const AT_RSEQ_FEATURE_SIZE: u64 = 27;
+    const AT_RSEQ_ALIGN: u64 = 28;
+    const AT_MINSIGSTKSZ: u64 = 51;
+    // SAFETY: `getauxval` reads the process's own auxiliary vector and answers 0 for what is not there.
+    let ask = |kind: u64| unsafe { libc::getauxval(kind) };
+    AuxInfo {
+        hwcap: ask(libc::AT_HWCAP),
+        hwcap2: ask(libc::AT_HWCAP2),
+        min_signal_stack: ask(AT_MINSIGSTKSZ).max(2048),
+        rseq_feature_size: ask(AT_RSEQ_FEATURE_SIZE),
+        rseq_align: ask(AT_RSEQ_ALIGN),
+    }
+}

@@ -1,0 +1,151 @@
+//! `madvise(2)`, `msync(2)`, `mincore(2)`: calls that the host executes once the layout allows them.
+
+use linux_abi::mm::{MS_ASYNC, MS_INVALIDATE, MS_SYNC, Prot, madv};
+use platform::{Context, MemoryCall};
+
+use super::MemoryManager;
+use super::layout::{self, END, MAX_MAP_COUNT};
+use super::vma::{Backing, Vma, VmaFlags};
+use crate::Errno;
+
+/// Which flag of a mapping an advice sets or clears.
+fn flag_of(advice: u32) -> Option<(VmaFlags, VmaFlags)> {
+    let none = VmaFlags::empty();
+    Some(match advice {
+        madv::DONTFORK => (VmaFlags::DONTFORK, none),
+        madv::DOFORK => (none, VmaFlags::DONTFORK),
+        madv::WIPEONFORK => (VmaFlags::WIPEONFORK, none),
+        madv::KEEPONFORK => (none, VmaFlags::WIPEONFORK),
+        madv::DONTDUMP => (VmaFlags::DONTDUMP, none),
+        madv::DODUMP => (none, VmaFlags::DONTDUMP),
+        madv::HUGEPAGE => (VmaFlags::HUGEPAGE, VmaFlags::NOHUGEPAGE),
+        madv::NOHUGEPAGE => (VmaFlags::NOHUGEPAGE, VmaFlags::HUGEPAGE),
+        _ => return None,
+    })
+}
+
+/// Does the host need to hear of it? Dumps are ours, and page merging is not offered.
+fn host_hears(advice: u32) -> bool {
+    !matches!(advice, madv::DONTDUMP | madv::DODUMP | madv::MERGEABLE | madv::UNMERGEABLE)
+}
+
+/// May a mapping be advised so? LINUX: `madvise_vma_behavior`.
+fn check(vma: &Vma, advice: u32) -> Result<(), Errno> {
+    let anonymous = matches!(vma.backing, Backing::Anonymous);
+    let locked = vma.flags.contains(VmaFlags::LOCKED);
+    let wrong = match advice {
+        madv::DONTNEED | madv::COLD | madv::PAGEOUT => locked,
+        madv::FREE => !anonymous || locked,
+        madv::WIPEONFORK => !anonymous,
+        madv::REMOVE if locked || anonymous => true,
+        madv::REMOVE => {
+            let writable = vma.is_shared() && vma.max_prot.contains(Prot::WRITE);
+            return if writable { Ok(()) } else { Err(Errno::EACCES) };
+        }
+        _ => false,
+    };
+    if vma.is_special() || wrong { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+impl MemoryManager {
+    /// `madvise(2)`.
+    ///
+    /// # Errors
+    /// As `madvise(2)`; ENOMEM if part of the range is not mapped, the rest having been advised.
+    pub fn madvise(&self, context: &mut dyn Context, addr: u64, len: u64, advice: u32) -> Result<(), Errno> {
+        if !matches!(advice, 0..=4 | 8..=25) {
+            return Err(Errno::EINVAL);
+        }
+        let (start, end) = super::checked_range(addr, len, Errno::EINVAL, Errno::EINVAL)?;
+        if start == end {
+            return Ok(());
+        }
+        let mut inner = self.lock_to_change();
+        let flags = flag_of(advice);
+        if flags.is_some() && inner.tree.count() + inner.tree.cuts(start, end) > MAX_MAP_COUNT {
+            return Err(Errno::ENOMEM);
+        }
+        let mut at = start;
+        let mut unmapped = false;
+        while at < end {
+            let Some(vma) = inner.tree.overlapping(at, end).next() else {
+                unmapped = true;
+                break;
+            };
+            unmapped |= vma.start > at;
+            let (from, to) = (vma.start.max(at), vma.end.min(end));
+            check(vma, advice)?;
+            if host_hears(advice) {
+                context.memory(MemoryCall::Advise { addr: from, len: to - from, advice })?;
+            }
+            if let Some((set, clear)) = flags {
+                inner.tree.update(from, to, |vma| vma.flags = (vma.flags - clear) | set);
+            }
+            at = to;
+        }
+        if unmapped { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// `msync(2)`.
+    ///
+    /// # Errors
+    /// As `msync(2)`.
+    pub fn msync(&self, context: &mut dyn Context, addr: u64, len: u64, flags: u32) -> Result<(), Errno> {
+        if flags & !(MS_ASYNC | MS_INVALIDATE | MS_SYNC) != 0
+            || flags & (MS_ASYNC | MS_SYNC) == MS_ASYNC | MS_SYNC
+        {
+            return Err(Errno::EINVAL);
+        }
+        let (start, end) = super::checked_range(addr, len, Errno::EINVAL, Errno::ENOMEM)?;
+        if start == end {
+            return Ok(());
+        }
+        let (ranges, covered, busy) = {
+            let inner = self.lock();
+            let busy = |vma: &Vma| flags & MS_INVALIDATE != 0 && vma.flags.contains(VmaFlags::LOCKED);
+            let shared: Vec<(u64, u64)> = inner
+                .tree
+                .overlapping(start, end)
+                .filter(|vma| vma.is_shared() && !vma.is_special())
+                .map(|vma| (vma.start.max(start), vma.end.min(end)))
+                .collect();
+            (shared, inner.tree.covers(start, end), inner.tree.overlapping(start, end).any(busy))
+        };
+        if busy {
+            return Err(Errno::EBUSY);
+        }
+        // LOCK: writing back may take long and changes no layout, so it is done without the lock.
+        for (from, to) in ranges {
+            match context.memory(MemoryCall::Sync { addr: from, len: to - from, flags }) {
+                Ok(_) | Err(Errno::ENOMEM) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        if covered { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
+    /// `mincore(2)`: the host writes the answer to guest memory.
+    ///
+    /// # Errors
+    /// As `mincore(2)`.
+    pub fn mincore(&self, context: &mut dyn Context, addr: u64, len: u64, vec: u64) -> Result<(), Errno> {
+        if !layout::is_aligned(addr) {
+            return Err(Errno::EINVAL);
+        }
+        let len = layout::page_up(len).ok_or(Errno::ENOMEM)?;
+        let end = addr.checked_add(len).filter(|&end| end <= END).ok_or(Errno::ENOMEM)?;
+        let vec_end = vec.checked_add(len / layout::PAGE).filter(|&end| end <= END).ok_or(Errno::EFAULT)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let inner = self.lock();
+        // The host writes with the guest's own rights, but nowhere near what is not the guest's.
+        if inner.tree.has_special(vec, vec_end) || !inner.tree.covers(vec, vec_end) {
+            return Err(Errno::EFAULT);
+        }
+        if inner.tree.has_special(addr, end) || !inner.tree.covers(addr, end) {
+            return Err(Errno::ENOMEM);
+        }
+        context.memory(MemoryCall::Incore { addr, len, vec }).map(drop)
+    }
+}

@@ -1,0 +1,544 @@
+//! `mmap(2)` and `munmap(2)`: where does a mapping go, what replaces what?
+//!
+//! Key types: [`MapRequest`], [`MapTarget`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use linux_abi::mm::{
+    MAP_32BIT, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN, MAP_HUGETLB, MAP_LOCKED,
+    MAP_NONBLOCK, MAP_NORESERVE, MAP_POPULATE, MAP_PRIVATE, MAP_SHARED, MAP_SHARED_VALIDATE, MAP_STACK,
+    MAP_TYPE, Prot, madv,
+};
+use platform::host::file;
+use platform::{Context, MemoryCall};
+
+use super::layout::{self, END, HUGE_PAGE, LOW_END, LOW_START, MAX_MAP_COUNT, MIN_ADDR, PAGE};
+use super::vma::{Attachment, Backing, Vma, VmaFlags};
+use super::{Inner, MemoryLimits, MemoryManager};
+use crate::Errno;
+use crate::task::Task;
+use crate::vfs::{Mappable, OpenFile, Pages};
+
+/// Flags that `MAP_SHARED_VALIDATE` knows. LINUX: `LEGACY_MAP_MASK`.
+const LEGACY_MAP_MASK: u32 = MAP_SHARED
+    | MAP_PRIVATE
+    | MAP_FIXED
+    | MAP_ANONYMOUS
+    | MAP_32BIT
+    | MAP_GROWSDOWN
+    | linux_abi::mm::MAP_DENYWRITE
+    | linux_abi::mm::MAP_EXECUTABLE
+    | MAP_LOCKED
+    | MAP_NORESERVE
+    | MAP_POPULATE
+    | MAP_NONBLOCK
+    | MAP_STACK
+    | MAP_HUGETLB
+    | linux_abi::mm::MAP_HUGE_MASK
+    | MAP_FIXED_NOREPLACE;
+/// `MS_NOEXEC` of a mount.
+const MS_NOEXEC: u32 = 8;
+
+/// What is to be mapped.
+pub enum MapTarget {
+    /// Anonymous memory.
+    Anonymous,
+    /// A file from `offset` on.
+    File {
+        /// The open file.
+        file: Arc<OpenFile>,
+        /// In bytes.
+        offset: u64,
+    },
+}
+
+/// The arguments of `mmap(2)`.
+pub struct MapRequest {
+    /// Wanted address.
+    pub addr: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// `PROT_*`; unknown bits are ignored, as Linux does.
+    pub prot: u32,
+    /// `MAP_*`.
+    pub flags: u32,
+    /// What.
+    pub target: MapTarget,
+}
+
+/// A mapping that is ready to be placed: everything about it but its address.
+pub(super) struct Blueprint {
+    pub(super) len: u64,
+    pub(super) prot: Prot,
+    pub(super) max_prot: Prot,
+    pub(super) flags: VmaFlags,
+    pub(super) backing: Backing,
+    /// The host's pages; `None` for private anonymous memory.
+    pub(super) pages: Option<Pages>,
+    pub(super) populate: bool,
+    /// `MAP_*` flags for the host besides the obvious; for private anonymous memory.
+    pub(super) host_flags: u32,
+}
+
+/// Where a mapping shall go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Placement {
+    /// There if there is room, else anywhere. 0: anywhere.
+    Hint(u64),
+    /// Exactly there, replacing what is there.
+    Fixed(u64),
+    /// Exactly there, EEXIST if something is there.
+    FixedNoReplace(u64),
+    /// Below 2 GiB.
+    Low,
+}
+
+impl MemoryManager {
+    /// `mmap(2)`.
+    ///
+    /// # Errors
+    /// As `mmap(2)`.
+    pub fn mmap(
+        &self,
+        context: &mut dyn Context,
+        task: &Arc<Task>,
+        request: MapRequest,
+        limits: &MemoryLimits,
+    ) -> Result<u64, Errno> {
+        let (placement, len) = check_place(&request)?;
+        let blueprint = match request.target {
+            MapTarget::Anonymous => anonymous(len, request.prot, request.flags)?,
+            MapTarget::File { file, offset } => {
+                of_file(task, file, offset, len, request.prot, request.flags)?
+            }
+        };
+        self.establish(context, placement, blueprint, limits)
+    }
+
+    /// Maps a System V segment.
+    ///
+    /// # Errors
+    /// As `shmat(2)`.
+    pub fn attach(
+        &self,
+        context: &mut dyn Context,
+        addr: u64,
+        replace: bool,
+        prot: Prot,
+        segment: SharedSegment,
+        limits: &MemoryLimits,
+    ) -> Result<u64, Errno> {
+        let len = layout::page_up(segment.len).filter(|&len| len > 0).ok_or(Errno::EINVAL)?;
+        let end = addr.checked_add(len).filter(|&end| end <= END).ok_or(Errno::EINVAL)?;
+        if addr != 0 && !replace && !self.lock().tree.is_free(addr, end) {
+            return Err(Errno::EINVAL);
+        }
+        let placement = if addr == 0 { Placement::Hint(0) } else { Placement::Fixed(addr) };
+        let max_prot = if segment.writable { Prot::all() } else { Prot::READ | Prot::EXEC };
+        let blueprint = Blueprint {
+            len,
+            prot,
+            max_prot,
+            flags: VmaFlags::SHARED,
+            backing: Backing::Memory {
+                id: next_memory_id(),
+                offset: 0,
+                name: segment.name,
+                attachment: Some(segment.attachment),
+            },
+            pages: Some(segment.pages),
+            populate: false,
+            host_flags: 0,
+        };
+        self.establish(context, placement, blueprint, limits)
+    }
+
+    /// Places a mapping and makes it.
+    pub(super) fn establish(
+        &self,
+        context: &mut dyn Context,
+        placement: Placement,
+        blueprint: Blueprint,
+        limits: &MemoryLimits,
+    ) -> Result<u64, Errno> {
+        let mut inner = self.lock_to_change();
+        let mut blueprint = blueprint;
+        if inner.lock_future {
+            blueprint.flags |= VmaFlags::LOCKED;
+        }
+        let addr = inner.choose(placement, &blueprint)?;
+        let end = addr + blueprint.len;
+        let replaced: u64 = inner.tree.overlapping(addr, end).map(|vma| vma.clipped(addr, end).len()).sum();
+        if blueprint.flags.contains(VmaFlags::LOCKED)
+            && inner.tree.totals().locked.saturating_add(blueprint.len) > limits.locked
+        {
+            return Err(Errno::EAGAIN);
+        }
+        let data = blueprint.prot.contains(Prot::WRITE) && blueprint.pages.is_none();
+        inner.check_limits(blueprint.len.saturating_sub(replaced), data, limits)?;
+        if inner.tree.count() + inner.tree.cuts(addr, end) >= MAX_MAP_COUNT {
+            return Err(Errno::ENOMEM);
+        }
+        inner.make(context, addr, blueprint, replaced > 0)?;
+        Ok(addr)
+    }
+
+    /// `munmap(2)`.
+    ///
+    /// # Errors
+    /// EINVAL; ENOMEM for too many pieces; EPERM if sealed.
+    pub fn munmap(&self, context: &mut dyn Context, addr: u64, len: u64) -> Result<(), Errno> {
+        let len = layout::page_up(len).ok_or(Errno::EINVAL)?;
+        if !layout::is_aligned(addr) || len == 0 || addr > END || len > END - addr {
+            return Err(Errno::EINVAL);
+        }
+        let pieces = {
+            let mut inner = self.lock_to_change();
+            inner.unmap(context, addr, addr + len)?
+        };
+        // LOCK: files are let go of outside the lock, since the last one closes.
+        drop(pieces);
+        Ok(())
+    }
+
+    /// `shmdt(2)`: unmaps all pieces of the attachment that starts at `addr`.
+    ///
+    /// # Errors
+    /// EINVAL if none does.
+    pub fn detach(&self, context: &mut dyn Context, addr: u64) -> Result<(), Errno> {
+        let mut inner = self.lock_to_change();
+        let starting = |vma: &Vma| match &vma.backing {
+            Backing::Memory { id, offset, attachment: Some(_), .. } => Some((*id, *offset)),
+            _ => None,
+        };
+        let found = inner.tree.find(addr).and_then(starting);
+        let (wanted, _) = found.filter(|&(_, offset)| offset == 0).ok_or(Errno::EINVAL)?;
+        let ranges: Vec<(u64, u64)> = inner
+            .tree
+            .iter()
+            .filter(|vma| {
+                starting(vma).is_some_and(|(id, offset)| id == wanted && vma.start - offset == addr)
+            })
+            .map(|vma| (vma.start, vma.end))
+            .collect();
+        let mut pieces = Vec::new();
+        for (start, end) in ranges {
+            pieces.append(&mut inner.unmap(context, start, end)?);
+        }
+        drop(inner);
+        Ok(())
+    }
+}
+
+/// What `shmat(2)` maps.
+pub struct SharedSegment {
+    /// Size in bytes.
+    pub len: u64,
+    /// The memory file.
+    pub pages: Pages,
+    /// As in `/proc/PID/maps`.
+    pub name: Arc<str>,
+    /// May be mapped writable.
+    pub writable: bool,
+    /// Counts attachments.
+    pub attachment: Arc<dyn Attachment>,
+}
+
+impl Inner {
+    /// The address for a mapping. LINUX: `get_unmapped_area`.
+    pub(super) fn choose(&mut self, placement: Placement, blueprint: &Blueprint) -> Result<u64, Errno> {
+        let len = blueprint.len;
+        let huge = blueprint.pages.is_none() && len >= HUGE_PAGE && len.is_multiple_of(HUGE_PAGE);
+        match placement {
+            Placement::Fixed(addr) | Placement::FixedNoReplace(addr) => {
+                let end = addr + len;
+                if placement == Placement::FixedNoReplace(addr) && !self.tree.is_free(addr, end) {
+                    return Err(Errno::EEXIST);
+                }
+                if self.tree.has_special(addr, end) {
+                    return Err(Errno::ENOMEM);
+                }
+                if self.tree.has_sealed(addr, end) {
+                    return Err(Errno::EPERM);
+                }
+                Ok(addr)
+            }
+            Placement::Low => self.tree.gap_above(len, LOW_START, LOW_END).ok_or(Errno::ENOMEM),
+            Placement::Hint(hint) => {
+                let end = hint.checked_add(len).filter(|&end| end <= END);
+                if hint != 0
+                    && let Some(end) = end
+                    && self.tree.is_roomy(hint, end)
+                {
+                    return Ok(hint);
+                }
+                let align = if huge { HUGE_PAGE } else { PAGE };
+                // Above the usual base is room too, for when all else is full.
+                self.tree
+                    .place(len, MIN_ADDR, align)
+                    .or_else(|| self.tree.gap_below(len, MIN_ADDR, END))
+                    .ok_or(Errno::ENOMEM)
+            }
+        }
+    }
+
+    /// Makes the mapping at `addr`. If the host refuses, what was there before may be gone, and then is gone here too.
+    pub(super) fn make(
+        &mut self,
+        context: &mut dyn Context,
+        addr: u64,
+        blueprint: Blueprint,
+        replaces: bool,
+    ) -> Result<(), Errno> {
+        let end = addr + blueprint.len;
+        let result = context.memory(host_call(addr, &blueprint));
+        if replaces {
+            let old = self.tree.remove(addr, end);
+            if result.is_err() && !old.is_empty() {
+                // The host may or may not have unmapped it before it failed: now it surely has.
+                let _ = context.memory(MemoryCall::Unmap { addr, len: blueprint.len });
+            }
+        }
+        result?;
+        if blueprint.populate && blueprint.pages.is_some() {
+            let write = blueprint.prot.contains(Prot::WRITE);
+            let advice = if write { madv::POPULATE_WRITE } else { madv::POPULATE_READ };
+            // LINUX: mmap(2) does not fail if the mapping cannot be populated.
+            let _ = context.memory(MemoryCall::Advise { addr, len: blueprint.len, advice });
+        }
+        let Blueprint { prot, max_prot, flags, backing, .. } = blueprint;
+        self.tree.insert(Vma { start: addr, end, prot, max_prot, flags, backing });
+        self.note_peak();
+        Ok(())
+    }
+
+    /// Unmaps whatever of the guest's is in the range; answers it, to be dropped outside the lock.
+    pub(super) fn unmap(
+        &mut self,
+        context: &mut dyn Context,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Vma>, Errno> {
+        if self.tree.has_sealed(start, end) {
+            return Err(Errno::EPERM);
+        }
+        if self.tree.count() + self.tree.cuts(start, end) > MAX_MAP_COUNT {
+            return Err(Errno::ENOMEM);
+        }
+        let mut gone = Vec::new();
+        for (from, to) in self.guest_runs(start, end) {
+            context.memory(MemoryCall::Unmap { addr: from, len: to - from })?;
+            gone.append(&mut self.tree.remove(from, to));
+        }
+        Ok(gone)
+    }
+
+    /// The stretches of a range from the first to the last mapping of the guest's, without what is not the guest's.
+    fn guest_runs(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        let mut joined = false;
+        for vma in self.tree.overlapping(start, end) {
+            if vma.is_special() {
+                joined = false;
+                continue;
+            }
+            let (from, to) = (vma.start.max(start), vma.end.min(end));
+            match runs.last_mut().filter(|_| joined) {
+                Some(last) => last.1 = to,
+                None => runs.push((from, to)),
+            }
+            joined = true;
+        }
+        runs
+    }
+}
+
+/// The host's call for a mapping.
+fn host_call(addr: u64, blueprint: &Blueprint) -> MemoryCall<'_> {
+    let (len, prot) = (blueprint.len, blueprint.prot.bits());
+    match &blueprint.pages {
+        Some(pages) => MemoryCall::MapFile {
+            addr,
+            len,
+            prot,
+            shared: blueprint.flags.contains(VmaFlags::SHARED),
+            file: std::os::fd::AsFd::as_fd(&*pages.source),
+            offset: pages.offset,
+        },
+        None => {
+            let populate = if blueprint.populate { MAP_POPULATE } else { 0 };
+            MemoryCall::MapAnonymous { addr, len, prot, extra_flags: blueprint.host_flags | populate }
+        }
+    }
+}
+
+/// Checks address and length in Linux's order (`do_mmap`); answers where it shall go and the length in whole pages.
+fn check_place(request: &MapRequest) -> Result<(Placement, u64), Errno> {
+    let MapRequest { addr, len, flags, .. } = *request;
+    if len == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let len = layout::page_up(len).filter(|&len| len <= END).ok_or(Errno::ENOMEM)?;
+    if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0 {
+        if addr > END - len {
+            return Err(Errno::ENOMEM);
+        }
+        if !layout::is_aligned(addr) {
+            return Err(Errno::EINVAL);
+        }
+        if addr < MIN_ADDR {
+            return Err(Errno::EPERM);
+        }
+        let placement = if flags & MAP_FIXED_NOREPLACE != 0 {
+            Placement::FixedNoReplace(addr)
+        } else {
+            Placement::Fixed(addr)
+        };
+        return Ok((placement, len));
+    }
+    if flags & MAP_32BIT != 0 {
+        return Ok((Placement::Low, len));
+    }
+    // LINUX: `round_hint_to_min`.
+    let hint = if addr == 0 { 0 } else { layout::page_down(addr).max(MIN_ADDR) };
+    Ok((Placement::Hint(hint), len))
+}
+
+fn common_flags(flags: u32) -> VmaFlags {
+    let mut vma_flags = VmaFlags::empty();
+    vma_flags.set(VmaFlags::NORESERVE, flags & MAP_NORESERVE != 0);
+    vma_flags.set(VmaFlags::LOCKED, flags & MAP_LOCKED != 0);
+    vma_flags
+}
+
+fn wants_populate(flags: u32) -> bool {
+    flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE || flags & MAP_LOCKED != 0
+}
+
+/// A blueprint of anonymous memory.
+pub(super) fn anonymous(len: u64, prot: u32, flags: u32) -> Result<Blueprint, Errno> {
+    if flags & MAP_HUGETLB != 0 {
+        // As on a host whose pool of huge pages is empty.
+        return Err(Errno::ENOMEM);
+    }
+    let mut blueprint = Blueprint {
+        len,
+        prot: Prot::from_bits_truncate(prot),
+        max_prot: Prot::all(),
+        flags: common_flags(flags),
+        backing: Backing::Anonymous,
+        pages: None,
+        populate: wants_populate(flags),
+        // `MAP_STACK` keeps huge pages away from stacks on newer hosts.
+        host_flags: flags & (MAP_NORESERVE | MAP_STACK),
+    };
+    match flags & MAP_TYPE {
+        MAP_PRIVATE => Ok(blueprint),
+        MAP_SHARED if flags & MAP_GROWSDOWN != 0 => Err(Errno::EINVAL),
+        MAP_SHARED => {
+            let source = file::new_memory_file("shared-anonymous")?;
+            file::truncate(&source, len)?;
+            blueprint.pages = Some(Pages { source: Arc::new(source), offset: 0 });
+            blueprint.flags |= VmaFlags::SHARED;
+            blueprint.backing = Backing::Memory {
+                id: next_memory_id(),
+                offset: 0,
+                name: Arc::from("/dev/zero (deleted)"),
+                attachment: None,
+            };
+            Ok(blueprint)
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn next_memory_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A blueprint of a file mapping, with the checks of `do_mmap`.
+fn of_file(
+    task: &Arc<Task>,
+    file: Arc<OpenFile>,
+    offset: u64,
+    len: u64,
+    prot: u32,
+    flags: u32,
+) -> Result<Blueprint, Errno> {
+    if offset.checked_add(len).is_none() || i64::try_from(offset + len).is_err() {
+        return Err(Errno::EOVERFLOW);
+    }
+    let prot = Prot::from_bits_truncate(prot);
+    let shared = match flags & MAP_TYPE {
+        MAP_PRIVATE => false,
+        MAP_SHARED => true,
+        MAP_SHARED_VALIDATE if flags & !LEGACY_MAP_MASK & !MAP_TYPE != 0 => return Err(Errno::EOPNOTSUPP),
+        MAP_SHARED_VALIDATE => true,
+        _ => return Err(Errno::EINVAL),
+    };
+    if flags & MAP_TYPE != MAP_SHARED_VALIDATE && flags & MAP_HUGETLB != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mut max_prot = Prot::all();
+    if shared && !file.is_writable() {
+        if prot.contains(Prot::WRITE) {
+            return Err(Errno::EACCES);
+        }
+        max_prot -= Prot::WRITE;
+    }
+    if !file.is_readable() {
+        return Err(Errno::EACCES);
+    }
+    let mount_flags = *file.location.mount.flags.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if mount_flags & MS_NOEXEC != 0 {
+        if prot.contains(Prot::EXEC) {
+            return Err(Errno::EPERM);
+        }
+        max_prot -= Prot::EXEC;
+    }
+    if flags & MAP_GROWSDOWN != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let writable = shared && max_prot.contains(Prot::WRITE);
+    let pages = match file.ops.map(&file.op(task), offset, len, writable)? {
+        Mappable::Pages(pages) => pages,
+        Mappable::Anonymous => {
+            let kind = if shared { MAP_SHARED } else { MAP_PRIVATE };
+            return anonymous(len, prot.bits(), (flags & !MAP_TYPE) | kind);
+        }
+    };
+    let mut vma_flags = common_flags(flags);
+    vma_flags.set(VmaFlags::SHARED, shared);
+    Ok(Blueprint {
+        len,
+        prot,
+        max_prot,
+        flags: vma_flags,
+        backing: Backing::File { file: Some(file), offset },
+        pages: Some(pages),
+        populate: wants_populate(flags),
+        host_flags: 0,
+    })
+}
+
+/// A blueprint for the program loader: private, of pages that have been found already.
+pub(super) fn of_pages(
+    len: u64,
+    prot: Prot,
+    file: Option<Arc<OpenFile>>,
+    offset: u64,
+    pages: Pages,
+) -> Blueprint {
+    Blueprint {
+        len,
+        prot,
+        max_prot: Prot::all(),
+        flags: VmaFlags::empty(),
+        backing: Backing::File { file, offset },
+        pages: Some(pages),
+        populate: false,
+        host_flags: 0,
+    }
+}

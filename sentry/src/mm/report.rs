@@ -1,0 +1,216 @@
+//! How does an address space look in `/proc/PID`: maps, smaps, statm, the `Vm*` lines of status?
+//!
+//! Key type: [`MemoryUsage`].
+
+use std::fmt::Write;
+
+use linux_abi::mm::Prot;
+
+use super::MemoryManager;
+use super::layout::PAGE;
+use super::vma::{Backing, Vma, VmaFlags};
+use super::{Inner, ProgramLayout};
+use crate::vfs::Location;
+
+/// How much memory is in use, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryUsage {
+    /// `VmPeak`.
+    pub peak_size: u64,
+    /// `VmSize`.
+    pub size: u64,
+    /// `VmLck`.
+    pub locked: u64,
+    /// `VmHWM`.
+    pub peak_resident: u64,
+    /// `VmRSS`.
+    pub resident: u64,
+    /// `VmData`.
+    pub data: u64,
+    /// `VmStk`.
+    pub stack: u64,
+    /// `VmExe`: the program's own code.
+    pub text: u64,
+    /// `VmLib`: other code.
+    pub library: u64,
+}
+
+/// Writes a location as a path, seen from wherever the reader of the file stands.
+pub type PathWriter<'a> = dyn Fn(&Location) -> Vec<u8> + 'a;
+
+impl MemoryManager {
+    /// Sizes, and the resident size as the host counts it.
+    #[must_use]
+    pub fn usage(&self) -> MemoryUsage {
+        let resident = self.space.resident_bytes();
+        let mut inner = self.lock();
+        inner.peak_resident = inner.peak_resident.max(resident);
+        let totals = inner.tree.totals();
+        let ProgramLayout { start_code, end_code, .. } = inner.program;
+        let text = end_code.saturating_sub(start_code).next_multiple_of(PAGE).min(totals.exec);
+        MemoryUsage {
+            peak_size: inner.peak_size.max(totals.size),
+            size: totals.size,
+            locked: totals.locked,
+            peak_resident: inner.peak_resident,
+            resident,
+            data: totals.data,
+            stack: totals.stack,
+            text,
+            library: totals.exec - text,
+        }
+    }
+
+    /// `/proc/PID/maps`.
+    #[must_use]
+    pub fn maps(&self, path: &PathWriter<'_>) -> Vec<u8> {
+        let mut text = Vec::new();
+        for line in self.lines() {
+            line.write(&mut text, path);
+        }
+        text
+    }
+
+    /// `/proc/PID/smaps`, without what only the host knows of single mappings: resident sizes are 0.
+    #[must_use]
+    pub fn smaps(&self, path: &PathWriter<'_>) -> Vec<u8> {
+        let mut text = Vec::new();
+        for line in self.lines() {
+            line.write(&mut text, path);
+            let size = line.vma.len() >> 10;
+            let mut more = format!(
+                "Size:           {size:>8} kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n"
+            );
+            for name in [
+                "Rss:",
+                "Pss:",
+                "Shared_Clean:",
+                "Shared_Dirty:",
+                "Private_Clean:",
+                "Private_Dirty:",
+                "Referenced:",
+                "Anonymous:",
+                "AnonHugePages:",
+                "Swap:",
+                "SwapPss:",
+                "Locked:",
+            ] {
+                // Writing to a string cannot fail.
+                let _ = writeln!(more, "{name:<15} {:>8} kB", 0);
+            }
+            let _ = writeln!(more, "VmFlags: {}", vm_flags(&line.vma));
+            text.extend_from_slice(more.as_bytes());
+        }
+        text
+    }
+
+    /// `/proc/PID/statm`.
+    #[must_use]
+    pub fn statm(&self) -> String {
+        let usage = self.usage();
+        let [size, resident, text] = [usage.size, usage.resident, usage.text].map(|bytes| bytes / PAGE);
+        let data = (usage.data + usage.stack) / PAGE;
+        format!("{size} {resident} 0 {text} 0 {data} 0\n")
+    }
+
+    /// The visible mappings; copied, so that paths are made without the lock.
+    fn lines(&self) -> Vec<Line> {
+        let inner = self.lock();
+        let visible = inner.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::HIDDEN));
+        visible.map(|vma| Line { label: inner.label(vma), vma: vma.clone() }).collect()
+    }
+}
+
+impl Inner {
+    fn label(&self, vma: &Vma) -> Option<&'static str> {
+        match vma.backing {
+            Backing::Special(name) => Some(name),
+            _ if vma.flags.contains(VmaFlags::STACK) => Some("[stack]"),
+            Backing::Anonymous
+                if vma.start <= self.brk && vma.end >= self.program.start_brk && self.brk > 0 =>
+            {
+                Some("[heap]")
+            }
+            _ => None,
+        }
+    }
+}
+
+struct Line {
+    vma: Vma,
+    label: Option<&'static str>,
+}
+
+impl Line {
+    fn write(&self, text: &mut Vec<u8>, path: &PathWriter<'_>) {
+        let vma = &self.vma;
+        let bit = |on: bool, letter: char| if on { letter } else { '-' };
+        let (mut offset, mut dev, mut ino, mut name) = (0, 0, 0, Vec::new());
+        match &vma.backing {
+            Backing::File { file: Some(file), offset: at } => {
+                offset = *at;
+                if let Ok(stat) = file.location.inode().stat() {
+                    (dev, ino) = (stat.dev, stat.ino);
+                }
+                name = path(&file.location);
+            }
+            Backing::File { file: None, offset: at } => offset = *at,
+            Backing::Memory { offset: at, name: memory, id, .. } => {
+                (offset, ino, name) = (*at, *id, memory.as_bytes().to_vec());
+                dev = 1;
+            }
+            Backing::Anonymous | Backing::Special(_) => {}
+        }
+        if let Some(label) = self.label {
+            name = label.as_bytes().to_vec();
+        }
+        let line = format!(
+            "{:08x}-{:08x} {}{}{}{} {offset:08x} {:02x}:{:02x} {ino}",
+            vma.start,
+            vma.end,
+            bit(vma.prot.contains(Prot::READ), 'r'),
+            bit(vma.prot.contains(Prot::WRITE), 'w'),
+            bit(vma.prot.contains(Prot::EXEC), 'x'),
+            if vma.is_shared() { 's' } else { 'p' },
+            (dev >> 8) & 0xfff,
+            (dev & 0xff) | ((dev >> 12) & 0xfff00),
+        );
+        text.extend_from_slice(line.as_bytes());
+        if !name.is_empty() {
+            // LINUX: names start in column 74, and newlines in them are escaped.
+            let pad = 73usize.saturating_sub(line.len()).max(1);
+            text.extend(std::iter::repeat_n(b' ', pad));
+            for &byte in &name {
+                match byte {
+                    b'\n' => text.extend_from_slice(b"\\012"),
+                    _ => text.push(byte),
+                }
+            }
+        }
+        text.push(b'\n');
+    }
+}
+
+fn vm_flags(vma: &Vma) -> String {
+    let shown = [
+        (vma.prot.contains(Prot::READ), "rd"),
+        (vma.prot.contains(Prot::WRITE), "wr"),
+        (vma.prot.contains(Prot::EXEC), "ex"),
+        (vma.is_shared(), "sh"),
+        (vma.max_prot.contains(Prot::READ), "mr"),
+        (vma.max_prot.contains(Prot::WRITE), "mw"),
+        (vma.max_prot.contains(Prot::EXEC), "me"),
+        (vma.is_shared(), "ms"),
+        (vma.flags.contains(VmaFlags::STACK), "gd"),
+        (vma.flags.contains(VmaFlags::LOCKED), "lo"),
+        (vma.flags.contains(VmaFlags::NORESERVE), "nr"),
+        (vma.flags.contains(VmaFlags::DONTFORK), "dc"),
+        (vma.flags.contains(VmaFlags::DONTDUMP), "dd"),
+        (vma.flags.contains(VmaFlags::WIPEONFORK), "wf"),
+        (vma.flags.contains(VmaFlags::HUGEPAGE), "hg"),
+        (vma.flags.contains(VmaFlags::NOHUGEPAGE), "nh"),
+        (vma.flags.contains(VmaFlags::SEALED), "sl"),
+    ];
+    let names: Vec<&str> = shown.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+    names.join(" ")
+}
