@@ -91,6 +91,29 @@ table! {
     pipe2 => crate::sync::pipe::pipe2, Full;
     epoll_pwait2 => crate::sync::epoll::epoll_pwait2, Partial("the signal mask is not applied");
 
+    // Memory.
+    mmap => crate::mm::map::mmap, Partial("MAP_GROWSDOWN does not grow; no hugetlb pages; no MAP_SYNC");
+    mprotect => crate::mm::map::mprotect, Full;
+    munmap => crate::mm::map::munmap, Full;
+    brk => crate::mm::map::brk, Full;
+    mremap => crate::mm::map::mremap, Full;
+    msync => crate::mm::advise::msync, Full;
+    mincore => crate::mm::advise::mincore, Full;
+    madvise => crate::mm::advise::madvise, Partial("no page merging, no hardware poison, no guard regions");
+    mlock => crate::mm::lock::mlock, Partial("counted and populated, not pinned on the host");
+    munlock => crate::mm::lock::munlock, Full;
+    mlockall => crate::mm::lock::mlockall, Partial("counted and populated, not pinned on the host");
+    munlockall => crate::mm::lock::munlockall, Full;
+    remap_file_pages => refused, Refused(Errno::ENOSYS, "obsolete; programs fall back to mmap");
+    mbind => crate::mm::numa::mbind, Partial("one memory node");
+    set_mempolicy => crate::mm::numa::set_mempolicy, Partial("one memory node; the policy is not kept");
+    get_mempolicy => crate::mm::numa::get_mempolicy, Partial("one memory node; always the default policy");
+    migrate_pages => crate::mm::numa::migrate_pages, Partial("one memory node: nothing to move");
+    mlock2 => crate::mm::lock::mlock2, Partial("counted and populated, not pinned on the host");
+    pkey_mprotect => crate::mm::map::pkey_mprotect, Partial("no protection keys: key -1 only");
+    pkey_alloc => refused, Refused(Errno::ENOSPC, "no protection keys");
+    pkey_free => refused, Refused(Errno::EINVAL, "no protection keys");
+    mseal => crate::mm::map::mseal, Full;
     kexec_load => refused, Refused(Errno::EPERM, "the sandbox has no host kernel to replace");
 }
 

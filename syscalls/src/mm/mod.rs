@@ -1,1 +1,18 @@
-//! Handlers of the `mm` family of system calls.
+//! Memory calls: `map` places and removes mappings, `advise` tells the host about them, `lock` pins them.
+
+pub(crate) mod advise;
+pub(crate) mod lock;
+pub(crate) mod map;
+pub(crate) mod numa;
+
+use sentry::mm::MemoryLimits;
+use sentry::task::{Capability, Current};
+
+/// The limits that apply to the running task.
+fn limits(current: &Current) -> MemoryLimits {
+    let mut limits = MemoryLimits::default();
+    if current.credentials().has(Capability::IpcLock) {
+        limits.locked = u64::MAX;
+    }
+    limits
+}
