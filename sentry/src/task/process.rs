@@ -1,25 +1,338 @@
-//! Processes (thread groups) and the namespaces of their ids.
+//! A thread group: what its threads share besides memory, files and directories.
 //!
-//! Key types: [`Process`], [`PidNamespace`].
+//! Key types: [`Process`], [`Group`] (threads, shared pending signals, stop and exit state), [`ExitWatch`].
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use linux_abi::task::Rlimit64;
+use platform::host::clock::{Clock, now_ns};
+
+use super::signal::{Actions, Pending, Signal};
+use super::{ExitStatus, Limits, PidNamespace, ProcessGroup, Resource, Task};
 use crate::kernel::Kernel;
+use crate::mm::MemoryManager;
+use crate::sync::WaitQueue;
+use crate::time::ProcessTimers;
+use crate::vfs::Location;
+
+/// Is told when a process that the shim started has ended.
+pub trait ExitWatch: Send + Sync {
+    /// Called once, after the last thread has ended and its files are closed; no lock is held.
+    fn exited(&self, process: &Arc<Process>, status: ExitStatus, killed_by_host: bool);
+}
 
 /// A thread group.
 pub struct Process {
     /// Thread group id in its pid namespace.
     pub pid: i32,
+    /// Unique in the sandbox, never reused.
+    pub key: u64,
     /// The sandbox.
     pub kernel: Arc<Kernel>,
     /// Where its ids are numbers.
     pub namespace: Arc<PidNamespace>,
     /// The container it belongs to.
     pub container: String,
+    /// When it was made, on the monotonic clock, in nanoseconds.
+    pub start_ns: u64,
+    /// Woken when a signal begins to wait for the process or one of its threads (`signalfd`).
+    pub signal_events: WaitQueue,
+    /// Woken when a child has something to tell.
+    pub child_events: WaitQueue,
+    /// Woken when it has ended (`pidfd`).
+    pub exit_events: WaitQueue,
+    /// Interval and POSIX timers.
+    pub timers: ProcessTimers,
+    /// LOCK: process.inner; before task signals.
+    group: Mutex<Group>,
+    /// LOCK: leaf, taken alone.
+    shared: Mutex<Shared>,
+    watch: OnceLock<Arc<dyn ExitWatch>>,
+    dumpable: AtomicI32,
+    subreaper: AtomicBool,
+    parent_death_signal: AtomicI32,
+    oom_score_adj: AtomicI32,
+    max_resident: AtomicU64,
 }
 
-/// A space of process ids; one per container, unless the pod shares one.
-pub struct PidNamespace {
-    /// Inode number in `/proc/PID/ns/pid`.
-    pub id: u32,
+/// Threads, shared signals, and what happens to all of them at once.
+#[derive(Default)]
+pub struct Group {
+    /// Living threads, the oldest first.
+    pub threads: Vec<Arc<Task>>,
+    /// Signals for any thread.
+    pub(super) pending: Pending,
+    /// All threads are to end; this is what the process ends with.
+    pub(super) exit: Option<ExitStatus>,
+    /// This thread does exec: all others are to end.
+    pub(super) exec: Option<i32>,
+    /// Set while stopping or stopped by this signal.
+    pub(super) stop: Option<Stop>,
+    /// Container init: signals that it does not handle do nothing.
+    pub(super) unkillable: bool,
+    /// The host killed its memory.
+    pub(super) killed_by_host: bool,
+}
+
+/// A group stop.
+pub(super) struct Stop {
+    pub(super) signo: i32,
+    /// Threads that have stopped.
+    pub(super) stopped: HashSet<i32>,
+    /// All have, and the parent has been told.
+    pub(super) complete: bool,
+}
+
+struct Shared {
+    actions: Arc<Actions>,
+    limits: Limits,
+    exe: Option<Location>,
+    /// User and system time of memory that exec has replaced.
+    past_cpu_ns: (u64, u64),
+}
+
+/// What a new process starts with, besides its ids.
+pub struct NewProcess {
+    /// Its pid namespace.
+    pub namespace: Arc<PidNamespace>,
+    /// The container it belongs to.
+    pub container: String,
+    /// Signal actions.
+    pub actions: Arc<Actions>,
+    /// Limits.
+    pub limits: Limits,
+    /// The program it runs.
+    pub exe: Option<Location>,
+}
+
+impl Process {
+    /// A process without threads; `pid` has been allocated in its namespace.
+    #[must_use]
+    pub fn new(kernel: &Arc<Kernel>, pid: i32, new: NewProcess) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let shared = Shared { actions: new.actions, limits: new.limits, exe: new.exe, past_cpu_ns: (0, 0) };
+        Arc::new(Self {
+            pid,
+            key: NEXT.fetch_add(1, Ordering::Relaxed),
+            kernel: Arc::clone(kernel),
+            namespace: new.namespace,
+            container: new.container,
+            start_ns: now_ns(Clock::Monotonic),
+            signal_events: WaitQueue::new(),
+            child_events: WaitQueue::new(),
+            exit_events: WaitQueue::new(),
+            timers: ProcessTimers::default(),
+            group: Mutex::new(Group { unkillable: pid == 1, ..Group::default() }),
+            shared: Mutex::new(shared),
+            watch: OnceLock::new(),
+            dumpable: AtomicI32::new(1),
+            subreaper: AtomicBool::new(false),
+            parent_death_signal: AtomicI32::new(0),
+            oom_score_adj: AtomicI32::new(0),
+            max_resident: AtomicU64::new(0),
+        })
+    }
+
+    /// Threads and shared signals. LOCK: process.inner.
+    pub fn lock_group(&self) -> MutexGuard<'_, Group> {
+        self.group.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its living threads, the oldest first.
+    #[must_use]
+    pub fn threads(&self) -> Vec<Arc<Task>> {
+        self.lock_group().threads.clone()
+    }
+
+    /// Any living thread, the leader if it lives.
+    #[must_use]
+    pub fn any_thread(&self) -> Option<Arc<Task>> {
+        self.lock_group().threads.first().cloned()
+    }
+
+    /// Its memory; `None` for a zombie.
+    #[must_use]
+    pub fn mm(&self) -> Option<Arc<MemoryManager>> {
+        self.any_thread()?.mm()
+    }
+
+    /// Real user of its first thread; 0 for a zombie.
+    #[must_use]
+    pub fn real_uid(&self) -> u32 {
+        self.any_thread().map_or(0, |task| task.credentials().uid)
+    }
+
+    /// Signal actions.
+    #[must_use]
+    pub fn actions(&self) -> Arc<Actions> {
+        Arc::clone(&self.lock_shared().actions)
+    }
+
+    /// Gives it actions of its own (exec).
+    pub fn set_actions(&self, actions: Arc<Actions>) {
+        self.lock_shared().actions = actions;
+    }
+
+    /// One of its limits.
+    #[must_use]
+    pub fn limit(&self, resource: Resource) -> Rlimit64 {
+        self.lock_shared().limits.get(resource)
+    }
+
+    /// All its limits.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.lock_shared().limits
+    }
+
+    /// Reads and changes its limits under their lock.
+    pub fn change_limits<T>(&self, change: impl FnOnce(&mut Limits) -> T) -> T {
+        change(&mut self.lock_shared().limits)
+    }
+
+    /// The program it runs (`/proc/PID/exe`).
+    #[must_use]
+    pub fn exe(&self) -> Option<Location> {
+        self.lock_shared().exe.clone()
+    }
+
+    /// It runs another program now.
+    pub fn set_exe(&self, exe: Option<Location>) {
+        self.lock_shared().exe = exe;
+    }
+
+    /// Its parent; `None` if that is not a guest process.
+    #[must_use]
+    pub fn parent(&self) -> Option<Arc<Process>> {
+        self.kernel.tasks.parent(self)
+    }
+
+    /// `getppid(2)`: 0 if the parent is not in its namespace.
+    #[must_use]
+    pub fn parent_pid(&self) -> i32 {
+        self.parent().filter(|parent| Arc::ptr_eq(&parent.namespace, &self.namespace)).map_or(0, |p| p.pid)
+    }
+
+    /// Its process group; `None` once it has been waited for.
+    #[must_use]
+    pub fn process_group(&self) -> Option<Arc<ProcessGroup>> {
+        self.kernel.tasks.group(self)
+    }
+
+    /// All its threads have ended.
+    #[must_use]
+    pub fn is_zombie(&self) -> bool {
+        self.lock_group().threads.is_empty()
+    }
+
+    /// All its threads are stopped by job control.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.lock_group().stop.as_ref().is_some_and(|stop| stop.complete)
+    }
+
+    /// The host killed its memory.
+    #[must_use]
+    pub fn was_killed_by_host(&self) -> bool {
+        self.lock_group().killed_by_host
+    }
+
+    /// Makes all threads end; the first status stays.
+    pub fn begin_exit(&self, status: ExitStatus) {
+        self.lock_group().begin_exit(status);
+    }
+
+    /// User and system time in nanoseconds, of its threads and those it had.
+    #[must_use]
+    pub fn cpu_ns(&self) -> (u64, u64) {
+        let past = self.lock_shared().past_cpu_ns;
+        let now = self.mm().map_or((0, 0), |mm| mm.space().cpu_time_ns());
+        (past.0.saturating_add(now.0), past.1.saturating_add(now.1))
+    }
+
+    /// Its memory is about to go: what it used is kept.
+    pub fn keep_cpu_ns(&self, spent: (u64, u64)) {
+        let mut shared = self.lock_shared();
+        shared.past_cpu_ns =
+            (shared.past_cpu_ns.0.saturating_add(spent.0), shared.past_cpu_ns.1.saturating_add(spent.1));
+    }
+
+    /// Remembers the largest resident size seen, and answers it, in bytes.
+    pub fn note_resident(&self, bytes: u64) -> u64 {
+        self.max_resident.fetch_max(bytes, Ordering::Relaxed).max(bytes)
+    }
+
+    /// Who is told of its end.
+    #[must_use]
+    pub fn watch(&self) -> Option<&Arc<dyn ExitWatch>> {
+        self.watch.get()
+    }
+
+    /// Sets who is told of its end; once, before it starts.
+    pub fn set_watch(&self, watch: Arc<dyn ExitWatch>) {
+        let _ = self.watch.set(watch);
+    }
+
+    /// `PR_GET_DUMPABLE`.
+    #[must_use]
+    pub fn dumpable(&self) -> i32 {
+        self.dumpable.load(Ordering::Relaxed)
+    }
+
+    /// `PR_SET_DUMPABLE`, changes of credentials.
+    pub fn set_dumpable(&self, dumpable: i32) {
+        self.dumpable.store(dumpable, Ordering::Relaxed);
+    }
+
+    /// `PR_GET_CHILD_SUBREAPER`.
+    #[must_use]
+    pub fn is_subreaper(&self) -> bool {
+        self.subreaper.load(Ordering::Relaxed)
+    }
+
+    /// `PR_SET_CHILD_SUBREAPER`.
+    pub fn set_subreaper(&self, subreaper: bool) {
+        self.subreaper.store(subreaper, Ordering::Relaxed);
+    }
+
+    /// `PR_GET_PDEATHSIG`.
+    #[must_use]
+    pub fn parent_death_signal(&self) -> Option<Signal> {
+        Signal::new(self.parent_death_signal.load(Ordering::Relaxed)).ok()
+    }
+
+    /// `PR_SET_PDEATHSIG`.
+    pub fn set_parent_death_signal(&self, signal: Option<Signal>) {
+        self.parent_death_signal.store(signal.map_or(0, Signal::number), Ordering::Relaxed);
+    }
+
+    /// `/proc/PID/oom_score_adj`.
+    #[must_use]
+    pub fn oom_score_adj(&self) -> i32 {
+        self.oom_score_adj.load(Ordering::Relaxed)
+    }
+
+    /// Sets `/proc/PID/oom_score_adj`.
+    pub fn set_oom_score_adj(&self, value: i32) {
+        self.oom_score_adj.store(value, Ordering::Relaxed);
+    }
+}
+
+impl Group {
+    /// Makes all threads end; the first status stays.
+    pub(super) fn begin_exit(&mut self, status: ExitStatus) {
+        if self.exit.is_none() {
+            self.exit = Some(status);
+            self.stop = None;
+        }
+        for task in &self.threads {
+            task.interrupt();
+        }
+    }
 }

@@ -1,1 +1,11 @@
-//! Clocks, timers and sleeping.
+//! Clocks and timers.
+//!
+//! Key types: [`Timers`] (one heap and thread for the sandbox), [`ProcessTimers`] (`setitimer`, `timer_create`).
+
+mod process_timers;
+mod timers;
+
+pub use process_timers::{
+    IntervalTimer, NewPosixTimer, POSIX_TIMERS_MAX, PosixTimer, ProcessTimers, Setting, TimerClock,
+};
+pub use timers::{Armed, Expire, Timers};

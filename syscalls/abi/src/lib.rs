@@ -11,6 +11,9 @@ pub mod mm;
 pub mod nr;
 pub mod poll;
 pub mod regs;
+pub mod signal;
+pub mod task;
+pub mod time;
 pub mod user;
 
 pub use errno::Errno;

@@ -1,0 +1,207 @@
+//! Who gets a signal, and may it be sent?
+//!
+//! Key types: [`Sender`]; methods of [`Process`], [`Task`] and [`ProcessGroup`].
+
+use std::sync::Arc;
+
+use linux_abi::signal::SigInfo;
+
+use super::{DefaultAction, Disposition, Queued, SigSet, Signal};
+use crate::Errno;
+use crate::sync::Events;
+use crate::task::process::Group;
+use crate::task::{Capability, ExitStatus, Process, ProcessGroup, Resource, Task};
+
+/// Where a signal comes from; a container's init obeys SIGKILL and SIGSTOP only from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// A process of the same pid namespace.
+    Guest,
+    /// The kernel, or the operator of the sandbox.
+    Kernel,
+}
+
+/// LINUX: `kill_ok_by_cred` and the SIGCONT rule of `check_kill_permission`.
+#[must_use]
+pub fn may_signal(sender: &Task, target: &Arc<Process>, signal: Option<Signal>) -> bool {
+    if sender.process.key == target.key {
+        return true;
+    }
+    let credentials = sender.credentials();
+    let allowed = target.any_thread().is_none_or(|thread| {
+        let theirs = thread.credentials();
+        [credentials.euid, credentials.uid].iter().any(|&uid| uid == theirs.suid || uid == theirs.uid)
+    });
+    if allowed || credentials.has(Capability::Kill) {
+        return true;
+    }
+    let session = |process: &Process| process.process_group().map(|group| group.session.sid);
+    signal == Some(Signal::CONT) && session(&sender.process) == session(target)
+}
+
+impl Process {
+    /// Sends to any thread of the process. LOCK: none may be held.
+    pub fn send(self: &Arc<Self>, info: SigInfo, sender: Sender) -> bool {
+        self.post(None, info, sender)
+    }
+
+    /// Sends to one thread, or to any; `false`: a real-time queue is full.
+    fn post(self: &Arc<Self>, target: Option<&Arc<Task>>, info: SigInfo, sender: Sender) -> bool {
+        let Ok(signal) = Signal::new(info.signo) else { return true };
+        let limit = self.limit(Resource::Sigpending).soft;
+        let actions = self.actions();
+        let mut group = self.lock_group();
+        let continued = prepare(&mut group, signal);
+        let queued = match target.or(group.threads.first()).cloned() {
+            None => Queued::Yes,
+            Some(judge) if is_dropped(&group, &judge, actions.disposition(signal), signal, sender) => Queued::Yes,
+            Some(judge) => {
+                let room = (group.pending.len() + judge.lock_signals().pending.len()) as u64 <= limit;
+                let queued = match target {
+                    Some(task) => task.lock_signals().pending.push(signal, info, room),
+                    None => group.pending.push(signal, info, room),
+                };
+                if queued == Queued::Yes {
+                    complete(&mut group, target, signal, actions.disposition(signal));
+                }
+                queued
+            }
+        };
+        drop(group);
+        if continued {
+            self.kernel.tasks.stop_changed(self, None);
+        }
+        self.signal_events.wake(Events::READABLE);
+        queued != Queued::Full
+    }
+}
+
+impl Task {
+    /// Sends to this thread alone. LOCK: none may be held.
+    pub fn send(self: &Arc<Self>, info: SigInfo, sender: Sender) -> bool {
+        let process = Arc::clone(&self.process);
+        process.post(Some(self), info, sender)
+    }
+
+    /// A signal that the task cannot escape, since it has caused it itself: unblocked, and deadly if it was blocked or
+    /// ignored. LINUX: `force_sig_info_to_task`.
+    pub fn force(self: &Arc<Self>, info: SigInfo) {
+        let Ok(signal) = Signal::new(info.signo) else { return };
+        let actions = self.process.actions();
+        let mut group = self.process.lock_group();
+        let mut signals = self.lock_signals();
+        if signals.blocked.contains(signal) || actions.disposition(signal) == Disposition::Ignored {
+            actions.reset(signal);
+            signals.blocked = signals.blocked.without(signal);
+        }
+        if actions.disposition(signal) != Disposition::Handler {
+            group.unkillable = false;
+        }
+        signals.pending.push(signal, info, true);
+        drop(signals);
+        drop(group);
+        self.interrupt();
+    }
+}
+
+impl ProcessGroup {
+    /// Sends to all members, from the kernel (terminals).
+    pub fn signal(self: &Arc<Self>, tree: &crate::task::ProcessTree, signal: Signal) {
+        for process in tree.members(self) {
+            process.send(SigInfo::kernel(signal.number()), Sender::Kernel);
+        }
+    }
+}
+
+/// SIGCONT undoes stops and the other way round, whatever becomes of the signal itself. Answers: a stop has ended.
+fn prepare(group: &mut Group, signal: Signal) -> bool {
+    let flush = match signal {
+        Signal::CONT => SigSet::STOPPING,
+        _ if SigSet::STOPPING.contains(signal) => SigSet::of(Signal::CONT),
+        _ => return false,
+    };
+    group.pending.remove(flush);
+    for task in &group.threads {
+        task.lock_signals().pending.remove(flush);
+    }
+    if signal != Signal::CONT {
+        return false;
+    }
+    let stop = group.stop.take();
+    for task in &group.threads {
+        if stop.is_some() {
+            task.parker.unpark();
+        }
+    }
+    stop.is_some_and(|stop| stop.complete)
+}
+
+/// The signal would do nothing.
+fn is_dropped(group: &Group, judge: &Task, disposition: Disposition, signal: Signal, sender: Sender) -> bool {
+    let is_default = matches!(disposition, Disposition::Default(_));
+    let obeys = sender == Sender::Kernel && signal.is_kernel_only();
+    if group.unkillable && is_default && !obeys {
+        return true;
+    }
+    let signals = judge.lock_signals();
+    if signals.blocked.contains(signal) || signals.real_blocked.is_some_and(|set| set.contains(signal)) {
+        return false;
+    }
+    matches!(
+        disposition,
+        Disposition::Ignored | Disposition::Default(DefaultAction::Ignore | DefaultAction::Continue)
+    )
+}
+
+/// Chooses who deals with a signal that now waits, and tells it; all are told if it is deadly.
+fn complete(group: &mut Group, target: Option<&Arc<Task>>, signal: Signal, disposition: Disposition) {
+    let wants = |task: &&Arc<Task>| signal == Signal::KILL || !task.lock_signals().blocked.contains(signal);
+    let chosen = match target {
+        Some(task) => Some(task).filter(wants).cloned(),
+        None => group.threads.iter().find(wants).cloned(),
+    };
+    let Some(chosen) = chosen else { return };
+    let in_timed_wait = chosen.lock_signals().real_blocked.is_some_and(|set| set.contains(signal));
+    let is_deadly =
+        matches!(disposition, Disposition::Default(DefaultAction::Terminate | DefaultAction::Core));
+    if is_deadly && (signal == Signal::KILL || !in_timed_wait) {
+        let core = disposition == Disposition::Default(DefaultAction::Core);
+        group.begin_exit(ExitStatus::Signal { signo: signal.number(), core });
+    } else {
+        chosen.interrupt();
+    }
+}
+
+/// Sends to whoever `kill(2)` names by `pid`. LOCK: none may be held.
+///
+/// # Errors
+/// ESRCH; EPERM if none of them may be signalled.
+pub fn kill(sender: &Arc<Task>, pid: i32, signal: Option<Signal>, info: SigInfo) -> Result<(), Errno> {
+    let tree = &sender.kernel.tasks;
+    let namespace = &sender.process.namespace;
+    let targets = match pid {
+        1.. => vec![namespace.process(pid).ok_or(Errno::ESRCH)?],
+        0 => tree.members(&sender.process.process_group().ok_or(Errno::ESRCH)?),
+        // LINUX: all but init and the caller itself; EPERM counts only if nobody could be signalled.
+        -1 => {
+            let others = namespace.processes().into_iter();
+            others.filter(|process| process.pid != 1 && process.key != sender.process.key).collect()
+        }
+        i32::MIN => return Err(Errno::ESRCH),
+        _ => tree.members(&namespace.group(-pid).ok_or(Errno::ESRCH)?),
+    };
+    if targets.is_empty() {
+        return Err(Errno::ESRCH);
+    }
+    let mut result = Err(Errno::EPERM);
+    for target in targets {
+        if !may_signal(sender, &target, signal) {
+            continue;
+        }
+        result = Ok(());
+        if signal.is_some() && !target.send(info, Sender::Guest) {
+            return Err(Errno::EAGAIN);
+        }
+    }
+    result
+}
