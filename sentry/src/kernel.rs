@@ -8,7 +8,8 @@ use control::BootConfig;
 use platform::Platform;
 use platform::host::poller::Poller;
 
-use crate::task::SyscallAbi;
+use crate::task::{ProcessTree, SyscallAbi};
+use crate::time::Timers;
 use crate::vfs::System;
 
 /// One sandbox.
@@ -23,6 +24,10 @@ pub struct Kernel {
     pub vfs: Arc<System>,
     /// Readiness of host descriptors.
     pub poller: Arc<Poller>,
+    /// Its processes.
+    pub tasks: ProcessTree,
+    /// What happens when a time comes.
+    pub timers: Arc<Timers>,
     /// When it booted, on the host's monotonic clock, in nanoseconds.
     pub boot_ns: u64,
 }

@@ -9,7 +9,9 @@ use linux_abi::Registers;
 use platform::host::clock::{Clock, now_ns};
 use platform::{AddressSpace, Context};
 
-use super::{Credentials, Process, Task};
+use super::exit::Leaving;
+use super::signal::RestartBlock;
+use super::{Credentials, Process, SpaceUser, Task};
 use crate::Errno;
 use crate::kernel::Kernel;
 use crate::mm::MemoryManager;
@@ -21,8 +23,29 @@ pub struct Current {
     task: Arc<Task>,
     context: Box<dyn Context>,
     mm: Arc<MemoryManager>,
+    /// Keeps the address space alive.
+    user: SpaceUser,
+    /// What is owed to the guest when the task ends or calls exec.
+    pub(super) leaving: Leaving,
+    /// How `restart_syscall` goes on.
+    restart_block: Option<RestartBlock>,
+    /// The last fault, for the next signal frame.
+    fault: Option<platform::Fault>,
+    /// What `rseq(2)` registered, so that fork can register it again.
+    pub(super) rseq: Option<RseqArea>,
     /// The guest's registers, as of the last exit from guest code.
     pub regs: Registers,
+}
+
+/// Registered restartable sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RseqArea {
+    /// Guest address.
+    pub addr: u64,
+    /// Length in bytes.
+    pub len: u32,
+    /// Signature before abort handlers.
+    pub signature: u32,
 }
 
 /// Why a wait ended without what was waited for.
@@ -38,9 +61,79 @@ impl Current {
     /// Adopts the calling thread as the task's sentry thread.
     #[must_use]
     pub fn new(task: Arc<Task>, context: Box<dyn Context>, mm: Arc<MemoryManager>, regs: Registers) -> Self {
+        let user = SpaceUser::new(mm.space());
+        Self::with_user(task, context, mm, user, regs)
+    }
+
+    /// As [`Current::new`], in an address space that others use too.
+    #[must_use]
+    pub fn with_user(
+        task: Arc<Task>,
+        context: Box<dyn Context>,
+        mm: Arc<MemoryManager>,
+        user: SpaceUser,
+        regs: Registers,
+    ) -> Self {
         task.parker.adopt();
         task.set_interrupter(Some(context.interrupter()));
-        Self { task, context, mm, regs }
+        let leaving = Leaving::default();
+        Self { task, context, mm, user, leaving, restart_block: None, fault: None, rseq: None, regs }
+    }
+
+    /// How many tasks use the address space, and keeping it alive for one more.
+    #[must_use]
+    pub fn space_user(&self) -> &SpaceUser {
+        &self.user
+    }
+
+    /// Sets how `restart_syscall(2)` goes on; the caller answers ERESTART_RESTARTBLOCK.
+    pub fn set_restart(&mut self, block: RestartBlock) {
+        self.restart_block = Some(block);
+    }
+
+    /// `restart_syscall(2)`.
+    ///
+    /// # Errors
+    /// What the interrupted call answers; EINTR if there is none.
+    pub fn restart_syscall(&mut self) -> Result<u64, Errno> {
+        match self.restart_block.take() {
+            Some(block) => block(self),
+            None => Err(Errno::EINTR),
+        }
+    }
+
+    pub(super) fn set_fault(&mut self, fault: platform::Fault) {
+        self.fault = Some(fault);
+    }
+
+    pub(super) fn take_fault(&mut self) -> Option<platform::Fault> {
+        self.fault.take()
+    }
+
+    /// Tells the platform what identity calls answer, if that has changed.
+    pub(super) fn refresh_identity(&mut self) {
+        if !self.task.take_identity_stale() {
+            return;
+        }
+        let identity = self.kernel().config.tuning.identity.then(|| {
+            let credentials = self.task.credentials();
+            let id = |number: i32| u32::try_from(number).unwrap_or(0);
+            platform::Identity {
+                pid: id(self.task.process.pid),
+                tid: id(self.task.tid()),
+                ppid: id(self.task.process.parent_pid()),
+                uid: credentials.uid,
+                euid: credentials.euid,
+                gid: credentials.gid,
+                egid: credentials.egid,
+            }
+        });
+        self.context.set_identity(identity);
+    }
+
+    /// What is left when the guest thread has ended.
+    pub(super) fn into_parts(self) -> (Arc<Task>, Box<dyn Context>, SpaceUser) {
+        (self.task, self.context, self.user)
     }
 
     /// The task as others see it.
@@ -112,12 +205,17 @@ impl Current {
         self.task.set_interrupter(Some(context.interrupter()));
         self.task.set_mm(Some(Arc::clone(&mm)));
         let mut old = std::mem::replace(&mut self.context, context);
+        let user = SpaceUser::new(mm.space());
         self.mm = mm;
+        self.rseq = None;
+        self.task.spoil_identity();
         old.exit();
+        drop(std::mem::replace(&mut self.user, user));
     }
 
     /// Runs guest code until it needs the kernel.
     pub fn run_guest(&mut self) -> platform::Exit {
+        self.refresh_identity();
         self.context.run(&mut self.regs)
     }
 
@@ -159,7 +257,9 @@ impl Current {
             if let Some(value) = condition(self) {
                 return Ok(value);
             }
-            if self.task.is_interrupted() {
+            // An interrupt may have been for something that another thread has dealt with since.
+            if self.task.take_interrupt() && self.task.has_work() {
+                self.task.mark_interrupted();
                 return Err(WaitEnd::Interrupted);
             }
             let timeout = match deadline_ns {
@@ -171,6 +271,36 @@ impl Current {
             };
             self.task.parker.park(timeout);
         }
+    }
+
+    /// As [`Current::wait`] without a deadline, but only the task's end interrupts it.
+    ///
+    /// # Errors
+    /// The task is to end.
+    pub fn wait_killable<T>(
+        &mut self,
+        queues: &[(&WaitQueue, Events)],
+        mut condition: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<T, WaitEnd> {
+        let _ = self.context.flush_writes();
+        let wake: Arc<dyn Wake> = Arc::clone(&self.task.parker) as Arc<dyn Wake>;
+        let entries: Vec<_> = queues
+            .iter()
+            .map(|(queue, events)| (*queue, queue.register(*events, Arc::clone(&wake))))
+            .collect();
+        let end = loop {
+            if let Some(value) = condition(self) {
+                break Ok(value);
+            }
+            if self.task.is_dying() {
+                break Err(WaitEnd::Interrupted);
+            }
+            self.task.parker.park(None);
+        };
+        for (queue, registration) in entries {
+            queue.unregister(registration);
+        }
+        end
     }
 
     /// Tries a file operation, and waits and tries again as long as it answers EAGAIN, unless the file (or `nonblocking`)

@@ -6,21 +6,35 @@
 mod abi;
 mod credentials;
 mod current;
+mod exit;
+mod pid;
 mod process;
+mod rlimit;
 mod run;
+mod session;
+pub mod signal;
+mod space_user;
+mod tree;
 mod user_memory;
 
 pub use abi::{Outcome, SyscallAbi};
 pub use credentials::{Capability, Credentials};
 pub use current::{Current, WaitEnd};
-pub use process::{PidNamespace, Process};
+pub use exit::VforkDone;
+pub use pid::{PID_MAX, PidNamespace};
+pub use process::{ExitWatch, Group, NewProcess, Process};
+pub use rlimit::{INFINITY, Limits, NOFILE_MAX, Resource};
 pub use run::run;
+pub use session::{ControllingTerminal, ProcessGroup, Session};
+pub use space_user::SpaceUser;
+pub use tree::{ChildEvent, ExitStatus, ProcessTree, WaitFor};
 pub use user_memory::{Iovec, PATH_MAX, UserReader, UserWriter};
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use platform::Interrupter;
+use platform::host::clock::{Clock, now_ns};
 
 use crate::kernel::Kernel;
 use crate::mm::MemoryManager;
@@ -29,20 +43,28 @@ use crate::vfs::{FdTable, FsContext};
 
 /// A guest thread: what any thread of the kernel may touch.
 pub struct Task {
-    /// Thread id in its pid namespace.
-    pub tid: i32,
+    /// Changes only when a thread that is not the leader calls exec.
+    tid: AtomicI32,
+    /// When it was made, on the monotonic clock, in nanoseconds.
+    pub start_ns: u64,
     /// The sandbox.
     pub kernel: Arc<Kernel>,
     /// Its thread group.
     pub process: Arc<Process>,
     /// What its sentry thread sleeps on.
     pub parker: Arc<Parker>,
+    /// LOCK: after the process's group.
+    signals: Mutex<signal::TaskSignals>,
     /// LOCK: after the process's locks.
     inner: Mutex<Inner>,
     /// Stops its guest code; replaced at exec.
     interrupter: Mutex<Option<Arc<dyn Interrupter>>>,
     /// Something (a signal, a group stop, death) wants the task out of its wait or its guest code.
     interrupted: AtomicBool,
+    /// What identity calls answer has changed.
+    identity_stale: AtomicBool,
+    /// CPU time as its own thread last saw it, in nanoseconds.
+    cpu_ns: AtomicU64,
 }
 
 struct Inner {
@@ -51,6 +73,26 @@ struct Inner {
     files: Arc<FdTable>,
     mm: Option<Arc<MemoryManager>>,
     name: [u8; 16],
+    scheduling: Scheduling,
+}
+
+/// How the task wants to be scheduled; the host's scheduler hears of the affinity only.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scheduling {
+    /// -20 to 19.
+    pub nice: i32,
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// Real-time priority.
+    pub priority: u32,
+    /// CPUs, bit n of word n / 64; `None`: all.
+    pub affinity: Option<Vec<u64>>,
+    /// `ioprio_set(2)`.
+    pub io_priority: u32,
+    /// `personality(2)`.
+    pub personality: u32,
+    /// `PR_SET_TIMERSLACK`, in nanoseconds; 0 stands for the default.
+    pub timer_slack_ns: u64,
 }
 
 impl Task {
@@ -65,16 +107,63 @@ impl Task {
         mm: Arc<MemoryManager>,
     ) -> Arc<Self> {
         let kernel = Arc::clone(&process.kernel);
-        let inner = Mutex::new(Inner { credentials, fs, files, mm: Some(mm), name: [0; 16] });
+        let scheduling = Scheduling::default();
+        let inner = Inner { credentials, fs, files, mm: Some(mm), name: [0; 16], scheduling };
         Arc::new(Self {
-            tid,
+            tid: AtomicI32::new(tid),
+            start_ns: now_ns(Clock::Monotonic),
             kernel,
             process,
             parker: Arc::default(),
-            inner,
+            signals: Mutex::default(),
+            inner: Mutex::new(inner),
             interrupter: Mutex::new(None),
             interrupted: AtomicBool::new(false),
+            identity_stale: AtomicBool::new(true),
+            cpu_ns: AtomicU64::new(0),
         })
+    }
+
+    /// Thread id in its pid namespace.
+    #[must_use]
+    pub fn tid(&self) -> i32 {
+        self.tid.load(Ordering::Acquire)
+    }
+
+    /// Exec: takes the leader's number.
+    pub(crate) fn set_tid(&self, tid: i32) {
+        self.tid.store(tid, Ordering::Release);
+        self.spoil_identity();
+    }
+
+    /// What identity calls answer has changed; the task refreshes it before it runs guest code again.
+    pub(crate) fn spoil_identity(&self) {
+        self.identity_stale.store(true, Ordering::Release);
+    }
+
+    fn take_identity_stale(&self) -> bool {
+        self.identity_stale.swap(false, Ordering::AcqRel)
+    }
+
+    /// CPU time as its own thread last saw it, in nanoseconds.
+    #[must_use]
+    pub fn cpu_ns(&self) -> u64 {
+        self.cpu_ns.load(Ordering::Relaxed)
+    }
+
+    fn set_cpu_ns(&self, cpu_ns: u64) {
+        self.cpu_ns.store(cpu_ns, Ordering::Relaxed);
+    }
+
+    /// How it wants to be scheduled.
+    #[must_use]
+    pub fn scheduling(&self) -> Scheduling {
+        self.lock().scheduling.clone()
+    }
+
+    /// Changes how it wants to be scheduled.
+    pub fn change_scheduling(&self, change: impl FnOnce(&mut Scheduling)) {
+        change(&mut self.lock().scheduling);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -90,6 +179,7 @@ impl Task {
     /// Replaces its credentials; only the task itself does.
     pub fn set_credentials(&self, credentials: Credentials) {
         self.lock().credentials = Arc::new(credentials);
+        self.spoil_identity();
     }
 
     /// Root, working directory, umask.
@@ -109,9 +199,9 @@ impl Task {
         Arc::clone(&self.lock().files)
     }
 
-    /// Replaces them (`unshare`, exec).
-    pub fn set_files(&self, files: Arc<FdTable>) {
-        self.lock().files = files;
+    /// Replaces them (`unshare`, exec, exit); answers the old ones.
+    pub fn set_files(&self, files: Arc<FdTable>) -> Arc<FdTable> {
+        std::mem::replace(&mut self.lock().files, files)
     }
 
     /// Its memory; `None` once it has exited.
@@ -160,6 +250,11 @@ impl Task {
         if let Some(interrupter) = interrupter {
             interrupter.interrupt();
         }
+    }
+
+    /// As [`Task::interrupt`], by the task itself.
+    fn mark_interrupted(&self) {
+        self.interrupted.store(true, Ordering::Release);
     }
 
     /// Somebody called [`Task::interrupt`] since [`Task::take_interrupt`].

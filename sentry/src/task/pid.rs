@@ -86,10 +86,11 @@ impl PidNamespace {
     /// The task can be found by its number, and its process too if it is the first thread.
     pub fn enter_task(&self, task: &Arc<Task>) {
         let mut numbers = self.lock();
-        numbers.reserved.remove(&task.tid);
-        numbers.tasks.insert(task.tid, Arc::clone(task));
-        if task.tid == task.process.pid {
-            numbers.processes.insert(task.tid, Arc::clone(&task.process));
+        let tid = task.tid();
+        numbers.reserved.remove(&tid);
+        numbers.tasks.insert(tid, Arc::clone(task));
+        if tid == task.process.pid {
+            numbers.processes.insert(tid, Arc::clone(&task.process));
         }
     }
 

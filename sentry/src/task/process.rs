@@ -66,6 +66,8 @@ pub struct Group {
     pub(super) pending: Pending,
     /// All threads are to end; this is what the process ends with.
     pub(super) exit: Option<ExitStatus>,
+    /// How the first thread ended, if others live on.
+    pub(super) leader_status: Option<ExitStatus>,
     /// This thread does exec: all others are to end.
     pub(super) exec: Option<i32>,
     /// Set while stopping or stopped by this signal.

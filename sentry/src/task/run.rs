@@ -9,24 +9,40 @@
 
 use platform::Exit;
 
+use super::signal::{Flow, Restart};
 use super::{Current, Outcome, SyscallAbi};
 
 /// Runs the task until it has ended; called on its own sentry thread.
 pub fn run(mut current: Current, abi: &dyn SyscallAbi) {
-    loop {
-        match current.run_guest() {
-            Exit::Syscall => {
-                let number = current.regs.orig_rax;
-                let args = current.regs.args();
-                match abi.call(&mut current, number, args) {
-                    Outcome::Return(value) => current.regs.rax = value,
-                    Outcome::Error(errno) => current.regs.rax = errno.to_return(),
-                    Outcome::KeepRegs => {}
-                    Outcome::Exit => return,
-                }
-            }
-            Exit::Fault(_) | Exit::Interrupted => {}
-            Exit::Died => return,
-        }
+    while step(&mut current, abi) == Flow::Run {}
+    current.end();
+}
+
+/// Runs guest code once, and does what it wants.
+fn step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
+    // A task may have been told to end or to stop before it ever ran.
+    if current.task().is_interrupted() && current.deliver_signals(None) == Flow::End {
+        return Flow::End;
     }
+    let mut restart = None;
+    match current.run_guest() {
+        Exit::Syscall => {
+            let number = current.regs.orig_rax;
+            let args = current.regs.args();
+            match abi.call(current, number, args) {
+                Outcome::Return(value) => current.regs.rax = value,
+                Outcome::Error(errno) if errno.is_restart() => restart = Some(Restart { errno, number }),
+                Outcome::Error(errno) => current.regs.rax = errno.to_return(),
+                Outcome::KeepRegs => {}
+                Outcome::Exit => return Flow::End,
+            }
+        }
+        Exit::Fault(fault) => current.fault(fault),
+        Exit::Interrupted => {}
+        Exit::Died => current.died(),
+    }
+    if restart.is_some() || current.task().is_interrupted() {
+        return current.deliver_signals(restart);
+    }
+    Flow::Run
 }

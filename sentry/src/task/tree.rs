@@ -279,7 +279,8 @@ impl ProcessTree {
             !Arc::ptr_eq(&parent.group, &group) && Arc::ptr_eq(&parent.group.session, &group.session)
         });
         // LINUX: kill_orphaned_pgrp: its going may leave its own group without anybody to continue it.
-        if parent_other_group && is_orphaned(&nodes, &group, Some(process.key)) && has_stopped(&nodes, &group) {
+        if parent_other_group && is_orphaned(&nodes, &group, Some(process.key)) && has_stopped(&nodes, &group)
+        {
             after.to_group(&nodes, &group, &[Signal::HUP, Signal::CONT]);
         }
         tell_parent(&mut nodes, process.key, &mut after);
@@ -298,7 +299,9 @@ impl ProcessTree {
         }
         node.stopped = signo;
         node.continued = signo.is_none();
-        if let Some(parent) = node.parent.and_then(|key| nodes.get(&key)).map(|node| Arc::clone(&node.process)) {
+        if let Some(parent) =
+            node.parent.and_then(|key| nodes.get(&key)).map(|node| Arc::clone(&node.process))
+        {
             let (code, status) = match signo {
                 Some(signo) => (code::CLD_STOPPED, signo),
                 None => (code::CLD_CONTINUED, Signal::CONT.number()),

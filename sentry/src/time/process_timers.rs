@@ -155,7 +155,13 @@ impl State {
     const OFF: Self = Self { setting: Setting { deadline: 0, interval: 0 }, armed: None };
 
     /// Replaces the setting and arms the heap.
-    fn set(&mut self, process: &Process, clock: TimerClock, setting: Setting, receiver: Weak<dyn Expire>) -> Setting {
+    fn set(
+        &mut self,
+        process: &Process,
+        clock: TimerClock,
+        setting: Setting,
+        receiver: Weak<dyn Expire>,
+    ) -> Setting {
         self.armed = None;
         if setting.deadline != 0 {
             let at = clock.look_at(process, setting.deadline, now_ns(Clock::Monotonic));
@@ -171,8 +177,8 @@ impl State {
         }
         let now = clock.now(process);
         let periods = if now >= self.setting.deadline { self.setting.advance(now) } else { 0 };
-        let next = (self.setting.deadline != 0)
-            .then(|| clock.look_at(process, self.setting.deadline, now_mono));
+        let next =
+            (self.setting.deadline != 0).then(|| clock.look_at(process, self.setting.deadline, now_mono));
         (periods, next)
     }
 }
@@ -207,7 +213,8 @@ impl PosixTimer {
         let id = self.id;
         let more = i32::try_from(periods).unwrap_or(i32::MAX);
         let target = self.target.as_ref().map(Weak::upgrade);
-        let waits = |info: &SigInfo| info.code == SI_TIMER && info.signo == signal.number() && info.pid() == id;
+        let waits =
+            |info: &SigInfo| info.code == SI_TIMER && info.signo == signal.number() && info.pid() == id;
         let merge = |info: &mut SigInfo| {
             let overrun = info.uid().cast_signed().saturating_add(more);
             *info = SigInfo::timer(signal.number(), id, overrun, info.value());
@@ -253,7 +260,12 @@ impl ProcessTimers {
     ///
     /// # Errors
     /// EINVAL for any other.
-    pub fn set_interval(&self, process: &Arc<Process>, which: usize, setting: Setting) -> Result<Setting, Errno> {
+    pub fn set_interval(
+        &self,
+        process: &Arc<Process>,
+        which: usize,
+        setting: Setting,
+    ) -> Result<Setting, Errno> {
         let (clock, signal) = match which {
             0 => (TimerClock::Elapsed, Signal::ALRM),
             1 => (TimerClock::ProcessUser, Signal::VTALRM),

@@ -53,7 +53,10 @@ impl Timers {
     pub fn start() -> std::io::Result<Arc<Self>> {
         let timers = Arc::new(Self::default());
         let theirs = Arc::clone(&timers);
-        std::thread::Builder::new().name("timers".into()).stack_size(256 << 10).spawn(move || theirs.run())?;
+        std::thread::Builder::new()
+            .name("timers".into())
+            .stack_size(256 << 10)
+            .spawn(move || theirs.run())?;
         Ok(timers)
     }
 
@@ -139,9 +142,8 @@ impl Queue {
     fn sweep(&mut self) {
         if self.heap.len() > 64 && self.heap.len() > 2 * self.receivers.len() {
             let receivers = &self.receivers;
-            self.heap.retain(|Reverse((deadline, key))| {
-                receivers.get(key).is_some_and(|(at, _)| at == deadline)
-            });
+            self.heap
+                .retain(|Reverse((deadline, key))| receivers.get(key).is_some_and(|(at, _)| at == deadline));
         }
     }
 }

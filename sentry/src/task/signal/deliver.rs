@@ -4,8 +4,8 @@
 
 use std::collections::HashSet;
 
-use linux_abi::signal::{SigAction, SigInfo, sa};
 use linux_abi::nr;
+use linux_abi::signal::{SigAction, SigInfo, sa};
 
 use super::{DefaultAction, Disposition, Sender, SigSet, Signal};
 use crate::Errno;
@@ -228,7 +228,10 @@ impl Current {
     pub fn sigpipe(&mut self) {
         let task = self.task();
         let pid = task.process.pid;
-        task.send(SigInfo::from_process(Signal::PIPE.number(), 0, pid, task.credentials().uid), Sender::Kernel);
+        task.send(
+            SigInfo::from_process(Signal::PIPE.number(), 0, pid, task.credentials().uid),
+            Sender::Kernel,
+        );
     }
 
     /// `rt_sigtimedwait(2)`: takes a signal out of `set`, waiting for one until the deadline.
@@ -341,11 +344,6 @@ impl crate::task::Task {
     pub fn is_dying(&self) -> bool {
         let group = self.process.lock_group();
         group.exit.is_some() || group.exec.is_some_and(|by| by != self.tid())
-    }
-
-    /// Tells those who wait for signals that nothing will come any more.
-    pub(crate) fn wake_signal_waiters(&self) {
-        self.process.signal_events.wake(Events::READABLE);
     }
 }
 

@@ -58,7 +58,12 @@ pub(super) fn stack_flags(stack: &StackT, sp: u64) -> i32 {
 ///
 /// # Errors
 /// EFAULT if the alternate stack would overflow.
-pub(super) fn place(sp: u64, action: &SigAction, stack: &StackT, state_len: usize) -> Result<Placement, Errno> {
+pub(super) fn place(
+    sp: u64,
+    action: &SigAction,
+    stack: &StackT,
+    state_len: usize,
+) -> Result<Placement, Errno> {
     let mut sp = sp.wrapping_sub(RED_ZONE);
     let nested = stack_flags(stack, sp) == ss::ONSTACK;
     let enters = action.flags & sa::ONSTACK != 0 && stack_flags(stack, sp) == 0 && stack.size > 0;
@@ -140,7 +145,8 @@ fn seal_state(image: &mut Vec<u8>) {
     if image.len() <= LEGACY_STATE {
         return;
     }
-    let features = image.get(LEGACY_STATE..LEGACY_STATE + 8).and_then(|bytes| u64::read_from_bytes(bytes).ok());
+    let features =
+        image.get(LEGACY_STATE..LEGACY_STATE + 8).and_then(|bytes| u64::read_from_bytes(bytes).ok());
     let marks = FpxSwBytes {
         magic1: FP_XSTATE_MAGIC1,
         extended_size: len + 4,
@@ -160,7 +166,12 @@ impl Current {
     ///
     /// # Errors
     /// EFAULT if the frame cannot be written, or the action has no restorer.
-    pub(super) fn push_frame(&mut self, signal: Signal, info: &SigInfo, action: &SigAction) -> Result<(), Errno> {
+    pub(super) fn push_frame(
+        &mut self,
+        signal: Signal,
+        info: &SigInfo,
+        action: &SigAction,
+    ) -> Result<(), Errno> {
         // LINUX: x86-64 has no default way back.
         if action.flags & sa::RESTORER == 0 {
             return Err(Errno::EFAULT);
@@ -232,7 +243,8 @@ impl Current {
         if addr == 0 {
             return Ok(None);
         }
-        let marks: FpxSwBytes = self.read_object(UserPtr::new(addr.wrapping_add(SW_RESERVED_OFFSET as u64)))?;
+        let marks: FpxSwBytes =
+            self.read_object(UserPtr::new(addr.wrapping_add(SW_RESERVED_OFFSET as u64)))?;
         let is_extended = marks.magic1 == FP_XSTATE_MAGIC1
             && marks.xstate_size as usize > LEGACY_STATE
             && marks.xstate_size <= STATE_MAX

@@ -22,8 +22,8 @@ pub use queue::{Pending, Queued};
 pub use send::{Sender, kill, may_signal};
 pub use set::{DefaultAction, SigSet, Signal};
 
-pub use linux_abi::signal::{SigAction, SigInfo};
 use linux_abi::signal::StackT;
+pub use linux_abi::signal::{SigAction, SigInfo};
 
 /// A task's own part of signals. LOCK: after the process's group.
 #[derive(Default)]

@@ -45,6 +45,15 @@ impl Process {
         self.post(None, info, sender)
     }
 
+    /// Changes a signal that waits for the process (overruns of a timer); `false`: there is none that `matches`.
+    pub fn update_pending(
+        &self,
+        matches: impl Fn(&SigInfo) -> bool,
+        change: impl FnOnce(&mut SigInfo),
+    ) -> bool {
+        self.lock_group().pending.update(matches, change)
+    }
+
     /// Sends to one thread, or to any; `false`: a real-time queue is full.
     fn post(self: &Arc<Self>, target: Option<&Arc<Task>>, info: SigInfo, sender: Sender) -> bool {
         let Ok(signal) = Signal::new(info.signo) else { return true };
@@ -54,7 +63,9 @@ impl Process {
         let continued = prepare(&mut group, signal);
         let queued = match target.or(group.threads.first()).cloned() {
             None => Queued::Yes,
-            Some(judge) if is_dropped(&group, &judge, actions.disposition(signal), signal, sender) => Queued::Yes,
+            Some(judge) if is_dropped(&group, &judge, actions.disposition(signal), signal, sender) => {
+                Queued::Yes
+            }
             Some(judge) => {
                 let room = (group.pending.len() + judge.lock_signals().pending.len()) as u64 <= limit;
                 let queued = match target {
@@ -81,6 +92,16 @@ impl Task {
     pub fn send(self: &Arc<Self>, info: SigInfo, sender: Sender) -> bool {
         let process = Arc::clone(&self.process);
         process.post(Some(self), info, sender)
+    }
+
+    /// As [`Process::update_pending`], among the signals for this task alone.
+    pub fn update_pending(
+        &self,
+        matches: impl Fn(&SigInfo) -> bool,
+        change: impl FnOnce(&mut SigInfo),
+    ) -> bool {
+        let _group = self.process.lock_group();
+        self.lock_signals().pending.update(matches, change)
     }
 
     /// A signal that the task cannot escape, since it has caused it itself: unblocked, and deadly if it was blocked or

@@ -1,0 +1,224 @@
+//! How does a task end, and what is owed to others then?
+//!
+//! Key types: [`Leaving`] (what exec and exit owe to the guest's memory), [`VforkDone`]. Order as in `do_exit`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use linux_abi::UserPtr;
+use platform::ThreadCall;
+
+use super::signal::{SigInfo, Signal};
+use super::{Current, ExitStatus, Process, Task};
+use crate::sync::{Events, WaitQueue};
+use crate::vfs::FdTable;
+
+/// Longest robust list that is followed. LINUX: `ROBUST_LIST_LIMIT`.
+const ROBUST_LIST_LIMIT: usize = 2048;
+const FUTEX_WAITERS: u32 = 0x8000_0000;
+const FUTEX_OWNER_DIED: u32 = 0x4000_0000;
+const FUTEX_TID_MASK: u32 = 0x3fff_ffff;
+
+/// Lets a parent in `vfork(2)` go on.
+#[derive(Debug, Default)]
+pub struct VforkDone {
+    done: AtomicBool,
+    /// Woken when it is done.
+    pub queue: WaitQueue,
+}
+
+impl VforkDone {
+    /// The child no longer uses the parent's memory.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    fn finish(&self) {
+        self.done.store(true, Ordering::Release);
+        self.queue.wake(Events::READABLE);
+    }
+}
+
+/// What a task owes to its memory and its parent when it leaves that memory.
+#[derive(Default)]
+pub struct Leaving {
+    /// Zeroed and woken (`CLONE_CHILD_CLEARTID`, `set_tid_address`); 0: nothing.
+    pub clear_child_tid: u64,
+    /// `set_robust_list(2)`: address of the head, 0: none.
+    pub robust_list: u64,
+    /// A parent waits in `vfork`.
+    pub vfork: Option<Arc<VforkDone>>,
+    /// What `exit(2)` was given.
+    pub exit_code: u8,
+}
+
+impl Current {
+    /// What is owed when the task leaves its memory.
+    pub fn leaving(&mut self) -> &mut Leaving {
+        &mut self.leaving
+    }
+
+    /// The task leaves its memory, by exec or exit. LINUX: `mm_release`, `exec_mm_release`.
+    pub fn release_memory(&mut self) {
+        let _ = self.context_mut().flush_writes();
+        self.walk_robust_list();
+        self.clear_tid();
+        if let Some(vfork) = self.leaving.vfork.take() {
+            vfork.finish();
+        }
+    }
+
+    fn clear_tid(&mut self) {
+        let addr = std::mem::take(&mut self.leaving.clear_child_tid);
+        if addr == 0 || !self.space_user().is_shared() {
+            return;
+        }
+        if self.space().write(addr, &0_u32.to_ne_bytes()) == 4 {
+            let _ = self.context_mut().thread_call(ThreadCall::FutexWake { addr, count: 1, private: false });
+        }
+    }
+
+    /// Marks the locks that the task holds as left behind. LINUX: `exit_robust_list`.
+    fn walk_robust_list(&mut self) {
+        let head = std::mem::take(&mut self.leaving.robust_list);
+        if head == 0 {
+            return;
+        }
+        let Ok([first, offset, pending]) = self.read_object(UserPtr::<[u64; 3]>::new(head)) else { return };
+        // The lowest bit of a link says that the lock is a priority-inheriting one.
+        let lock_of = |entry: u64| (entry & !1).wrapping_add(offset);
+        let mut entry = first;
+        for _ in 0..ROBUST_LIST_LIMIT {
+            if entry & !1 == head {
+                break;
+            }
+            let next = self.read_object(UserPtr::<u64>::new(entry & !1));
+            if entry != pending {
+                self.leave_lock(lock_of(entry), entry & 1 != 0, false);
+            }
+            let Ok(next) = next else { break };
+            entry = next;
+        }
+        if pending & !1 != 0 {
+            self.leave_lock(lock_of(pending), pending & 1 != 0, true);
+        }
+    }
+
+    /// LINUX: `handle_futex_death`. Always wakes one: a waiter may have come between our read and our write.
+    fn leave_lock(&mut self, addr: u64, inheriting: bool, pending: bool) {
+        if addr % 4 != 0 {
+            return;
+        }
+        let Ok(word) = self.read_object(UserPtr::<u32>::new(addr)) else { return };
+        let is_mine = word & FUTEX_TID_MASK == self.task().tid().cast_unsigned();
+        if !is_mine && !(pending && !inheriting && word == 0) {
+            return;
+        }
+        if is_mine {
+            let left = word & FUTEX_WAITERS | FUTEX_OWNER_DIED;
+            if self.space().write(addr, &left.to_ne_bytes()) != 4 {
+                return;
+            }
+        }
+        let _ = self.context_mut().thread_call(ThreadCall::FutexWake { addr, count: 1, private: false });
+    }
+
+    /// The host process that was the guest's memory is gone.
+    pub(super) fn died(&mut self) {
+        let by_host = self.space().killed_by_host();
+        let mut group = self.process().lock_group();
+        group.killed_by_host |= by_host;
+        group.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number(), core: false });
+    }
+
+    /// Ends the task; the calling thread has nothing to do any more.
+    pub(super) fn end(mut self) {
+        self.release_memory();
+        let code = self.leaving.exit_code;
+        self.task().set_cpu_ns(self.context().cpu_time_ns());
+        let spent = self.space().cpu_time_ns();
+        let resident = self.space().resident_bytes();
+        let (task, mut context, user) = self.into_parts();
+        let process = Arc::clone(&task.process);
+        process.note_resident(resident);
+        // Only the last user of a table gets it here, and closes what is in it.
+        if let Some(files) = Arc::into_inner(task.set_files(FdTable::new())) {
+            files.close_where(&task, |_, _| true);
+        }
+        context.exit();
+        task.set_interrupter(None);
+        task.set_mm(None);
+        drop(user);
+        task.namespace_leave();
+        let uid = task.credentials().uid;
+        if let Some(status) = leave_group(&process, &task, code) {
+            process.keep_cpu_ns(spent);
+            finish(&process, status, uid);
+        }
+    }
+}
+
+impl Task {
+    fn namespace_leave(&self) {
+        self.process.namespace.leave_task(self.tid());
+    }
+}
+
+/// Takes the task out of its group; answers the process's status if it was the last.
+fn leave_group(process: &Arc<Process>, task: &Arc<Task>, code: u8) -> Option<ExitStatus> {
+    let mut group = process.lock_group();
+    let tid = task.tid();
+    group.threads.retain(|thread| !Arc::ptr_eq(thread, task));
+    if tid == process.pid {
+        group.leader_status = Some(ExitStatus::Code(code));
+    }
+    let Some(oldest) = group.threads.first().cloned() else {
+        let leader = group.leader_status.unwrap_or(ExitStatus::Code(code));
+        return Some(group.exit.unwrap_or(leader));
+    };
+    // Whoever waits for the others to go (exec) or to stop looks again.
+    for thread in &group.threads {
+        thread.parker.unpark();
+    }
+    // A signal that was meant for the task to take is for somebody else now.
+    if !group.pending.is_empty() {
+        oldest.interrupt();
+    }
+    None
+}
+
+/// The last thread has ended.
+fn finish(process: &Arc<Process>, status: ExitStatus, uid: u32) {
+    process.timers.clear();
+    leave_session(process);
+    let killed_by_host = process.was_killed_by_host();
+    if process.pid == 1 {
+        // LINUX: zap_pid_ns_processes.
+        for other in process.namespace.processes() {
+            other.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number(), core: false });
+        }
+    }
+    process.kernel.tasks.exited(process, status, uid, process.cpu_ns());
+    if let Some(watch) = process.watch() {
+        watch.exited(process, status, killed_by_host);
+    }
+}
+
+/// A session leader's terminal is free again. LINUX: `disassociate_ctty`.
+fn leave_session(process: &Arc<Process>) {
+    let Some(group) = process.process_group() else { return };
+    let session = &group.session;
+    if session.sid != process.pid {
+        return;
+    }
+    let foreground = session.foreground();
+    if let Some(terminal) = session.set_terminal(None, None) {
+        terminal.leader_exited();
+        for member in foreground.iter().flat_map(|group| process.kernel.tasks.members(group)) {
+            for signal in [Signal::HUP, Signal::CONT] {
+                member.send(SigInfo::kernel(signal.number()), super::signal::Sender::Kernel);
+            }
+        }
+    }
+}
