@@ -1,0 +1,280 @@
+// What do the everyday operations of a process cost, seen from inside? Prints "NAME NANOSECONDS" per line: the
+// median of several batches, each long enough for the clock. Arguments pick operations; none means all.
+// Static, no dependencies: the same file runs natively and in every sandbox.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE 4096
+#define TOUCH_PAGES 1024
+#define BATCH_NS 15000000.0
+#define BATCHES 7
+
+static const char *self;
+static const char *existing = "/etc/passwd";
+
+static void die(const char *what) {
+    fprintf(stderr, "bench: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1e9 + t.tv_nsec;
+}
+
+// Each operation runs `n` times and returns the nanoseconds that count.
+typedef double (*operation)(long n);
+
+static double null_call(long n) {
+    double begun = now();
+    for (long i = 0; i < n; i++) syscall(SYS_close, -1);
+    return now() - begun;
+}
+
+static double get_pid(long n) {
+    double begun = now();
+    for (long i = 0; i < n; i++) syscall(SYS_getpid);
+    return now() - begun;
+}
+
+static double pread_page(long n) {
+    static char page[PAGE];
+    int fd = open(self, O_RDONLY);
+    if (fd < 0) die("open");
+    double begun = now();
+    for (long i = 0; i < n; i++)
+        if (pread(fd, page, PAGE, (i % 64) * PAGE) != PAGE) die("pread");
+    double took = now() - begun;
+    close(fd);
+    return took;
+}
+
+static double open_close(long n) {
+    double begun = now();
+    for (long i = 0; i < n; i++) {
+        int fd = open(existing, O_RDONLY);
+        if (fd < 0) die("open");
+        close(fd);
+    }
+    return now() - begun;
+}
+
+static double stat_file(long n) {
+    struct stat st;
+    double begun = now();
+    for (long i = 0; i < n; i++)
+        if (stat(existing, &st)) die("stat");
+    return now() - begun;
+}
+
+static double pipe_write_read(long n) {
+    int ends[2];
+    char byte = 'x';
+    if (pipe(ends)) die("pipe");
+    double begun = now();
+    for (long i = 0; i < n; i++)
+        if (write(ends[1], &byte, 1) != 1 || read(ends[0], &byte, 1) != 1) die("pipe");
+    double took = now() - begun;
+    close(ends[0]);
+    close(ends[1]);
+    return took;
+}
+
+static double pipe_ping_pong(long n) {
+    int there[2], back[2];
+    char byte = 'x';
+    if (pipe(there) || pipe(back)) die("pipe");
+    pid_t child = fork();
+    if (child < 0) die("fork");
+    if (child == 0) {
+        close(there[1]);
+        while (read(there[0], &byte, 1) == 1)
+            if (write(back[1], &byte, 1) != 1) break;
+        _exit(0);
+    }
+    double begun = now();
+    for (long i = 0; i < n; i++)
+        if (write(there[1], &byte, 1) != 1 || read(back[0], &byte, 1) != 1) die("ping-pong");
+    double took = now() - begun;
+    close(there[1]);
+    close(there[0]);
+    close(back[0]);
+    close(back[1]);
+    waitpid(child, NULL, 0);
+    return took;
+}
+
+static uint32_t turn;
+
+static void wait_for_turn(uint32_t mine) {
+    uint32_t seen;
+    while ((seen = __atomic_load_n(&turn, __ATOMIC_ACQUIRE)) != mine)
+        syscall(SYS_futex, &turn, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+
+static void give_turn(uint32_t theirs) {
+    __atomic_store_n(&turn, theirs, __ATOMIC_RELEASE);
+    syscall(SYS_futex, &turn, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static void *partner(void *rounds) {
+    for (long i = 0; i < (long)rounds; i++) {
+        wait_for_turn(1);
+        give_turn(0);
+    }
+    return NULL;
+}
+
+static double futex_ping_pong(long n) {
+    pthread_t thread;
+    turn = 0;
+    if (pthread_create(&thread, NULL, partner, (void *)n)) die("pthread_create");
+    double begun = now();
+    for (long i = 0; i < n; i++) {
+        give_turn(1);
+        wait_for_turn(0);
+    }
+    double took = now() - begun;
+    pthread_join(thread, NULL);
+    return took;
+}
+
+static double first_touch(long n) {
+    double took = 0;
+    for (long done = 0; done < n; done += TOUCH_PAGES) {
+        char *area = mmap(NULL, TOUCH_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (area == MAP_FAILED) die("mmap");
+        madvise(area, TOUCH_PAGES * PAGE, MADV_NOHUGEPAGE);
+        long pages = n - done < TOUCH_PAGES ? n - done : TOUCH_PAGES;
+        double begun = now();
+        for (long i = 0; i < pages; i++) ((volatile char *)area)[i * PAGE] = 1;
+        took += now() - begun;
+        munmap(area, TOUCH_PAGES * PAGE);
+    }
+    return took;
+}
+
+static double map_touch_unmap(long n) {
+    double begun = now();
+    for (long i = 0; i < n; i++) {
+        volatile char *area = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (area == MAP_FAILED) die("mmap");
+        for (int page = 0; page < 16; page++) area[page * PAGE] = 1;
+        munmap((void *)area, 16 * PAGE);
+    }
+    return now() - begun;
+}
+
+static double fork_exit_wait(long n) {
+    double begun = now();
+    for (long i = 0; i < n; i++) {
+        pid_t child = fork();
+        if (child < 0) die("fork");
+        if (child == 0) _exit(0);
+        if (waitpid(child, NULL, 0) != child) die("waitpid");
+    }
+    return now() - begun;
+}
+
+static double spawn_and_wait(long n, char *const argv[]) {
+    static char *const environment[] = {"PATH=/usr/bin:/bin", NULL};
+    double begun = now();
+    for (long i = 0; i < n; i++) {
+        pid_t child;
+        int status;
+        // posix_spawn is vfork and exec in the C library.
+        if (posix_spawn(&child, argv[0], NULL, NULL, argv, environment)) die(argv[0]);
+        if (waitpid(child, &status, 0) != child || status != 0) die(argv[0]);
+    }
+    return now() - begun;
+}
+
+static double vfork_exec_wait(long n) {
+    char *const argv[] = {(char *)self, "--true", NULL};
+    return spawn_and_wait(n, argv);
+}
+
+static double python_start(long n) {
+    char *const argv[] = {"/usr/bin/python3", "-c", "pass", NULL};
+    return spawn_and_wait(n, argv);
+}
+
+static void *nothing(void *unused) { return unused; }
+
+static double thread_create_join(long n) {
+    double begun = now();
+    for (long i = 0; i < n; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, nothing, NULL)) die("pthread_create");
+        pthread_join(thread, NULL);
+    }
+    return now() - begun;
+}
+
+static const struct {
+    const char *name;
+    operation run;
+} operations[] = {
+    {"null-call", null_call},
+    {"getpid", get_pid},
+    {"pread-4k", pread_page},
+    {"open-close", open_close},
+    {"stat", stat_file},
+    {"pipe-write-read", pipe_write_read},
+    {"pipe-ping-pong", pipe_ping_pong},
+    {"futex-ping-pong", futex_ping_pong},
+    {"first-touch-page", first_touch},
+    {"mmap-touch-munmap-64k", map_touch_unmap},
+    {"fork-exit-wait", fork_exit_wait},
+    {"vfork-exec-wait", vfork_exec_wait},
+    {"thread-create-join", thread_create_join},
+    {"python-start", python_start},
+};
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double measure(operation run) {
+    long n = 1;
+    double took = run(1);
+    while (took < BATCH_NS / 4 && n < 1L << 24) {
+        n *= 2;
+        took = run(n);
+    }
+    n = (long)(n * BATCH_NS / took);
+    if (n < 1) n = 1;
+    double each[BATCHES];
+    for (int i = 0; i < BATCHES; i++) each[i] = run(n) / n;
+    qsort(each, BATCHES, sizeof each[0], by_value);
+    return each[BATCHES / 2];
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "--true") == 0) return 0;
+    self = argv[0];
+    for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++) {
+        int wanted = argc == 1;
+        for (int a = 1; a < argc; a++) wanted |= strcmp(argv[a], operations[i].name) == 0;
+        if (!wanted) continue;
+        printf("%s %.0f\n", operations[i].name, measure(operations[i].run));
+        fflush(stdout);
+    }
+    return 0;
+}
