@@ -8,6 +8,7 @@ use control::BootConfig;
 use platform::Platform;
 use platform::host::poller::Poller;
 
+use crate::machine::Machine;
 use crate::task::{ProcessTree, SyscallAbi};
 use crate::time::Timers;
 use crate::vfs::System;
@@ -22,6 +23,8 @@ pub struct Kernel {
     pub abi: Arc<dyn SyscallAbi>,
     /// File system types, device drivers, the place of nameless files.
     pub vfs: Arc<System>,
+    /// What guests believe about their machine.
+    pub machine: Machine,
     /// Readiness of host descriptors.
     pub poller: Arc<Poller>,
     /// Its processes.

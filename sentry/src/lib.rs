@@ -25,6 +25,8 @@ pub mod fs;
 pub mod io;
 pub mod ipc;
 pub mod kernel;
+pub mod kernel_log;
+pub mod machine;
 pub mod mm;
 pub mod net;
 pub mod sync;

@@ -74,7 +74,7 @@ use Support::{Full, Partial, Refused};
 
 table! {
     // One row a line, `name => room::handler, support;`
-    uname => crate::misc::uname, Full;
+    uname => crate::misc::names::uname, Full;
     // Pipes, event descriptors, poll, select, epoll.
     poll => crate::sync::poll::poll, Partial("after a stop signal it starts again with the whole timeout");
     pipe => crate::sync::pipe::pipe, Full;
@@ -114,6 +114,76 @@ table! {
     pkey_alloc => refused, Refused(Errno::ENOSPC, "no protection keys");
     pkey_free => refused, Refused(Errno::EINVAL, "no protection keys");
     mseal => crate::mm::map::mseal, Full;
+    // The machine as a whole.
+    sysinfo => crate::misc::system::sysinfo, Full;
+    syslog => crate::misc::log::syslog, Partial("reading an empty log does not wait");
+    reboot => crate::misc::system::reboot, Partial("always refused");
+    sethostname => crate::misc::names::sethostname, Full;
+    setdomainname => crate::misc::names::setdomainname, Full;
+    getrandom => crate::misc::random::getrandom, Full;
+
+    // Refused on purpose.
+    uselib => refused, Refused(Errno::ENOSYS, "Linux has dropped it");
+    ustat => refused, Refused(Errno::ENOSYS, "superseded by statfs");
+    vhangup => refused, Refused(Errno::EPERM, "only the host's administrator hangs up terminals");
+    modify_ldt => refused, Refused(Errno::ENOSYS, "segments are the host's; 32-bit code is not run");
+    _sysctl => refused, Refused(Errno::ENOSYS, "Linux has dropped it");
+    acct => refused, Refused(Errno::EPERM, "process accounting is the host's");
+    settimeofday => refused, Refused(Errno::EPERM, "the clock is the host's");
+    swapon => refused, Refused(Errno::EPERM, "swap is the host's");
+    swapoff => refused, Refused(Errno::EPERM, "swap is the host's");
+    iopl => refused, Refused(Errno::EPERM, "no access to I/O ports");
+    ioperm => refused, Refused(Errno::EPERM, "no access to I/O ports");
+    create_module => refused, Refused(Errno::ENOSYS, "Linux has dropped it");
+    init_module => refused, Refused(Errno::EPERM, "the kernel has no modules");
+    delete_module => refused, Refused(Errno::EPERM, "the kernel has no modules");
+    get_kernel_syms => refused, Refused(Errno::ENOSYS, "Linux has dropped it");
+    query_module => refused, Refused(Errno::ENOSYS, "Linux has dropped it");
+    quotactl => refused, Refused(Errno::ENOSYS, "no file system has quotas");
+    nfsservctl => refused, Refused(Errno::ENOSYS, "Linux has dropped it");
+    getpmsg => refused, Refused(Errno::ENOSYS, "never existed on Linux");
+    putpmsg => refused, Refused(Errno::ENOSYS, "never existed on Linux");
+    afs_syscall => refused, Refused(Errno::ENOSYS, "never existed on Linux");
+    tuxcall => refused, Refused(Errno::ENOSYS, "never existed on Linux");
+    security => refused, Refused(Errno::ENOSYS, "never existed on Linux");
+    set_thread_area => refused, Refused(Errno::ENOSYS, "only for 32-bit code");
+    get_thread_area => refused, Refused(Errno::ENOSYS, "only for 32-bit code");
+    io_setup => refused, Refused(Errno::ENOSYS, "asynchronous I/O is left to threads; libraries fall back");
+    io_destroy => refused, Refused(Errno::ENOSYS, "see io_setup");
+    io_getevents => refused, Refused(Errno::ENOSYS, "see io_setup");
+    io_submit => refused, Refused(Errno::ENOSYS, "see io_setup");
+    io_cancel => refused, Refused(Errno::ENOSYS, "see io_setup");
+    lookup_dcookie => refused, Refused(Errno::ENOSYS, "Linux has dropped it");
+    epoll_ctl_old => refused, Refused(Errno::ENOSYS, "never existed on x86-64");
+    epoll_wait_old => refused, Refused(Errno::ENOSYS, "never existed on x86-64");
+    clock_settime => refused, Refused(Errno::EPERM, "the clock is the host's");
+    clock_adjtime => refused, Refused(Errno::EPERM, "the clock is the host's");
+    vserver => refused, Refused(Errno::ENOSYS, "never existed on Linux");
+    add_key => refused, Refused(Errno::ENOSYS, "no key retention service; programs go on without");
+    request_key => refused, Refused(Errno::ENOSYS, "see add_key");
+    keyctl => refused, Refused(Errno::ENOSYS, "see add_key");
+    perf_event_open => refused, Refused(Errno::ENOSYS, "the host's performance counters see more than this sandbox");
+    fanotify_init => refused, Refused(Errno::ENOSYS, "only inotify is there");
+    fanotify_mark => refused, Refused(Errno::ENOSYS, "see fanotify_init");
+    name_to_handle_at => refused, Refused(Errno::EOPNOTSUPP, "files have no handles that outlive them");
+    open_by_handle_at => refused, Refused(Errno::EPERM, "see name_to_handle_at");
+    finit_module => refused, Refused(Errno::EPERM, "the kernel has no modules");
+    kexec_file_load => refused, Refused(Errno::EPERM, "the sandbox has no host kernel to replace");
+    bpf => refused, Refused(Errno::EPERM, "no guest code runs in a kernel");
+    userfaultfd => refused, Refused(Errno::ENOSYS, "page faults are the host's business");
+    io_pgetevents => refused, Refused(Errno::ENOSYS, "see io_setup");
+    io_uring_setup => refused, Refused(Errno::ENOSYS, "rings would bypass the walls; programs fall back to epoll");
+    io_uring_enter => refused, Refused(Errno::ENOSYS, "see io_uring_setup");
+    io_uring_register => refused, Refused(Errno::ENOSYS, "see io_uring_setup");
+    quotactl_fd => refused, Refused(Errno::ENOSYS, "no file system has quotas");
+    landlock_create_ruleset => refused, Refused(Errno::ENOSYS, "not built; ENOSYS is what programs expect then");
+    landlock_add_rule => refused, Refused(Errno::ENOSYS, "see landlock_create_ruleset");
+    landlock_restrict_self => refused, Refused(Errno::ENOSYS, "see landlock_create_ruleset");
+    memfd_secret => refused, Refused(Errno::ENOSYS, "not offered by Linux either unless switched on");
+    map_shadow_stack => refused, Refused(Errno::ENOSYS, "no shadow stacks");
+    lsm_get_self_attr => refused, Refused(Errno::ENOSYS, "no security module");
+    lsm_set_self_attr => refused, Refused(Errno::ENOSYS, "no security module");
+    lsm_list_modules => refused, Refused(Errno::ENOSYS, "no security module");
     kexec_load => refused, Refused(Errno::EPERM, "the sandbox has no host kernel to replace");
 }
 

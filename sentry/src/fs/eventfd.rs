@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::anon::{self, Kind};
+use super::anon;
 use crate::Errno;
 use crate::io::{Sink, Source};
 use crate::sync::{Events, WaitQueue};
@@ -37,7 +37,7 @@ pub struct EventFd {
 /// Makes one; `flags`: `O_NONBLOCK`.
 #[must_use]
 pub fn new(task: &Arc<Task>, initial: u32, mode: ReadMode, flags: u32) -> Arc<OpenFile> {
-    anon::open(task, Kind::Object("[eventfd]"), Arc::new(EventFd::new(initial, mode)), flags | O_RDWR)
+    anon::open(task, "eventfd", Arc::new(EventFd::new(initial, mode)), flags | O_RDWR)
 }
 
 impl EventFd {

@@ -4,3 +4,4 @@ pub mod anon;
 pub mod epoll;
 pub mod eventfd;
 pub mod pipe;
+pub mod proc;

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub use self::watchers::Watchers;
-use super::anon::{self, Kind};
+use super::anon;
 use crate::Errno;
 use crate::sync::{Events, Registration, WaitQueue, Wake};
 use crate::task::Task;
@@ -87,7 +87,7 @@ static NESTING: Mutex<()> = Mutex::new(());
 pub fn new(task: &Arc<Task>) -> Arc<OpenFile> {
     const O_RDWR: u32 = 2;
     let instance = Instance(Epoll::new());
-    anon::open(task, Kind::Object("[eventpoll]"), Arc::new(instance), O_RDWR)
+    anon::open(task, "eventpoll", Arc::new(instance), O_RDWR)
 }
 
 /// The instance behind an open file, if it is one.

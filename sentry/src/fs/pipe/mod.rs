@@ -1,6 +1,6 @@
 //! Pipes and fifos, `pipe(7)`.
 //!
-//! Key types: [`Pipe`] (what both ends share), [`End`] (an open file of it), [`FifoSlot`] (what a fifo's node keeps).
+//! Key types: [`Pipe`] (what both ends share), [`End`] (an open file of it), [`Fifos`] (opens fifos).
 //! SIGPIPE is the system call layer's: a write answers EPIPE.
 
 mod ring;
@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use linux_abi::UserPtr;
 
 use self::ring::Ring;
-use super::anon::{self, Kind};
+use super::anon;
 use crate::Errno;
 use crate::io::{Sink, Source};
 use crate::sync::{Events, WaitQueue};
-use crate::task::{Current, Task, WaitEnd};
-use crate::vfs::{FileOps, Op, OpenFile};
+use crate::task::{Current, Task};
+use crate::vfs::{FifoDriver, FifoSlot, FileOps, Location, Op, OpenFile};
 
 /// Writes up to this long are not interleaved with others. LINUX: `PIPE_BUF`.
 pub const PIPE_BUF: usize = 4096;
@@ -65,6 +65,8 @@ pub struct End {
     writes: bool,
     /// `writer_opens` when this end was opened without any writer there: no hang-up until one has come and gone.
     unmet_writers: Option<u64>,
+    /// `reader_opens`, likewise.
+    unmet_readers: Option<u64>,
 }
 
 impl Default for Inner {
@@ -90,7 +92,7 @@ impl Drop for Inner {
 pub fn new_pair(task: &Arc<Task>, flags: u32) -> (Arc<OpenFile>, Arc<OpenFile>) {
     let pipe = Pipe::new();
     let (read_end, write_end) = pipe.ends();
-    let location = anon::location(task, Kind::Pipe(pipe));
+    let location = anon::pipe_location(task, &pipe);
     let kept = flags & (O_NONBLOCK | O_DIRECT);
     let reader = OpenFile::new(read_end, location.clone(), kept);
     (reader, OpenFile::new(write_end, location, kept | O_WRONLY))
@@ -144,9 +146,10 @@ impl Pipe {
             inner.writer_opens += 1;
         }
         let unmet_writers = (inner.writers == 0).then_some(inner.writer_opens);
+        let unmet_readers = (inner.readers == 0).then_some(inner.reader_opens);
         drop(inner);
         self.queue.wake(Events::all());
-        Arc::new(End { pipe: Arc::clone(self), reads, writes, unmet_writers })
+        Arc::new(End { pipe: Arc::clone(self), reads, writes, unmet_writers, unmet_readers })
     }
 
     fn read(&self, sink: &mut dyn Sink) -> Result<usize, Errno> {
@@ -356,6 +359,14 @@ impl FileOps for End {
         if self.writes { self.pipe.write(source, op.flags & O_DIRECT != 0) } else { Err(Errno::EBADF) }
     }
 
+    fn open_ready(&self) -> Result<(), Errno> {
+        let inner = self.pipe.lock();
+        // LINUX: fs/pipe.c `wait_for_partner`: one that came and went counts.
+        let lacks_writer = self.reads && self.unmet_writers == Some(inner.writer_opens);
+        let lacks_reader = self.writes && self.unmet_readers == Some(inner.reader_opens);
+        if lacks_writer || lacks_reader { Err(Errno::EAGAIN) } else { Ok(()) }
+    }
+
     fn readiness(&self) -> Events {
         let inner = self.pipe.lock();
         let mut events = Events::empty();
@@ -387,53 +398,28 @@ impl FileOps for End {
     }
 }
 
-/// Where a fifo's node keeps its pipe, while anyone has it open.
-#[derive(Default)]
-pub struct FifoSlot(Mutex<Weak<Pipe>>);
+/// Opens fifos for the virtual file system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fifos;
 
-impl FifoSlot {
-    /// For `Inode::open` of a fifo; the system call layer then calls [`wait_for_peer`].
-    ///
-    /// # Errors
-    /// As [`Pipe::open`].
-    pub fn open(&self, flags: u32) -> Result<Arc<End>, Errno> {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let pipe = slot.upgrade().unwrap_or_else(Pipe::new);
-        *slot = Arc::downgrade(&pipe);
-        pipe.open(flags)
+impl FifoDriver for Fifos {
+    fn open(
+        &self,
+        _: &Arc<Task>,
+        _: &Location,
+        slot: &FifoSlot,
+        flags: u32,
+    ) -> Result<Arc<dyn FileOps>, Errno> {
+        Ok(open_fifo(slot, flags)?)
     }
 }
 
-/// The second half of `open(2)` of a fifo: waits until the other side has been opened, unless `O_NONBLOCK` or `O_RDWR`.
-/// Does nothing for any other file. The caller drops `file` on error.
-///
-/// # Errors
-/// ERESTARTSYS if a signal came first.
-pub fn wait_for_peer(current: &mut Current, file: &Arc<OpenFile>) -> Result<(), Errno> {
-    let Some(end) = end_of(file) else { return Ok(()) };
-    if file.is_nonblocking() || (end.reads && end.writes) {
-        return Ok(());
-    }
-    let (readers_before, writers_before) = {
-        let inner = end.pipe.lock();
-        if (end.reads && inner.writers > 0) || (end.writes && inner.readers > 0) {
-            return Ok(());
-        }
-        (inner.reader_opens, inner.writer_opens)
-    };
-    let met = current.wait(&[(&end.pipe.queue, Events::all())], None, |_| {
-        let inner = end.pipe.lock();
-        let has_come = if end.reads {
-            inner.writer_opens != writers_before
-        } else {
-            inner.reader_opens != readers_before
-        };
-        has_come.then_some(())
-    });
-    match met {
-        Ok(()) => Ok(()),
-        Err(WaitEnd::Interrupted | WaitEnd::TimedOut) => Err(Errno::ERESTARTSYS),
-    }
+fn open_fifo(slot: &FifoSlot, flags: u32) -> Result<Arc<End>, Errno> {
+    let mut slot = slot.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let there = slot.as_ref().and_then(Weak::upgrade);
+    let pipe = there.and_then(|pipe| pipe.downcast::<Pipe>().ok()).unwrap_or_else(Pipe::new);
+    *slot = Some(Arc::downgrade(&pipe) as Weak<dyn Any + Send + Sync>);
+    pipe.open(flags)
 }
 
 #[cfg(test)]

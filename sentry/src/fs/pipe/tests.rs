@@ -59,9 +59,9 @@ fn readiness_follows_content_and_ends() {
 #[test]
 fn a_fifo_reader_that_never_met_a_writer_is_not_hung_up() {
     let slot = FifoSlot::default();
-    let reader = slot.open(O_NONBLOCK).unwrap();
+    let reader = open_fifo(&slot, O_NONBLOCK).unwrap();
     assert_eq!(reader.readiness(), Events::empty());
-    let writer = slot.open(O_WRONLY | O_NONBLOCK).unwrap();
+    let writer = open_fifo(&slot, O_WRONLY | O_NONBLOCK).unwrap();
     drop(writer);
     assert_eq!(reader.readiness(), Events::HUP);
 }
@@ -69,7 +69,7 @@ fn a_fifo_reader_that_never_met_a_writer_is_not_hung_up() {
 #[test]
 fn a_fifo_has_no_nonblocking_writer_without_a_reader() {
     let slot = FifoSlot::default();
-    assert_eq!(slot.open(O_WRONLY | O_NONBLOCK).err(), Some(Errno::ENXIO));
+    assert_eq!(open_fifo(&slot, O_WRONLY | O_NONBLOCK).err(), Some(Errno::ENXIO));
 }
 
 #[test]
@@ -102,4 +102,15 @@ fn draining_takes_only_what_was_used() {
     assert_eq!(reader.drain_with(4, |bytes| Ok(bytes.len() - 1)), Ok(3));
     assert_eq!(take(&reader, 10), Ok(b"def".to_vec()));
     assert_eq!(reader.drain_with(4, |_| Ok(0)), Err(Errno::EAGAIN));
+}
+
+#[test]
+fn a_fifo_waits_for_its_other_end() {
+    let slot = FifoSlot::default();
+    let reader = open_fifo(&slot, 0).unwrap();
+    assert_eq!(reader.open_ready(), Err(Errno::EAGAIN));
+    let writer = open_fifo(&slot, O_WRONLY).unwrap();
+    assert_eq!((reader.open_ready(), writer.open_ready()), (Ok(()), Ok(())));
+    drop(writer);
+    assert_eq!(reader.open_ready(), Ok(()));
 }

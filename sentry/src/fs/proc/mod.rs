@@ -1,0 +1,3 @@
+//! `/proc`.
+
+pub mod figures;

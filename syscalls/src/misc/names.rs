@@ -1,0 +1,45 @@
+//! `uname`, `sethostname`, `setdomainname`.
+
+use linux_abi::misc::UTS_FIELD;
+use linux_abi::{Errno, UserPtr};
+use sentry::machine::{RELEASE, VERSION};
+use sentry::task::{Capability, Current};
+
+/// `uname(2)`: <https://man7.org/linux/man-pages/man2/uname.2.html>
+pub(crate) fn uname(current: &mut Current, buf: UserPtr<u8>) -> Result<(), Errno> {
+    let uts = current.kernel().machine.uts(&current.process().container);
+    let (hostname, domainname) = (uts.hostname(), uts.domainname());
+    let fields: [&[u8]; 6] =
+        [b"Linux", &hostname, RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", &domainname];
+    let mut bytes = [0; UTS_FIELD * 6];
+    for (field, text) in bytes.chunks_exact_mut(UTS_FIELD).zip(fields) {
+        let n = text.len().min(UTS_FIELD - 1);
+        field[..n].copy_from_slice(&text[..n]);
+    }
+    current.write_user(buf.addr(), &bytes)
+}
+
+/// `sethostname(2)`: <https://man7.org/linux/man-pages/man2/sethostname.2.html>
+pub(crate) fn sethostname(current: &mut Current, name: UserPtr<u8>, len: i32) -> Result<(), Errno> {
+    let name = read_name(current, name, len)?;
+    current.kernel().machine.uts(&current.process().container).set_hostname(&name);
+    Ok(())
+}
+
+/// `setdomainname(2)`: <https://man7.org/linux/man-pages/man2/setdomainname.2.html>
+pub(crate) fn setdomainname(current: &mut Current, name: UserPtr<u8>, len: i32) -> Result<(), Errno> {
+    let name = read_name(current, name, len)?;
+    current.kernel().machine.uts(&current.process().container).set_domainname(&name);
+    Ok(())
+}
+
+fn read_name(current: &Current, name: UserPtr<u8>, len: i32) -> Result<Vec<u8>, Errno> {
+    if !current.credentials().has(Capability::SysAdmin) {
+        return Err(Errno::EPERM);
+    }
+    let len = usize::try_from(len).ok().filter(|&len| len < UTS_FIELD).ok_or(Errno::EINVAL)?;
+    let mut bytes = vec![0; len];
+    current.read_user(name.addr(), &mut bytes)?;
+    bytes.truncate(bytes.iter().position(|&byte| byte == 0).unwrap_or(len));
+    Ok(bytes)
+}
