@@ -10,6 +10,7 @@
 mod figures;
 mod measure;
 mod place;
+mod share;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -92,6 +93,7 @@ fn run() -> Result<()> {
         }
     }
     ensure!(!places.is_empty(), "no place works");
+    let _share = share::Share::enter();
     println!("load {}", std::fs::read_to_string("/proc/loadavg")?.trim());
     let mut figures = Figures::default();
     for round in 1..=options.rounds {

@@ -116,7 +116,7 @@ fn configuration(root: &str) -> serde_json::Value {
             {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]},
             {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"},
         ],
-        "linux": {"namespaces": namespaces, "cgroupsPath": format!("/rvisor-bench-{}", std::process::id())},
+        "linux": {"namespaces": namespaces, "cgroupsPath": format!("/rvisor-bench-{}/runc", std::process::id())},
     })
 }
 
