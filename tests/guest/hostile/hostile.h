@@ -47,3 +47,71 @@ static inline uint64_t random_next(uint64_t *state) {
     *state ^= *state << 17;
     return *state;
 }
+
+static inline uint64_t random_start(void) { return 0x9e3779b97f4a7c15UL; }
+
+// Runs `attack` in a child that may die of it, and is killed if it goes on for too long.
+static inline int in_child(void (*attack)(long), long argument) {
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        setpgid(0, 0);
+        struct rlimit none = {0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        signal(SIGALRM, SIG_DFL);
+        alarm(3);
+        attack(argument);
+        _exit(0);
+    }
+    if (pid == -1)
+        return -1;
+    int status = 0;
+    double start = seconds_now();
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        if (seconds_now() - start > 5) {
+            kill(-pid, SIGKILL);
+            kill(pid, SIGKILL);
+        }
+        usleep(500);
+    }
+    kill(-pid, SIGKILL);
+    return status;
+}
+
+static inline void drop_root(uid_t user) {
+    syscall(SYS_setgroups, 0, NULL);
+    syscall(SYS_setresgid, user, user, user);
+    syscall(SYS_setresuid, user, user, user);
+}
+
+static sigjmp_buf probe_back;
+static inline void probe_fault(int number) { siglongjmp(probe_back, number); }
+
+static inline void catch_probe_faults(void) {
+    struct sigaction action = {.sa_handler = probe_fault, .sa_flags = SA_NODEFER};
+    sigaction(SIGSEGV, &action, NULL);
+    sigaction(SIGBUS, &action, NULL);
+}
+
+static inline bool can_read(const volatile char *at) {
+    if (sigsetjmp(probe_back, 1))
+        return false;
+    (void)*at;
+    return true;
+}
+
+static inline bool can_write(volatile char *at) {
+    if (sigsetjmp(probe_back, 1))
+        return false;
+    *at = *at;
+    return true;
+}
+
+// Calls `visit` for pages of the stub's region: the first 32 MiB and the last 1 MiB page by page, the rest by samples.
+static inline void each_stub_page(void (*visit)(char *page)) {
+    for (uint64_t at = STUB_START; at < STUB_END;) {
+        visit((char *)at);
+        bool dense = at < STUB_START + (32UL << 20) || at >= STUB_END - (1UL << 20);
+        at += dense ? PAGE : 1UL << 20;
+    }
+}

@@ -76,6 +76,10 @@ int main(int argc, char **argv) {
         errno = ENOEXEC;
         fail("the hostile program did not start");
     }
+    if (WIFEXITED(status) && WEXITSTATUS(status) != 0) {
+        printf("not ok neighbour: the hostile program got through: exit code %d\n# neighbour\n", WEXITSTATUS(status));
+        return 1;
+    }
     printf("  hostile program ended with wait status 0x%x; %ld rounds beside it, %ld after\n", status, before, after);
     printf("ok neighbour\n# neighbour\n");
     return 0;
