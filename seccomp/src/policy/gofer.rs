@@ -1,9 +1,10 @@
 //! What a gofer may ask of the host: names inside the one tree that it stands in, and messages.
 //!
 //! No network, no other process, nothing executable. Its root directory is the container's, so even
-//! a resolution that goes wrong ends inside.
+//! a resolution that goes wrong ends inside. Each call is one that `gofer/src/ops` or `gofer/src/serve.rs` makes.
 
-use super::{common, one_of};
+use super::{common, is, one_of, only_int_bits};
+use crate::bpf::{Cond, Test};
 use crate::rule::{Door, Policy, Rule};
 
 /// The gofer's policy.
@@ -11,47 +12,93 @@ use crate::rule::{Door, Policy, Rule};
 pub fn gofer() -> Policy {
     let mut rules = common::runtime();
     rules.extend(common::memory());
-    rules.extend(paths());
+    rules.extend(lookups());
+    rules.extend(changes());
     rules.extend(files());
     rules.extend(control());
     Policy { name: "gofer", rules }
 }
 
-/// Names in the container's tree, always relative to a held directory.
-fn paths() -> Vec<Rule> {
-    let rule = |nr, name, why| Rule::new(nr, name, Door::Paths, why);
+fn path(nr: libc::c_long, name: &'static str, why: &'static str) -> Rule {
+    Rule::new(nr, name, Door::Paths, why)
+}
+
+/// Finding, opening and looking at files, always relative to a held directory.
+fn lookups() -> Vec<Rule> {
+    // No O_CREAT, no O_TMPFILE: files are only made by openat2, beneath a directory.
+    let reopen = libc::O_ACCMODE
+        | libc::O_TRUNC
+        | libc::O_APPEND
+        | libc::O_SYNC
+        | libc::O_DIRECT
+        | libc::O_NOATIME
+        | libc::O_PATH
+        | libc::O_DIRECTORY
+        | libc::O_NOCTTY
+        | libc::O_CLOEXEC
+        | 0o100_000; // O_LARGEFILE, which libc has as 0
     vec![
-        rule(
+        path(
             libc::SYS_openat2,
             "openat2",
-            "walk and open beneath a held directory; the RESOLVE flags lie in memory, the tree's root is the jail",
+            "walk and create beneath a held directory; the RESOLVE flags lie in memory, the tree's root is the jail",
         ),
-        rule(
-            libc::SYS_openat,
-            "openat",
-            "reopen a held path with another access mode; the tree's root is the jail",
-        ),
-        rule(libc::SYS_statx, "statx", "attributes of a name, or of a held file"),
-        rule(libc::SYS_newfstatat, "newfstatat", "attributes of a name"),
-        rule(
+        path(libc::SYS_openat, "openat", "reopen a held file through its entry in our own /proc/self/fd")
+            .when([only_int_bits(2, reopen)]),
+        path(libc::SYS_statx, "statx", "attributes"),
+        path(
             libc::SYS_readlinkat,
             "readlinkat",
             "the target of a symbolic link, which the sentry follows itself",
         ),
-        rule(libc::SYS_mkdirat, "mkdirat", "mkdir(2) of a guest"),
-        rule(
+        path(
+            libc::SYS_getxattr,
+            "getxattr",
+            "extended attributes of a held file, by its entry in /proc/self/fd",
+        ),
+        path(
+            libc::SYS_listxattr,
+            "listxattr",
+            "extended attributes of a held file, by its entry in /proc/self/fd",
+        ),
+    ]
+}
+
+/// What guests do to their files.
+fn changes() -> Vec<Rule> {
+    let node_type = |kind: libc::mode_t| {
+        Cond::int(2, Test::Masked { mask: u64::from(libc::S_IFMT), value: u64::from(kind) })
+    };
+    vec![
+        path(libc::SYS_mkdirat, "mkdirat", "mkdir(2) of a guest"),
+        path(
             libc::SYS_mknodat,
             "mknodat",
-            "fifos and sockets of a guest; device nodes need a capability that we gave up",
+            "fifos, sockets' names and plain files of a guest; never a device",
+        )
+        .when([node_type(libc::S_IFIFO), is(3, 0)])
+        .when([node_type(libc::S_IFSOCK), is(3, 0)])
+        .when([node_type(libc::S_IFREG), is(3, 0)]),
+        path(libc::SYS_symlinkat, "symlinkat", "symlink(2) of a guest"),
+        path(libc::SYS_linkat, "linkat", "link(2) of a guest, from the held file's entry in /proc/self/fd")
+            .when([is(4, libc::AT_SYMLINK_FOLLOW)]),
+        path(libc::SYS_unlinkat, "unlinkat", "unlink(2) and rmdir(2) of a guest")
+            .when([one_of(2, &[0, libc::AT_REMOVEDIR])]),
+        path(libc::SYS_renameat2, "renameat2", "rename(2) of a guest; whiteouts are not a guest's to make")
+            .when([one_of(4, &[0, 1, 2])]), // RENAME_NOREPLACE, RENAME_EXCHANGE
+        path(libc::SYS_fchownat, "fchownat", "chown(2) of a guest").when([is(4, 0)]),
+        path(libc::SYS_fchmodat, "fchmodat", "chmod(2) of a guest"),
+        path(libc::SYS_utimensat, "utimensat", "times that a guest sets").when([is(3, 0)]),
+        path(
+            libc::SYS_setxattr,
+            "setxattr",
+            "extended attributes of a held file, by its entry in /proc/self/fd",
         ),
-        rule(libc::SYS_symlinkat, "symlinkat", "symlink(2) of a guest"),
-        rule(libc::SYS_linkat, "linkat", "link(2) of a guest"),
-        rule(libc::SYS_unlinkat, "unlinkat", "unlink(2) and rmdir(2) of a guest"),
-        rule(libc::SYS_renameat2, "renameat2", "rename(2) of a guest"),
-        rule(libc::SYS_fchownat, "fchownat", "chown(2) of a guest"),
-        rule(libc::SYS_fchmodat, "fchmodat", "chmod(2) of a guest"),
-        rule(libc::SYS_utimensat, "utimensat", "times that a guest sets"),
-        rule(libc::SYS_faccessat2, "faccessat2", "what the host would allow"),
+        path(
+            libc::SYS_removexattr,
+            "removexattr",
+            "extended attributes of a held file, by its entry in /proc/self/fd",
+        ),
     ]
 }
 
@@ -59,47 +106,35 @@ fn paths() -> Vec<Rule> {
 fn files() -> Vec<Rule> {
     let rule = |nr, name, why| Rule::new(nr, name, Door::Files, why);
     vec![
-        rule(libc::SYS_read, "read", "small files, and the change notifications"),
-        rule(libc::SYS_write, "write", "its log"),
-        rule(libc::SYS_writev, "writev", "its log"),
+        rule(libc::SYS_write, "write", "its log").when([is(0, libc::STDERR_FILENO)]),
+        rule(libc::SYS_writev, "writev", "its log").when([is(0, libc::STDERR_FILENO)]),
         rule(libc::SYS_close, "close", "descriptors of ours"),
-        rule(libc::SYS_fstat, "fstat", "attributes of a held file"),
+        rule(libc::SYS_fcntl, "fcntl", "the runtime's check, in debug builds, that what it closes is open")
+            .when([is(1, libc::F_GETFD)]),
         rule(libc::SYS_fstatfs, "fstatfs", "statfs(2) of a guest"),
-        rule(libc::SYS_statfs, "statfs", "statfs(2) of a guest"),
         rule(libc::SYS_getdents64, "getdents64", "readdir(3) of a guest"),
-        rule(libc::SYS_lseek, "lseek", "rewind a directory"),
-        rule(libc::SYS_fchmod, "fchmod", "chmod(2) of a guest"),
-        rule(libc::SYS_fchown, "fchown", "chown(2) of a guest"),
+        rule(libc::SYS_lseek, "lseek", "where a guest's listing of a directory goes on"),
         rule(libc::SYS_ftruncate, "ftruncate", "truncate(2) of a guest"),
-        rule(libc::SYS_fallocate, "fallocate", "fallocate(2) of a guest"),
-        rule(libc::SYS_fsync, "fsync", "durability of directories"),
-        rule(libc::SYS_fgetxattr, "fgetxattr", "extended attributes"),
-        rule(libc::SYS_fsetxattr, "fsetxattr", "extended attributes"),
-        rule(libc::SYS_flistxattr, "flistxattr", "extended attributes"),
-        rule(libc::SYS_fremovexattr, "fremovexattr", "extended attributes"),
-        rule(libc::SYS_fcntl, "fcntl", "duplicate a held descriptor, read and set its flags").when([one_of(
-            1,
-            &[libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL],
-        )]),
-        rule(libc::SYS_inotify_init1, "inotify_init1", "tell the sentry when a volume changes from outside"),
-        rule(
-            libc::SYS_inotify_add_watch,
-            "inotify_add_watch",
-            "tell the sentry when a volume changes from outside",
-        ),
-        rule(libc::SYS_inotify_rm_watch, "inotify_rm_watch", "stop telling"),
+        rule(libc::SYS_fsync, "fsync", "fsync(2) of a guest, of a directory above all"),
+        rule(libc::SYS_fdatasync, "fdatasync", "fdatasync(2) of a guest"),
+        rule(libc::SYS_syncfs, "syncfs", "sync(2) and syncfs(2) of a guest, for its own mounts only"),
     ]
 }
 
-/// The one socket to the sentry.
+/// The sockets to the sentry, and on its behalf to the host's Unix sockets where a mount allows that.
 fn control() -> Vec<Rule> {
     let rule = |nr, name, why| Rule::new(nr, name, Door::Control, why);
     vec![
         rule(libc::SYS_sendmsg, "sendmsg", "answers to the sentry, with descriptors"),
         rule(libc::SYS_recvmsg, "recvmsg", "requests of the sentry"),
-        rule(libc::SYS_sendto, "sendto", "answers to the sentry without descriptors"),
-        rule(libc::SYS_recvfrom, "recvfrom", "requests of the sentry"),
-        rule(libc::SYS_poll, "poll", "wait for a request"),
-        rule(libc::SYS_ppoll, "ppoll", "wait for a request"),
+        rule(libc::SYS_socketpair, "socketpair", "one more channel to the sentry; joined to nothing else")
+            .when([is(0, libc::AF_UNIX)]),
+        rule(libc::SYS_socket, "socket", "Unix sockets only, to be connected below")
+            .when([is(0, libc::AF_UNIX)]),
+        rule(
+            libc::SYS_connect,
+            "connect",
+            "a Unix socket in a mount that allows it, by its entry in /proc/self/fd; other families have no socket",
+        ),
     ]
 }
