@@ -5,13 +5,7 @@
 //! `gofer-protocol` ([`serve`], [`ops`]) until the sentry goes. The sentry may have been taken over, so
 //! every request is hostile input; what a request may do is decided in [`ops`], by mount and by file type.
 //!
-//! Host calls it makes once it serves, for the seccomp policy: `recvmsg sendmsg socketpair` (its channels);
-//! `openat2` and `openat` (names beneath a mount; its own descriptors again through procfs), `close fcntl lseek
-//! getdents64 readlinkat statx fstatfs` (reading); `mkdirat symlinkat mknodat linkat unlinkat renameat2 fchmodat
-//! fchownat utimensat ftruncate fsync fdatasync syncfs` (changing); `getxattr setxattr listxattr removexattr`;
-//! `socket connect` (`AF_UNIX` only); `clone3 clone rseq set_robust_list rt_sigprocmask sigaltstack prctl
-//! sched_getaffinity gettid futex mmap munmap mprotect madvise brk mremap` (threads and memory); `write writev` (log on stderr);
-//! `exit exit_group restart_syscall rt_sigreturn getrandom clock_gettime`.
+//! The host calls that it makes once it serves are listed, each with its reason, in `seccomp/src/policy/gofer.rs`.
 
 #![forbid(unsafe_code)]
 
@@ -70,6 +64,7 @@ fn start(control: &Channel) -> anyhow::Result<(Arc<Server>, std::os::fd::OwnedFd
     start_log(&config.log_level);
     let socket = fds.pop().context("no descriptor came with the configuration")?;
     anyhow::ensure!(fds.is_empty(), "more than one descriptor came with the configuration");
+    serve::check_socket(&socket)?;
     let tree = setup::tree::enter(&config)?;
     let server = Arc::new(Server::new(tree)?);
     setup::jail::enter()?;

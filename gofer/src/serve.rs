@@ -66,13 +66,18 @@ impl Server {
     }
 }
 
+/// Refuses what cannot be the sentry's end, while that can still be told to the shim.
+pub(crate) fn check_socket(socket: &OwnedFd) -> anyhow::Result<()> {
+    let kind = rustix::net::sockopt::socket_type(socket).context("the sentry's end is no socket")?;
+    anyhow::ensure!(kind == SocketType::SEQPACKET, "the sentry's socket is not of type SEQPACKET");
+    Ok(())
+}
+
 /// Serves the sentry until it goes.
 ///
 /// # Errors
 /// If the connection breaks, or if what comes is not the protocol.
 pub(crate) fn run(server: &Arc<Server>, socket: OwnedFd) -> anyhow::Result<()> {
-    let kind = rustix::net::sockopt::socket_type(&socket).context("the sentry's end is no socket")?;
-    anyhow::ensure!(kind == SocketType::SEQPACKET, "the sentry's socket is not of type SEQPACKET");
     serve(server, Channel::new(socket))
 }
 

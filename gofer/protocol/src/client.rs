@@ -22,9 +22,9 @@ const CLOSE_BATCH: usize = 64;
 /// A connection to one gofer. Every method may be called from many threads at once; all of them block.
 #[derive(Debug)]
 pub struct Client {
-    /// LOCK: taken alone, for the time of one `OpenChannel`.
+    /// LOCK: before `pool`, for the time of one `OpenChannel`.
     control: Mutex<Channel>,
-    /// LOCK: taken alone, never across a request.
+    /// LOCK: after `control`, never across a request.
     pool: Mutex<Pool>,
     returned: Condvar,
     /// LOCK: taken alone.
@@ -90,7 +90,7 @@ impl Client {
             let Ok(channel) = self.borrow() else { return };
             let header = self.header(Op::Close);
             if channel.send(header, &[zerocopy::IntoBytes::as_bytes(nodes)], None).is_err() {
-                self.dead.store(true, Ordering::Release);
+                self.die();
             }
             self.give_back(channel);
         }
@@ -118,7 +118,7 @@ impl Client {
     ) -> Result<T> {
         let request = self.header(op);
         let fail = || {
-            self.dead.store(true, Ordering::Release);
+            self.die();
             Errno::EIO
         };
         if HEADER + parts.iter().map(|part| part.len()).sum::<usize>() > crate::wire::MESSAGE_MAX {
@@ -164,22 +164,31 @@ impl Client {
                         pool = lock(&self.pool);
                         pool.made -= 1;
                         if pool.made == 0 {
+                            // Nothing will ever be given back: whoever waits must try for itself.
+                            self.returned.notify_all();
                             return Err(errno);
+                        }
+                        if !pool.idle.is_empty() || !self.is_alive() {
+                            continue;
                         }
                     }
                 }
             }
+            // INVARIANT: alive was seen, and nothing idle, under this very lock; both changes notify.
             pool = self.returned.wait(pool).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn give_back(&self, channel: Channel) {
         lock(&self.pool).idle.push(channel);
-        if self.is_alive() {
-            self.returned.notify_one();
-        } else {
-            self.returned.notify_all();
-        }
+        self.returned.notify_one();
+    }
+
+    /// The connection is of no use any more; nobody shall wait for it.
+    fn die(&self) {
+        self.dead.store(true, Ordering::Release);
+        let _waiters_are_waiting = lock(&self.pool);
+        self.returned.notify_all();
     }
 
     fn open_channel(&self) -> Result<Channel> {
