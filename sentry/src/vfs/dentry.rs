@@ -1,11 +1,20 @@
-//! Which name leads to which node? The tree of directory entries of one file system.
+//! Which name leads to which node? The tree of directory entries of one file system, and the cache that keeps it.
 //!
-//! Key type: [`Dentry`].
+//! Key types: [`Dentry`], [`Tree`] (what the entries of one file system share), [`Cached`].
+//! An entry lives as long as somebody holds it: an open file, a working directory, a child, or the tree's cache, which
+//! holds the ones used lately. Where a directory says [`super::Caching::Exclusive`], what is remembered here is the truth,
+//! also that a name is absent.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::Inode;
+
+/// Entries that the cache of one file system keeps alive. The gofer holds a descriptor for each.
+const CACHE_MAX: usize = 8192;
+/// Absent names remembered for one directory; all are forgotten when there are more.
+const ABSENT_MAX: usize = 512;
 
 /// A name in a directory, and the node it leads to.
 ///
@@ -15,45 +24,168 @@ pub struct Dentry {
     /// LOCK: after any dentry `children` lock. Name and parent change together, by rename.
     place: Mutex<Place>,
     /// LOCK: dentry; parent before child.
-    children: Mutex<HashMap<Vec<u8>, Weak<Dentry>>>,
+    children: Mutex<Children>,
+    /// LOCK: outside all other dentry locks, and held across the file system's own lookups and changes of names (the one
+    /// lock under which the gofer is called, as Linux's `i_rwsem`): else an answer could be remembered that a change has
+    /// overtaken. Two of them only by rename, see [`Dentry::lock_two`].
+    names: Mutex<()>,
+    /// How many mounts are on it.
+    mounts: AtomicU32,
+    /// Used since the cache looked at it last.
+    is_used: AtomicBool,
+    /// `None` for nameless files.
+    tree: Option<Arc<Tree>>,
 }
 
+#[derive(Default)]
 struct Place {
     name: Vec<u8>,
     parent: Option<Arc<Dentry>>,
     deleted: bool,
 }
 
+#[derive(Default)]
+struct Children {
+    /// `None`: known to be absent.
+    by_name: HashMap<Vec<u8>, Option<Weak<Dentry>>>,
+    absent: usize,
+}
+
+impl Children {
+    fn insert(&mut self, name: &[u8], child: Option<Weak<Dentry>>) {
+        self.remove(name);
+        if child.is_none() {
+            if self.absent >= ABSENT_MAX {
+                self.by_name.retain(|_, child| child.is_some());
+                self.absent = 0;
+            }
+            self.absent += 1;
+        }
+        self.by_name.insert(name.to_vec(), child);
+    }
+
+    fn remove(&mut self, name: &[u8]) -> Option<Weak<Dentry>> {
+        match self.by_name.remove(name) {
+            Some(None) => {
+                self.absent -= 1;
+                None
+            }
+            Some(child) => child,
+            None => None,
+        }
+    }
+}
+
+/// What is remembered of a name.
+pub enum Cached {
+    /// This entry.
+    Known(Arc<Dentry>),
+    /// There is no such name.
+    Absent,
+    /// Nothing.
+    Unknown,
+}
+
+/// What the entries of one file system share.
+#[derive(Default)]
+pub struct Tree {
+    /// Entries kept alive, oldest first. LOCK: leaf; nothing is dropped under it.
+    kept: Mutex<VecDeque<Arc<Dentry>>>,
+    /// LOCK: outside all dentry locks; held by renames, so that the tree stands still while ancestors are compared.
+    renaming: Mutex<()>,
+}
+
+impl Tree {
+    /// Keeps an entry alive, and lets go of one that has not been used for longest.
+    fn keep(&self, dentry: &Arc<Dentry>) {
+        let mut dropped = None;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_back(Arc::clone(dentry));
+        while kept.len() > CACHE_MAX {
+            let Some(oldest) = kept.pop_front() else { break };
+            if oldest.is_used.swap(false, Ordering::Relaxed) {
+                kept.push_back(oldest);
+            } else {
+                dropped = Some(oldest);
+            }
+        }
+        drop(kept);
+        drop(dropped);
+    }
+
+    /// Only one rename at a time.
+    pub fn lock_renames(&self) -> MutexGuard<'_, ()> {
+        self.renaming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Dentry {
     /// A root entry, which has no parent and no name.
     #[must_use]
     pub fn root(inode: Arc<dyn Inode>) -> Arc<Self> {
-        Self::make(inode, Vec::new(), None)
+        Self::make(inode, Place::default(), Some(Arc::default()))
     }
 
     /// An entry of a nameless file: not in any directory; `label` stands for its whole path.
     #[must_use]
     pub fn labelled(inode: Arc<dyn Inode>, label: &[u8]) -> Arc<Self> {
-        Self::make(inode, label.to_vec(), None)
+        Self::make(inode, Place { name: label.to_vec(), ..Place::default() }, None)
     }
 
-    fn make(inode: Arc<dyn Inode>, name: Vec<u8>, parent: Option<Arc<Dentry>>) -> Arc<Self> {
-        let place = Mutex::new(Place { name, parent, deleted: false });
-        Arc::new(Self { inode, place, children: Mutex::default() })
+    /// An entry for a file that never had a name, in the tree of `directory` (`O_TMPFILE`).
+    #[must_use]
+    pub fn unnamed(directory: &Arc<Dentry>, inode: Arc<dyn Inode>, label: &[u8]) -> Arc<Self> {
+        let place = Place { name: label.to_vec(), parent: Some(Arc::clone(directory)), deleted: true };
+        Self::make(inode, place, directory.tree.clone())
     }
 
-    fn place(&self) -> std::sync::MutexGuard<'_, Place> {
+    fn make(inode: Arc<dyn Inode>, place: Place, tree: Option<Arc<Tree>>) -> Arc<Self> {
+        Arc::new(Self {
+            inode,
+            place: Mutex::new(place),
+            children: Mutex::default(),
+            names: Mutex::default(),
+            mounts: AtomicU32::new(0),
+            is_used: AtomicBool::new(false),
+            tree,
+        })
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn children(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, Weak<Dentry>>> {
+    fn children(&self) -> MutexGuard<'_, Children> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the directory's names as they are; see the lock's own comment.
+    pub fn lock_names(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same for two directories, in an order that cannot deadlock.
+    pub fn lock_two<'a>(
+        one: &'a Arc<Dentry>,
+        other: &'a Arc<Dentry>,
+    ) -> (MutexGuard<'a, ()>, Option<MutexGuard<'a, ()>>) {
+        if Arc::ptr_eq(one, other) {
+            return (one.lock_names(), None);
+        }
+        let (first, second) = if Arc::as_ptr(one) < Arc::as_ptr(other) { (one, other) } else { (other, one) };
+        (first.lock_names(), Some(second.lock_names()))
     }
 
     /// The node.
     #[must_use]
     pub fn inode(&self) -> &Arc<dyn Inode> {
         &self.inode
+    }
+
+    /// What all entries of the file system share; `None` for nameless files.
+    #[must_use]
+    pub fn tree(&self) -> Option<&Arc<Tree>> {
+        self.tree.as_ref()
     }
 
     /// The last component of its path; empty for a root.
@@ -74,45 +206,145 @@ impl Dentry {
         self.place().deleted
     }
 
-    /// A child that somebody still holds.
+    /// It is `other`, or below it.
     #[must_use]
-    pub fn cached_child(&self, name: &[u8]) -> Option<Arc<Dentry>> {
-        self.children().get(name).and_then(Weak::upgrade)
+    pub fn is_within(self: &Arc<Self>, other: &Arc<Dentry>) -> bool {
+        let mut at = Some(Arc::clone(self));
+        while let Some(dentry) = at {
+            if Arc::ptr_eq(&dentry, other) {
+                return true;
+            }
+            at = dentry.parent();
+        }
+        false
     }
 
-    /// Enters a child, or answers the one that is there already if it leads to the same node.
-    pub fn add_child(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
-        let mut children = self.children();
-        if let Some(there) = children.get(name).and_then(Weak::upgrade)
-            && Arc::ptr_eq(&there.inode, &inode)
-        {
-            return there;
+    /// What is remembered of a name.
+    #[must_use]
+    pub fn cached(&self, name: &[u8]) -> Cached {
+        match self.children().by_name.get(name) {
+            None => Cached::Unknown,
+            Some(None) => Cached::Absent,
+            Some(Some(child)) => match child.upgrade() {
+                Some(child) => {
+                    child.is_used.store(true, Ordering::Relaxed);
+                    Cached::Known(child)
+                }
+                None => Cached::Unknown,
+            },
         }
-        let child = Self::make(inode, name.to_vec(), Some(Arc::clone(self)));
-        children.insert(name.to_vec(), Arc::downgrade(&child));
+    }
+
+    /// Enters a child and keeps it, or answers the one that is there already if it leads to the same node.
+    pub fn add_child(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
+        if let Cached::Known(there) = self.cached(name) {
+            if Arc::ptr_eq(&there.inode, &inode) {
+                return there;
+            }
+            // Replaced behind our back, in a directory that is looked up anew each time.
+            there.place().deleted = true;
+        }
+        let place = Place { name: name.to_vec(), parent: Some(Arc::clone(self)), deleted: false };
+        let child = Self::make(inode, place, self.tree.clone());
+        self.children().insert(name, Some(Arc::downgrade(&child)));
+        if let Some(tree) = &self.tree {
+            tree.keep(&child);
+        }
         child
     }
 
-    /// A child has been unlinked: it is forgotten, and those who hold it see that it is deleted.
+    /// Remembers that there is no such name.
+    pub fn add_absent(&self, name: &[u8]) {
+        self.children().insert(name, None);
+    }
+
+    /// A child has been unlinked: it is absent now, and those who hold it see that it is deleted.
     pub fn remove_child(&self, name: &[u8]) {
-        if let Some(child) = self.children().remove(name).and_then(|child| child.upgrade()) {
+        let child = self.children().remove(name).and_then(|child| child.upgrade());
+        if let Some(child) = child {
             child.place().deleted = true;
         }
     }
 
-    /// Moves this entry to another directory and name, replacing what is there.
+    /// Moves this entry to another directory and name, replacing what is there. The caller holds both directories' names.
     pub fn move_to(self: &Arc<Self>, new_parent: &Arc<Dentry>, new_name: &[u8]) {
         let (old_parent, old_name) = {
             let place = self.place();
             (place.parent.clone(), place.name.clone())
         };
-        if let Some(old_parent) = old_parent {
+        if let Some(old_parent) = &old_parent {
             old_parent.children().remove(&old_name);
         }
         new_parent.remove_child(new_name);
-        new_parent.children().insert(new_name.to_vec(), Arc::downgrade(self));
+        new_parent.children().insert(new_name, Some(Arc::downgrade(self)));
         let mut place = self.place();
         place.name = new_name.to_vec();
         place.parent = Some(Arc::clone(new_parent));
+        place.deleted = false;
+    }
+
+    /// Swaps the places of two entries. The caller holds both directories' names.
+    pub fn exchange(self: &Arc<Self>, other: &Arc<Dentry>) {
+        let take = |dentry: &Dentry| (dentry.parent(), dentry.name());
+        let ((my_parent, my_name), (their_parent, their_name)) = (take(self), take(other));
+        let (Some(my_parent), Some(their_parent)) = (my_parent, their_parent) else { return };
+        my_parent.children().insert(&my_name, Some(Arc::downgrade(other)));
+        their_parent.children().insert(&their_name, Some(Arc::downgrade(self)));
+        for (dentry, parent, name) in [(self, their_parent, their_name), (other, my_parent, my_name)] {
+            let mut place = dentry.place();
+            (place.parent, place.name) = (Some(parent), name);
+        }
+    }
+
+    /// Lets go of every entry that only the cache holds.
+    pub fn forget_cached(&self) {
+        if let Some(tree) = &self.tree {
+            let kept = std::mem::take(&mut *tree.kept.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(kept);
+        }
+    }
+
+    /// Something is mounted on it.
+    #[must_use]
+    pub fn is_mountpoint(&self) -> bool {
+        self.mounts.load(Ordering::Acquire) > 0
+    }
+
+    /// One mount more.
+    pub(super) fn mounted(&self) {
+        self.mounts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One mount less.
+    pub(super) fn unmounted(&self) {
+        self.mounts.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Strikes out a child that is gone.
+    fn unlist(&self, name: &[u8]) {
+        let mut children = self.children();
+        if children
+            .by_name
+            .get(name)
+            .is_some_and(|child| child.as_ref().is_some_and(|c| c.strong_count() == 0))
+        {
+            children.remove(name);
+        }
+    }
+}
+
+impl Drop for Dentry {
+    /// Up the tree in a loop: the guest decides how deep it is, and the stack is small.
+    fn drop(&mut self) {
+        let mut place = std::mem::take(self.place.get_mut().unwrap_or_else(PoisonError::into_inner));
+        while let Some(parent) = place.parent.take() {
+            parent.unlist(&place.name);
+            match Arc::into_inner(parent) {
+                None => return,
+                Some(mut parent) => {
+                    place = std::mem::take(parent.place.get_mut().unwrap_or_else(PoisonError::into_inner));
+                }
+            }
+        }
     }
 }

@@ -4,24 +4,36 @@
 //! [`OpenFile`], [`FdTable`], the traits [`Inode`], [`FileSystem`] and [`FileOps`].
 //! File systems themselves live in [`crate::fs`].
 
+mod attributes;
 mod dentry;
+mod directory;
 mod fd_table;
 mod file;
 mod fs_context;
 mod inode;
 mod mount;
+mod names;
+mod open;
+pub mod permission;
+mod rename;
 mod system;
+mod walk;
 
-pub use dentry::Dentry;
+pub use attributes::{NewTime, Times};
+pub use dentry::{Cached, Dentry, Tree};
+pub use directory::DirectoryFile;
 pub use fd_table::{Descriptor, Fd, FdTable};
 pub use file::{DirEntry, FileOps, Mappable, Op, OpenFile, Pages, Whence};
 pub use fs_context::FsContext;
 pub use inode::{Caching, FileSystem, Inode, LinkTarget, NewKind, NewNode, SetAttr, Stat, StatFs, mode, now};
 pub use mount::{Mount, MountNamespace};
+pub use open::{How, open_flags};
+pub use rename::{RENAME_EXCHANGE, RENAME_NOREPLACE};
 pub use system::{
     AnonymousInode, DeviceDriver, FifoDriver, FifoSlot, FileSystemType, MountRequest, System, major, makedev,
     minor,
 };
+pub use walk::{Caller, Found, Last, LastName, Lookup, NAME_MAX};
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, Weak};

@@ -1,0 +1,91 @@
+//! How do bytes move between a host file and a guest's buffers? By positioned reads and writes, through one buffer
+//! that each sentry thread keeps.
+//!
+//! Key functions: [`read_at`], [`write_at`], [`copy_buffer`].
+
+use std::cell::RefCell;
+use std::os::fd::AsFd;
+
+use platform::host::file;
+
+use crate::Errno;
+use crate::io::{Sink, Source};
+
+/// Most bytes moved at a time. PERF: larger ones leave the second-level cache and win nothing.
+const BUFFER_MAX: usize = 256 << 10;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends the thread's buffer of at least `wanted` bytes (at most [`BUFFER_MAX`]); its content is stale.
+pub fn copy_buffer<T>(wanted: usize, body: impl FnOnce(&mut [u8]) -> T) -> T {
+    let wanted = wanted.min(BUFFER_MAX);
+    // Taken out, so that a nested use allocates one of its own.
+    let mut buffer = BUFFER.with(RefCell::take);
+    if buffer.len() < wanted {
+        buffer.resize(wanted.next_power_of_two(), 0);
+    }
+    let result = body(&mut buffer[..wanted]);
+    BUFFER.with(|place| place.replace(buffer));
+    result
+}
+
+/// Reads from the host file at `offset` until the sink is full or the file ends.
+///
+/// # Errors
+/// The host's, or the sink's, if nothing was read.
+pub fn read_at(fd: impl AsFd, sink: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
+    copy_buffer(sink.remaining(), |buffer| {
+        let mut done = 0;
+        while sink.remaining() > 0 {
+            let want = sink.remaining().min(buffer.len());
+            let copied = file::read_at(&fd, &mut buffer[..want], offset.saturating_add(done as u64))
+                .and_then(|got| if got == 0 { Ok((0, 0)) } else { Ok((got, sink.write(&buffer[..got])?)) });
+            match copied {
+                Ok((got, put)) => {
+                    done += put;
+                    if got < want || put < got {
+                        break;
+                    }
+                }
+                Err(errno) if done == 0 => return Err(errno),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    })
+}
+
+/// Writes at most `limit` bytes to the host file at `offset` until the source is empty or the file takes no more.
+///
+/// # Errors
+/// The host's, or the source's, if nothing was written.
+pub fn write_at(
+    fd: impl AsFd,
+    source: &mut dyn Source,
+    offset: u64,
+    limit: usize,
+) -> Result<usize, Errno> {
+    copy_buffer(source.remaining().min(limit), |buffer| {
+        let mut done = 0;
+        while source.remaining() > 0 && done < limit {
+            let want = source.remaining().min(buffer.len()).min(limit - done);
+            let copied = source.read(&mut buffer[..want]).and_then(|got| {
+                let put = file::write_at(&fd, &buffer[..got], offset.saturating_add(done as u64))?;
+                Ok((got, put))
+            });
+            match copied {
+                Ok((got, put)) => {
+                    done += put;
+                    if put < got || got < want {
+                        break;
+                    }
+                }
+                Err(errno) if done == 0 => return Err(errno),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    })
+}

@@ -1,0 +1,344 @@
+//! The bytes of a regular file in memory: small ones in the sentry's own memory, larger or mapped ones in a host
+//! memory file.
+//!
+//! Key type: [`Content`]. A host memory file costs a descriptor, of which there are few; a small file costs nothing but
+//! its bytes and is read without a host call. Once in a memory file, content stays there.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use platform::MapSource;
+use platform::host::file;
+
+use super::Shared;
+use crate::Errno;
+use crate::fs::host_file;
+use crate::io::{Sink, Source};
+
+/// Largest content kept in the sentry's own memory, in bytes.
+const SMALL_MAX: u64 = 16 << 10;
+/// Largest file. LINUX: `MAX_LFS_FILESIZE`, EFBIG above.
+const SIZE_MAX: u64 = i64::MAX as u64;
+const PAGE: u64 = 4096;
+
+/// LINUX: `F_SEAL_*`.
+pub mod seal {
+    /// No more seals.
+    pub const SEAL: u32 = 1;
+    /// It may not shrink.
+    pub const SHRINK: u32 = 2;
+    /// It may not grow.
+    pub const GROW: u32 = 4;
+    /// It may not be written.
+    pub const WRITE: u32 = 8;
+    /// Nor by mappings made from now on.
+    pub const FUTURE_WRITE: u32 = 16;
+    /// Its execute bits may not change.
+    pub const EXEC: u32 = 32;
+    /// All of them.
+    pub const ALL: u32 = 63;
+}
+
+/// A regular file's bytes.
+pub struct Content {
+    shared: Arc<Shared>,
+    /// LOCK: held across transfers that change the content, as Linux's `i_rwsem`; outside the node's attributes.
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    bytes: Bytes,
+    /// What the file system counts for it, in bytes.
+    charged: u64,
+    seals: u32,
+}
+
+enum Bytes {
+    Small(Vec<u8>),
+    Memory { file: MapSource, size: u64 },
+}
+
+impl Inner {
+    fn size(&self) -> u64 {
+        match &self.bytes {
+            Bytes::Small(bytes) => bytes.len() as u64,
+            Bytes::Memory { size, .. } => *size,
+        }
+    }
+}
+
+fn pages(bytes: u64) -> u64 {
+    bytes.div_ceil(PAGE).saturating_mul(PAGE)
+}
+
+impl Content {
+    /// Empty; with `seals` set (`F_SEAL_SEAL`, unless it is a memory file that may be sealed).
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, seals: u32) -> Self {
+        let inner = Inner { bytes: Bytes::Small(Vec::new()), charged: 0, seals };
+        Self { shared, inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Size in bytes, and blocks of 512 bytes.
+    #[must_use]
+    pub fn size_and_blocks(&self) -> (u64, u64) {
+        let inner = self.lock();
+        (inner.size(), inner.charged / 512)
+    }
+
+    /// Reads.
+    ///
+    /// # Errors
+    /// The sink's.
+    pub fn read(&self, sink: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
+        let inner = self.lock();
+        let (file, size) = match &inner.bytes {
+            Bytes::Memory { file, size } => (Arc::clone(file), *size),
+            Bytes::Small(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                let end = start.saturating_add(sink.remaining()).min(bytes.len());
+                return if start == end { Ok(0) } else { sink.write(&bytes[start..end]) };
+            }
+        };
+        drop(inner);
+        if offset >= size { Ok(0) } else { host_file::read_at(&*file, sink, offset) }
+    }
+
+    /// Writes at `offset`, or at the end for `None`.
+    ///
+    /// # Errors
+    /// EPERM if sealed; EFBIG; ENOSPC; the source's.
+    pub fn write(&self, source: &mut dyn Source, offset: Option<u64>) -> Result<usize, Errno> {
+        let mut inner = self.lock();
+        let size = inner.size();
+        let offset = offset.unwrap_or(size);
+        let wanted = source.remaining() as u64;
+        if wanted == 0 {
+            return Ok(0);
+        }
+        if inner.seals & (seal::WRITE | seal::FUTURE_WRITE) != 0 {
+            return Err(Errno::EPERM);
+        }
+        let mut end = offset.saturating_add(wanted).min(SIZE_MAX);
+        if inner.seals & seal::GROW != 0 && end > size {
+            end = size;
+            if offset >= end {
+                return Err(Errno::EPERM);
+            }
+        }
+        if offset >= end {
+            return Err(Errno::EFBIG);
+        }
+        let end = self.make_room(&mut inner, offset, end)?;
+        if end > SMALL_MAX {
+            self.to_memory(&mut inner)?;
+        }
+        let limit = usize::try_from(end - offset).unwrap_or(usize::MAX);
+        let written = match &mut inner.bytes {
+            Bytes::Small(bytes) => write_small(bytes, source, offset, limit),
+            Bytes::Memory { file, size } => {
+                let written = host_file::write_at(&**file, source, offset, limit);
+                *size = (*size).max(offset + *written.as_ref().unwrap_or(&0) as u64);
+                written
+            }
+        };
+        self.recharge(&mut inner, size, offset);
+        written
+    }
+
+    /// How far a write may go before the file system is full.
+    fn make_room(&self, inner: &mut Inner, offset: u64, end: u64) -> Result<u64, Errno> {
+        let size = inner.size();
+        if end <= size && inner.charged >= pages(size) {
+            return Ok(end);
+        }
+        let free = self.shared.free_bytes();
+        let needed = pages(end).saturating_sub(offset / PAGE * PAGE);
+        if needed <= free {
+            return Ok(end);
+        }
+        // Some of it may be there already.
+        let overlap = if inner.charged >= pages(size) { pages(size).saturating_sub(offset / PAGE * PAGE) } else { 0 };
+        let room_end = (offset / PAGE * PAGE).saturating_add(free.saturating_add(overlap) / PAGE * PAGE);
+        if room_end <= offset { Err(Errno::ENOSPC) } else { Ok(end.min(room_end)) }
+    }
+
+    /// Brings the count of what is used up to date after a change at `offset`, the size having been `old_size`.
+    fn recharge(&self, inner: &mut Inner, old_size: u64, offset: u64) {
+        let is_plain = inner.charged >= pages(old_size) && offset <= old_size;
+        let charged = match &inner.bytes {
+            Bytes::Memory { file, size } if !is_plain => {
+                file::size_and_blocks(&**file).map_or(pages(*size), |(_, blocks)| blocks.saturating_mul(512))
+            }
+            _ => pages(inner.size()),
+        };
+        self.shared.charge(inner.charged, charged);
+        inner.charged = charged;
+    }
+
+    fn to_memory(&self, inner: &mut Inner) -> Result<MapSource, Errno> {
+        if let Bytes::Memory { file, .. } = &inner.bytes {
+            return Ok(Arc::clone(file));
+        }
+        let file: OwnedFd = file::new_memory_file("tmpfs")?;
+        let Bytes::Small(bytes) = &inner.bytes else { return Err(Errno::EIO) };
+        let mut done = 0;
+        while done < bytes.len() {
+            done += file::write_at(&file, &bytes[done..], done as u64)?.max(1);
+        }
+        let (size, file) = (bytes.len() as u64, Arc::new(file));
+        inner.bytes = Bytes::Memory { file: Arc::clone(&file), size };
+        Ok(file)
+    }
+
+    /// Sets the size.
+    ///
+    /// # Errors
+    /// EPERM if sealed; EFBIG.
+    pub fn truncate(&self, len: u64) -> Result<(), Errno> {
+        let mut inner = self.lock();
+        let old = inner.size();
+        if len > SIZE_MAX {
+            return Err(Errno::EFBIG);
+        }
+        if (len < old && inner.seals & seal::SHRINK != 0) || (len > old && inner.seals & seal::GROW != 0) {
+            return Err(Errno::EPERM);
+        }
+        if len > SMALL_MAX {
+            self.to_memory(&mut inner)?;
+        }
+        match &mut inner.bytes {
+            Bytes::Small(bytes) => bytes.resize(usize::try_from(len).map_err(|_| Errno::EFBIG)?, 0),
+            Bytes::Memory { file, size } => {
+                file::truncate(&**file, len)?;
+                *size = len;
+            }
+        }
+        // A hole at the end or a cut: the host knows what is left.
+        self.recharge(&mut inner, old, u64::MAX);
+        Ok(())
+    }
+
+    /// `fallocate(2)`.
+    ///
+    /// # Errors
+    /// As the man page.
+    pub fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
+        const KEEP_SIZE: u32 = 1;
+        const PUNCH_HOLE: u32 = 2;
+        let mut inner = self.lock();
+        if mode & !(KEEP_SIZE | PUNCH_HOLE) != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let old = inner.size();
+        let end = offset.checked_add(len).filter(|&end| end <= SIZE_MAX).ok_or(Errno::EFBIG)?;
+        if mode & PUNCH_HOLE != 0 {
+            if inner.seals & (seal::WRITE | seal::FUTURE_WRITE) != 0 {
+                return Err(Errno::EPERM);
+            }
+        } else {
+            if end > old && inner.seals & seal::GROW != 0 {
+                return Err(Errno::EPERM);
+            }
+            if len > self.shared.free_bytes().saturating_add(inner.charged) {
+                return Err(Errno::ENOSPC);
+            }
+        }
+        let file = self.to_memory(&mut inner)?;
+        file::allocate(&*file, mode, offset, len)?;
+        if let Bytes::Memory { size, .. } = &mut inner.bytes
+            && mode & KEEP_SIZE == 0
+        {
+            *size = (*size).max(end);
+        }
+        self.recharge(&mut inner, old, u64::MAX);
+        Ok(())
+    }
+
+    /// The host file, for mapping.
+    ///
+    /// # Errors
+    /// EPERM if `writable` and sealed; the host's.
+    pub fn map(&self, writable: bool) -> Result<MapSource, Errno> {
+        let mut inner = self.lock();
+        if writable && inner.seals & (seal::WRITE | seal::FUTURE_WRITE) != 0 {
+            return Err(Errno::EPERM);
+        }
+        self.to_memory(&mut inner)
+    }
+
+    /// `SEEK_DATA` (`data`) or `SEEK_HOLE`.
+    ///
+    /// # Errors
+    /// ENXIO past the end.
+    pub fn seek_sparse(&self, data: bool, offset: u64) -> Result<u64, Errno> {
+        let inner = self.lock();
+        let size = inner.size();
+        if offset >= size {
+            return Err(Errno::ENXIO);
+        }
+        match &inner.bytes {
+            Bytes::Small(_) => Ok(if data { offset } else { size }),
+            Bytes::Memory { file, .. } if data => file::seek_data(&**file, offset),
+            Bytes::Memory { file, .. } => file::seek_hole(&**file, offset),
+        }
+    }
+
+    /// `F_GET_SEALS`.
+    #[must_use]
+    pub fn seals(&self) -> u32 {
+        self.lock().seals
+    }
+
+    /// `F_ADD_SEALS`.
+    ///
+    /// # Errors
+    /// EPERM if no more are allowed; EINVAL; EBUSY if it is mapped writable.
+    pub fn add_seals(&self, seals: u32) -> Result<(), Errno> {
+        let mut inner = self.lock();
+        if seals & !seal::ALL != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if inner.seals & seal::SEAL != 0 {
+            return Err(Errno::EPERM);
+        }
+        // The host refuses what a mapping of the guest's contradicts. Sealing against sealing is ours to remember.
+        let host = seals & !(seal::SEAL | seal::EXEC);
+        if host != 0 {
+            let file = self.to_memory(&mut inner)?;
+            file::add_seals(&*file, host)?;
+        }
+        inner.seals |= seals;
+        Ok(())
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.shared.charge(inner.charged, 0);
+    }
+}
+
+fn write_small(
+    bytes: &mut Vec<u8>,
+    source: &mut dyn Source,
+    offset: u64,
+    limit: usize,
+) -> Result<usize, Errno> {
+    let data = source.read_to_vec(limit)?;
+    if data.is_empty() {
+        return Ok(0);
+    }
+    let start = usize::try_from(offset).map_err(|_| Errno::EFBIG)?;
+    let end = start + data.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    bytes[start..end].copy_from_slice(&data);
+    Ok(data.len())
+}

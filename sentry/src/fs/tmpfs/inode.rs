@@ -1,0 +1,309 @@
+//! A node of a tmpfs: attributes, extended attributes, and what its kind needs.
+//!
+//! Key type: [`TmpInode`]. Names are in `directory.rs`, bytes in `content.rs`.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::Shared;
+use super::content::{Content, seal};
+use super::directory::Entries;
+use super::file::TmpFile;
+use crate::Errno;
+use crate::task::Task;
+use crate::vfs::{
+    Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Location, NewKind, NewNode, SetAttr, SocketSlot,
+    Stat, mode, now,
+};
+
+/// Bytes of extended attributes, names and values, of one node. ENOSPC above.
+const XATTR_MAX: usize = 64 << 10;
+const XATTR_CREATE: u32 = 1;
+const XATTR_REPLACE: u32 = 2;
+
+/// A node.
+pub struct TmpInode {
+    me: Weak<Self>,
+    shared: Arc<Shared>,
+    pub(super) kind: Kind,
+    /// All but size and blocks of a regular file. LOCK: leaf.
+    stat: Mutex<Stat>,
+    /// LOCK: leaf.
+    xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+}
+
+/// What the kinds of nodes need.
+pub(super) enum Kind {
+    Regular(Content),
+    /// LOCK: see [`Entries`].
+    Directory(Mutex<Entries>),
+    Symlink(Vec<u8>),
+    Socket(SocketSlot),
+    /// Fifos and devices; the slot is for fifos.
+    Special(FifoSlot),
+}
+
+impl TmpInode {
+    pub(super) fn new(shared: &Arc<Shared>, new: &NewNode) -> Result<Arc<Self>, Errno> {
+        Self::with_seals(shared, new, seal::SEAL)
+    }
+
+    pub(super) fn new_sealable(shared: &Arc<Shared>, mode: u32, seals: u32) -> Result<Arc<Self>, Errno> {
+        let new = NewNode { kind: NewKind::Regular, mode, uid: 0, gid: 0 };
+        let inode = Self::with_seals(shared, &new, seals)?;
+        inode.stat().nlink = 0;
+        Ok(inode)
+    }
+
+    fn with_seals(shared: &Arc<Shared>, new: &NewNode, seals: u32) -> Result<Arc<Self>, Errno> {
+        let ino = shared.take_node()?;
+        let mut size = 0;
+        let mut device = 0;
+        let (kind, bits) = match &new.kind {
+            NewKind::Regular => (Kind::Regular(Content::new(Arc::clone(shared), seals)), mode::S_IFREG),
+            NewKind::Directory => (Kind::Directory(Mutex::default()), mode::S_IFDIR),
+            NewKind::Symlink(target) => {
+                size = target.len() as u64;
+                (Kind::Symlink(target.clone()), mode::S_IFLNK)
+            }
+            NewKind::Fifo => (Kind::Special(FifoSlot::default()), mode::S_IFIFO),
+            NewKind::Socket => (Kind::Socket(SocketSlot::default()), mode::S_IFSOCK),
+            NewKind::Device { character, rdev } => {
+                device = *rdev;
+                let bits = if *character { mode::S_IFCHR } else { mode::S_IFBLK };
+                (Kind::Special(FifoSlot::default()), bits)
+            }
+        };
+        let now = now();
+        let stat = Stat {
+            dev: shared.device,
+            ino,
+            mode: bits | new.mode & 0o7777,
+            nlink: if bits == mode::S_IFDIR { 2 } else { 1 },
+            uid: new.uid,
+            gid: new.gid,
+            rdev: device,
+            size,
+            blocks: 0,
+            blksize: 4096,
+            atime_ns: now,
+            mtime_ns: now,
+            ctime_ns: now,
+            btime_ns: now,
+        };
+        Ok(Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            shared: Arc::clone(shared),
+            kind,
+            stat: Mutex::new(stat),
+            xattrs: Mutex::default(),
+        }))
+    }
+
+    pub(super) fn stat(&self) -> MutexGuard<'_, Stat> {
+        self.stat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file's bytes, if it is a regular file.
+    #[must_use]
+    pub(super) fn content(&self) -> Option<&Content> {
+        match &self.kind {
+            Kind::Regular(content) => Some(content),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_dir(&self) -> bool {
+        matches!(self.kind, Kind::Directory(_))
+    }
+
+    /// The content, or a directory's names, have changed.
+    pub(super) fn touch(&self) {
+        let now = now();
+        let mut stat = self.stat();
+        (stat.mtime_ns, stat.ctime_ns) = (now, now);
+    }
+
+    /// LINUX: `relatime`: the access time moves if it is not newer than the last change.
+    pub(super) fn touch_access(&self) {
+        let mut stat = self.stat();
+        if stat.atime_ns <= stat.mtime_ns || stat.atime_ns <= stat.ctime_ns {
+            stat.atime_ns = now();
+        }
+    }
+
+    /// A name more or less.
+    pub(super) fn add_links(&self, count: i32) {
+        let mut stat = self.stat();
+        stat.nlink = stat.nlink.saturating_add_signed(count);
+        stat.ctime_ns = now();
+    }
+
+    fn make(&self, new: &NewNode) -> Result<Arc<Self>, Errno> {
+        Self::new(&self.shared, new)
+    }
+
+    fn of(inode: &Arc<dyn Inode>) -> Result<Arc<Self>, Errno> {
+        let inode = inode.as_any().downcast_ref::<Self>().ok_or(Errno::EXDEV)?;
+        inode.me.upgrade().ok_or(Errno::ESTALE)
+    }
+}
+
+impl Inode for TmpInode {
+    fn stat(&self) -> Result<Stat, Errno> {
+        let mut stat = *self.stat();
+        match &self.kind {
+            Kind::Regular(content) => (stat.size, stat.blocks) = content.size_and_blocks(),
+            Kind::Directory(entries) => {
+                stat.size = entries.lock().unwrap_or_else(PoisonError::into_inner).size();
+            }
+            _ => {}
+        }
+        Ok(stat)
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> Result<(), Errno> {
+        if let Some(size) = change.size {
+            self.content().ok_or(Errno::EINVAL)?.truncate(size)?;
+        }
+        let mut stat = self.stat();
+        change.apply(&mut stat);
+        if change.size.is_some() {
+            stat.mtime_ns = stat.ctime_ns;
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        Ok(self.find_name(name)?)
+    }
+
+    fn caching(&self) -> Caching {
+        Caching::Exclusive
+    }
+
+    fn create(&self, name: &[u8], new: &NewNode) -> Result<Arc<dyn Inode>, Errno> {
+        let node = self.make(new)?;
+        self.add_name(name, &node)?;
+        Ok(node)
+    }
+
+    fn create_unnamed(&self, new: &NewNode) -> Result<Arc<dyn Inode>, Errno> {
+        let node = self.make(new)?;
+        node.stat().nlink = 0;
+        Ok(node)
+    }
+
+    fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<(), Errno> {
+        let node = Self::of(target)?;
+        self.add_name(name, &node)?;
+        node.add_links(1);
+        Ok(())
+    }
+
+    fn unlink(&self, name: &[u8], directory: bool) -> Result<(), Errno> {
+        self.remove_name(name, directory)
+    }
+
+    fn rename(&self, old: &[u8], new_dir: &Arc<dyn Inode>, new: &[u8], flags: u32) -> Result<(), Errno> {
+        self.move_name(old, &*Self::of(new_dir)?, new, flags)
+    }
+
+    fn read_link(&self, _: &Arc<Task>) -> Result<LinkTarget, Errno> {
+        match &self.kind {
+            Kind::Symlink(target) => Ok(LinkTarget::Path(target.clone())),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn open(&self, task: &Arc<Task>, location: &Location, flags: u32) -> Result<Arc<dyn FileOps>, Errno> {
+        match &self.kind {
+            Kind::Regular(_) => {
+                let inode = self.me.upgrade().ok_or(Errno::ESTALE)?;
+                Ok(Arc::new(TmpFile::new(inode, Arc::clone(&location.mount))))
+            }
+            Kind::Special(slot) => {
+                let stat = *self.stat();
+                task.kernel.vfs.open_special(task, location, &stat, slot, flags)
+            }
+            Kind::Symlink(_) => Err(Errno::ELOOP),
+            Kind::Socket(_) | Kind::Directory(_) => Err(Errno::ENXIO),
+        }
+    }
+
+    fn read_dir(
+        &self,
+        _: &Arc<Task>,
+        cookie: u64,
+        emit: &mut dyn FnMut(DirEntry) -> bool,
+    ) -> Result<(), Errno> {
+        self.list_names(cookie, emit)
+    }
+
+    fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        check_xattr_name(name)?;
+        let xattrs = self.xattrs.lock().unwrap_or_else(PoisonError::into_inner);
+        xattrs.get(name).cloned().ok_or(Errno::ENODATA)
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
+        check_xattr_name(name)?;
+        let mut xattrs = self.xattrs.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_there = xattrs.contains_key(name);
+        if is_there && flags & XATTR_CREATE != 0 {
+            return Err(Errno::EEXIST);
+        }
+        if !is_there && flags & XATTR_REPLACE != 0 {
+            return Err(Errno::ENODATA);
+        }
+        let others = xattrs.iter().filter(|(key, _)| key.as_slice() != name);
+        let used: usize = others.map(|(key, value)| key.len() + value.len()).sum();
+        if used + name.len() + value.len() > XATTR_MAX {
+            return Err(Errno::ENOSPC);
+        }
+        xattrs.insert(name.to_vec(), value.to_vec());
+        self.stat().ctime_ns = now();
+        Ok(())
+    }
+
+    fn list_xattr(&self) -> Result<Vec<Vec<u8>>, Errno> {
+        let xattrs = self.xattrs.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(xattrs.keys().cloned().collect())
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> Result<(), Errno> {
+        check_xattr_name(name)?;
+        let mut xattrs = self.xattrs.lock().unwrap_or_else(PoisonError::into_inner);
+        xattrs.remove(name).ok_or(Errno::ENODATA)?;
+        self.stat().ctime_ns = now();
+        Ok(())
+    }
+
+    fn bound_socket(&self) -> Option<&SocketSlot> {
+        match &self.kind {
+            Kind::Socket(slot) => Some(slot),
+            _ => None,
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn check_xattr_name(name: &[u8]) -> Result<(), Errno> {
+    let known: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+    if known.iter().any(|prefix| name.starts_with(prefix)) { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+}
+
+impl Drop for TmpInode {
+    fn drop(&mut self) {
+        self.shared.give_node();
+        if let Kind::Directory(entries) = &mut self.kind {
+            super::directory::drop_deep(std::mem::take(
+                entries.get_mut().unwrap_or_else(PoisonError::into_inner),
+            ));
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Making and removing names: `mkdir(2)`, `mknod(2)`, `symlink(2)`, `link(2)`, `unlink(2)`, `rmdir(2)`. LINUX: fs/namei.c.
+//!
+//! All are methods of [`Caller`], with Linux's checks in Linux's order. Renaming is in `rename.rs`.
+
+use std::sync::Arc;
+
+use super::permission::{self, Want};
+use super::walk::{Caller, Last, LastName, Lookup};
+use super::{Dentry, Inode, Location, NewKind, NewNode, Stat, mode};
+use crate::Errno;
+use crate::task::Capability;
+
+/// Longest target of a symbolic link. LINUX: `PATH_MAX` with its zero byte.
+const TARGET_MAX: usize = 4095;
+
+impl Caller<'_> {
+    /// Owner and permission bits of something new in a directory: umask, and what a set-group-ID directory passes on.
+    #[must_use]
+    pub fn new_node(&self, dir: &Stat, kind: NewKind, bits: u32) -> NewNode {
+        let mut mode = bits & 0o7777 & !self.task.fs().umask();
+        let inherits = dir.mode & mode::S_ISGID != 0;
+        let gid = if inherits { dir.gid } else { self.credentials.fsgid };
+        if matches!(kind, NewKind::Directory) {
+            mode &= 0o1777;
+            mode |= if inherits { mode::S_ISGID } else { 0 };
+        } else if mode & 0o2010 == 0o2010 && !self.credentials.in_group(gid) && !self.has(Capability::Fsetid)
+        {
+            mode &= !mode::S_ISGID;
+        }
+        NewNode { kind, mode, uid: self.credentials.fsuid, gid }
+    }
+
+    /// The name that is to be made must be free. LINUX: `filename_create`, `may_create`.
+    fn check_new(&self, last: &Last, allow_slash: bool) -> Result<Vec<u8>, Errno> {
+        let LastName::Normal(name) = &last.name else { return Err(Errno::EEXIST) };
+        match self.child(&last.dir, name) {
+            Ok(_) => return Err(Errno::EEXIST),
+            Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+        if last.is_dir_only && !allow_slash {
+            return Err(Errno::ENOENT);
+        }
+        permission::check_writable_mount(&last.dir)?;
+        self.check_may_create(&last.dir, &last.dir_stat)?;
+        Ok(name.clone())
+    }
+
+    /// LINUX: `may_create`.
+    pub(super) fn check_may_create(&self, dir: &Location, dir_stat: &Stat) -> Result<(), Errno> {
+        if dir.dentry.is_deleted() {
+            return Err(Errno::ENOENT);
+        }
+        self.check(dir_stat, Want::WRITE | Want::EXEC)
+    }
+
+    /// Makes a node under a name that the caller has checked.
+    pub(super) fn make(&self, dir: &Location, name: &[u8], new: &NewNode) -> Result<Location, Errno> {
+        let parent = &dir.dentry;
+        let _names = parent.lock_names();
+        if parent.is_deleted() {
+            return Err(Errno::ENOENT);
+        }
+        let inode = parent.inode().create(name, new)?;
+        let dentry = parent.add_child(name, inode);
+        Ok(Location { mount: Arc::clone(&dir.mount), dentry })
+    }
+
+    /// `mkdirat(2)`.
+    ///
+    /// # Errors
+    /// As the man page.
+    pub fn mkdir(&self, start: &Location, path: &[u8], bits: u32) -> Result<Location, Errno> {
+        let last = self.find_parent(start, path, Lookup::empty())?;
+        let name = self.check_new(&last, true)?;
+        let new = self.new_node(&last.dir_stat, NewKind::Directory, bits);
+        self.make(&last.dir, &name, &new)
+    }
+
+    /// `mknodat(2)`, also how `bind(2)` makes a socket's name.
+    ///
+    /// # Errors
+    /// As the man page.
+    pub fn mknod(&self, start: &Location, path: &[u8], kind: NewKind, bits: u32) -> Result<Location, Errno> {
+        let last = self.find_parent(start, path, Lookup::empty())?;
+        let name = self.check_new(&last, false)?;
+        // LINUX: a character device 0:0 is a whiteout, which anybody may make.
+        let is_device = matches!(kind, NewKind::Device { rdev, character } if rdev != 0 || !character);
+        if is_device && !self.has(Capability::Mknod) {
+            return Err(Errno::EPERM);
+        }
+        let new = self.new_node(&last.dir_stat, kind, bits);
+        self.make(&last.dir, &name, &new)
+    }
+
+    /// `symlinkat(2)`.
+    ///
+    /// # Errors
+    /// As the man page.
+    pub fn symlink(&self, target: &[u8], start: &Location, path: &[u8]) -> Result<Location, Errno> {
+        if target.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        if target.len() > TARGET_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let last = self.find_parent(start, path, Lookup::empty())?;
+        let name = self.check_new(&last, false)?;
+        let mut new = self.new_node(&last.dir_stat, NewKind::Symlink(target.to_vec()), 0);
+        new.mode = 0o777;
+        self.make(&last.dir, &name, &new)
+    }
+
+    /// `linkat(2)`: `old` is what the first path resolved to.
+    ///
+    /// # Errors
+    /// As the man page.
+    pub fn link(&self, old: &Location, start: &Location, path: &[u8]) -> Result<(), Errno> {
+        let last = self.find_parent(start, path, Lookup::empty())?;
+        let name = self.check_new_link(old, &last)?;
+        let stat = old.inode().stat()?;
+        self.check_may_link(&stat)?;
+        if stat.is_dir() {
+            return Err(Errno::EPERM);
+        }
+        let parent = &last.dir.dentry;
+        let _names = parent.lock_names();
+        if parent.is_deleted() {
+            return Err(Errno::ENOENT);
+        }
+        parent.inode().link(&name, old.inode())?;
+        parent.add_child(&name, Arc::clone(old.inode()));
+        Ok(())
+    }
+
+    fn check_new_link(&self, old: &Location, last: &Last) -> Result<Vec<u8>, Errno> {
+        let LastName::Normal(name) = &last.name else { return Err(Errno::EEXIST) };
+        match self.child(&last.dir, name) {
+            Ok(_) => return Err(Errno::EEXIST),
+            Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+        if last.is_dir_only {
+            return Err(Errno::ENOENT);
+        }
+        if !Arc::ptr_eq(&old.mount, &last.dir.mount) {
+            return Err(Errno::EXDEV);
+        }
+        permission::check_writable_mount(&last.dir)?;
+        self.check_may_create(&last.dir, &last.dir_stat)?;
+        Ok(name.clone())
+    }
+
+    /// LINUX: `may_linkat` with `fs.protected_hardlinks` set, as every distribution has it.
+    fn check_may_link(&self, stat: &Stat) -> Result<(), Errno> {
+        if permission::is_owner(&self.credentials, stat) {
+            return Ok(());
+        }
+        let is_privileged = stat.mode & mode::S_ISUID != 0 || stat.mode & 0o2010 == 0o2010;
+        let may_use = self.check(stat, Want::READ | Want::WRITE).is_ok();
+        if stat.is_regular() && !is_privileged && may_use { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    /// `unlink(2)`.
+    ///
+    /// # Errors
+    /// As the man page.
+    pub fn unlink(&self, start: &Location, path: &[u8]) -> Result<(), Errno> {
+        let last = self.find_parent(start, path, Lookup::empty())?;
+        let LastName::Normal(name) = &last.name else { return Err(Errno::EISDIR) };
+        permission::check_writable_mount(&last.dir)?;
+        let victim = self.child(&last.dir, name)?;
+        let stat = victim.inode().stat()?;
+        if last.is_dir_only {
+            return Err(if stat.is_dir() { Errno::EISDIR } else { Errno::ENOTDIR });
+        }
+        self.check_may_delete(&last.dir_stat, &stat)?;
+        if stat.is_dir() {
+            return Err(Errno::EISDIR);
+        }
+        self.remove(&last.dir, name, &victim.dentry, false)
+    }
+
+    /// `rmdir(2)`.
+    ///
+    /// # Errors
+    /// As the man page.
+    pub fn rmdir(&self, start: &Location, path: &[u8]) -> Result<(), Errno> {
+        let last = self.find_parent(start, path, Lookup::empty())?;
+        let name = match &last.name {
+            LastName::Normal(name) => name,
+            LastName::Dot => return Err(Errno::EINVAL),
+            LastName::DotDot => return Err(Errno::ENOTEMPTY),
+            LastName::Root => return Err(Errno::EBUSY),
+        };
+        permission::check_writable_mount(&last.dir)?;
+        let victim = self.child(&last.dir, name)?;
+        let stat = victim.inode().stat()?;
+        self.check_may_delete(&last.dir_stat, &stat)?;
+        if !stat.is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
+        self.remove(&last.dir, name, &victim.dentry, true)
+    }
+
+    /// LINUX: `may_delete`, but for the question whether it is a directory.
+    pub(super) fn check_may_delete(&self, dir: &Stat, victim: &Stat) -> Result<(), Errno> {
+        self.check(dir, Want::WRITE | Want::EXEC)?;
+        permission::check_sticky(&self.credentials, dir, victim)
+    }
+
+    fn remove(&self, dir: &Location, name: &[u8], victim: &Arc<Dentry>, is_dir: bool) -> Result<(), Errno> {
+        let parent = &dir.dentry;
+        let _names = parent.lock_names();
+        if victim.is_mountpoint() {
+            return Err(Errno::EBUSY);
+        }
+        parent.inode().unlink(name, is_dir)?;
+        parent.remove_child(name);
+        if parent.inode().caching() == super::Caching::Exclusive {
+            parent.add_absent(name);
+        }
+        Ok(())
+    }
+
+    /// Where a bound socket's name leads; for `connect(2)` and `sendto(2)`.
+    ///
+    /// # Errors
+    /// As `unix(7)`: ECONNREFUSED if it is no socket, EACCES without write permission.
+    pub fn find_socket(&self, path: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let found = self.find(&self.task.fs().cwd(), path, Lookup::FOLLOW)?;
+        self.check(&found.stat, Want::WRITE)?;
+        if found.stat.kind() != mode::S_IFSOCK {
+            return Err(Errno::ECONNREFUSED);
+        }
+        Ok(Arc::clone(found.location.inode()))
+    }
+}

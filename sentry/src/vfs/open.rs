@@ -1,0 +1,309 @@
+//! `open(2)`: from a path to an open file description. LINUX: `path_openat`, `may_open`.
+//!
+//! Key types: [`How`], [`open_flags`]. Opening never waits; the system call layer asks [`super::FileOps::open_ready`].
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::open_flags::{
+    O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH, O_TMPFILE_BIT, O_TRUNC,
+};
+use super::permission::{self, Want, ms};
+use super::walk::{Caller, Found, Last, LastName, Lookup, Walk};
+use super::{Dentry, DirectoryFile, FileOps, Location, NewKind, OpenFile, SetAttr, Stat, mode};
+use crate::Errno;
+use crate::task::Capability;
+
+/// How a path is to be opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct How {
+    /// `O_*`.
+    pub flags: u32,
+    /// Permission bits of a file that is made.
+    pub mode: u32,
+    /// `RESOLVE_*`, as [`Lookup`] bits.
+    pub resolve: Lookup,
+}
+
+/// `O_*` flags on x86-64.
+pub mod open_flags {
+    /// Mask of the access mode.
+    pub const O_ACCMODE: u32 = 3;
+    /// For reading.
+    pub const O_RDONLY: u32 = 0;
+    /// For writing.
+    pub const O_WRONLY: u32 = 1;
+    /// For both.
+    pub const O_RDWR: u32 = 2;
+    /// Make it if it is not there.
+    pub const O_CREAT: u32 = 0o100;
+    /// It must not be there.
+    pub const O_EXCL: u32 = 0o200;
+    /// Not as controlling terminal.
+    pub const O_NOCTTY: u32 = 0o400;
+    /// Empty it.
+    pub const O_TRUNC: u32 = 0o1000;
+    /// Write at the end.
+    pub const O_APPEND: u32 = 0o2000;
+    /// Do not wait.
+    pub const O_NONBLOCK: u32 = 0o4000;
+    /// Writes reach the disk (data).
+    pub const O_DSYNC: u32 = 0o10_000;
+    /// `SIGIO`.
+    pub const O_ASYNC: u32 = 0o20_000;
+    /// Around the page cache.
+    pub const O_DIRECT: u32 = 0o40_000;
+    /// Always set on 64 bits.
+    pub const O_LARGEFILE: u32 = 0o100_000;
+    /// It must be a directory.
+    pub const O_DIRECTORY: u32 = 0o200_000;
+    /// The last component must not be a link.
+    pub const O_NOFOLLOW: u32 = 0o400_000;
+    /// Leave the access time alone.
+    pub const O_NOATIME: u32 = 0o1_000_000;
+    /// `FD_CLOEXEC`.
+    pub const O_CLOEXEC: u32 = 0o2_000_000;
+    /// Writes reach the disk (with `O_DSYNC`).
+    pub const O_SYNC: u32 = 0o4_010_000;
+    /// Only a place in the tree.
+    pub const O_PATH: u32 = 0o10_000_000;
+    /// The bit of `O_TMPFILE` that is not `O_DIRECTORY`.
+    pub const O_TMPFILE_BIT: u32 = 0o20_000_000;
+    /// All that `open(2)` knows.
+    pub const VALID: u32 = O_ACCMODE
+        | O_CREAT
+        | O_EXCL
+        | O_NOCTTY
+        | O_TRUNC
+        | O_APPEND
+        | O_NONBLOCK
+        | O_SYNC
+        | O_ASYNC
+        | O_DIRECT
+        | O_LARGEFILE
+        | O_DIRECTORY
+        | O_NOFOLLOW
+        | O_NOATIME
+        | O_CLOEXEC
+        | O_PATH
+        | O_TMPFILE_BIT;
+    /// What an open file description keeps.
+    pub const KEPT: u32 = VALID & !(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC);
+}
+
+/// An `O_PATH` descriptor: a place, not a file.
+struct PathOnly;
+
+impl FileOps for PathOnly {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Whether the file is there because this open made it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Now,
+    Before,
+}
+
+impl Caller<'_> {
+    /// Opens. The flags have been checked as far as they can be without a file.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub fn open(&self, start: &Location, path: &[u8], how: How) -> Result<Arc<OpenFile>, Errno> {
+        let mut lookup = how.resolve;
+        lookup.set(Lookup::FOLLOW, how.flags & O_NOFOLLOW == 0);
+        lookup.set(Lookup::DIRECTORY, how.flags & O_DIRECTORY != 0);
+        if how.flags & O_PATH != 0 {
+            let location = self.resolve(start, path, lookup)?;
+            return Ok(OpenFile::new(Arc::new(PathOnly), location, how.flags & super::open_flags::KEPT));
+        }
+        if how.flags & O_TMPFILE_BIT != 0 {
+            return self.open_unnamed(start, path, how, lookup);
+        }
+        if how.flags & O_CREAT == 0 {
+            let found = self.find(start, path, lookup)?;
+            return self.open_found(&found, how.flags, Made::Before);
+        }
+        self.open_or_create(start, path, how, lookup)
+    }
+
+    fn open_or_create(
+        &self,
+        start: &Location,
+        path: &[u8],
+        how: How,
+        lookup: Lookup,
+    ) -> Result<Arc<OpenFile>, Errno> {
+        if path.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        let mut walk = Walk::new(self, start, lookup);
+        let mut last = walk.parent(start, path)?;
+        loop {
+            let LastName::Normal(name) = &last.name else { return Err(Errno::EISDIR) };
+            if last.is_dir_only {
+                return Err(Errno::EISDIR);
+            }
+            let found = match walk.last(&last) {
+                Err(Errno::ENOENT) => match self.create(&last, name, how.mode) {
+                    Ok(found) => return self.open_found(&found, how.flags, Made::Now),
+                    // Somebody else was faster.
+                    Err(Errno::EEXIST) if how.flags & O_EXCL == 0 => walk.last(&last)?,
+                    Err(errno) => return Err(errno),
+                },
+                found => found?,
+            };
+            if how.flags & O_EXCL != 0 {
+                return Err(Errno::EEXIST);
+            }
+            if !(found.stat.is_symlink() && lookup.contains(Lookup::FOLLOW)) {
+                if found.stat.is_dir() {
+                    return Err(Errno::EISDIR);
+                }
+                return self.open_found(&found, how.flags, Made::Before);
+            }
+            last = match walk.follow_last(&last, &found)? {
+                Ok(next) => next,
+                Err(location) => {
+                    let stat = location.inode().stat()?;
+                    return self.open_found(&Found { location, stat }, how.flags, Made::Before);
+                }
+            };
+        }
+    }
+
+    fn create(&self, last: &Last, name: &[u8], bits: u32) -> Result<Found, Errno> {
+        permission::check_writable_mount(&last.dir)?;
+        self.check_may_create(&last.dir, &last.dir_stat)?;
+        let new = self.new_node(&last.dir_stat, NewKind::Regular, bits);
+        let location = self.make(&last.dir, name, &new)?;
+        let stat = location.inode().stat()?;
+        Ok(Found { location, stat })
+    }
+
+    fn open_unnamed(
+        &self,
+        start: &Location,
+        path: &[u8],
+        how: How,
+        lookup: Lookup,
+    ) -> Result<Arc<OpenFile>, Errno> {
+        let dir = self.find(start, path, lookup | Lookup::DIRECTORY)?;
+        permission::check_writable_mount(&dir.location)?;
+        self.check(&dir.stat, Want::WRITE | Want::EXEC)?;
+        let new = self.new_node(&dir.stat, NewKind::Regular, how.mode);
+        let inode = dir.location.inode().create_unnamed(&new)?;
+        let stat = inode.stat()?;
+        let label = format!("#{}", stat.ino);
+        let dentry = Dentry::unnamed(&dir.location.dentry, inode, label.as_bytes());
+        let location = Location { mount: Arc::clone(&dir.location.mount), dentry };
+        let flags = how.flags & !(O_TMPFILE_BIT | O_DIRECTORY);
+        self.open_found(&Found { location, stat }, flags, Made::Now)
+    }
+
+    /// Opens what a walk has found, with the checks of LINUX `may_open`.
+    fn open_found(&self, found: &Found, flags: u32, made: Made) -> Result<Arc<OpenFile>, Errno> {
+        if flags & O_DIRECTORY != 0 && !found.stat.is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
+        if made == Made::Before {
+            self.check_may_open(found, flags)?;
+        }
+        if flags & O_TRUNC != 0 && found.stat.is_regular() && made == Made::Before {
+            self.truncate_opened(found)?;
+        }
+        self.open_unchecked(&found.location, &found.stat, flags)
+    }
+
+    /// Opens a location that this caller may open already (a descriptor's, by `/proc/self/fd` and exec).
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn open_unchecked(
+        &self,
+        location: &Location,
+        stat: &Stat,
+        flags: u32,
+    ) -> Result<Arc<OpenFile>, Errno> {
+        let kept = flags & super::open_flags::KEPT | super::open_flags::O_LARGEFILE;
+        let ops: Arc<dyn FileOps> = if stat.is_dir() {
+            Arc::new(DirectoryFile::new(location.clone()))
+        } else {
+            location.inode().open(self.task, location, flags)?
+        };
+        Ok(OpenFile::new(ops, location.clone(), kept))
+    }
+
+    fn check_may_open(&self, found: &Found, flags: u32) -> Result<(), Errno> {
+        let writes = flags & O_ACCMODE != 0;
+        match found.stat.kind() {
+            mode::S_IFLNK => return Err(Errno::ELOOP),
+            mode::S_IFDIR if writes || flags & O_TRUNC != 0 => return Err(Errno::EISDIR),
+            mode::S_IFCHR | mode::S_IFBLK if found.location.forbids_device(&found.stat) => {
+                return Err(Errno::EACCES);
+            }
+            mode::S_IFREG | mode::S_IFDIR if writes || flags & O_TRUNC != 0 => {
+                permission::check_writable_mount(&found.location)?;
+            }
+            _ => {}
+        }
+        let mut want = match flags & O_ACCMODE {
+            0 => Want::READ,
+            1 => Want::WRITE,
+            _ => Want::READ | Want::WRITE,
+        };
+        if flags & O_TRUNC != 0 {
+            want |= Want::WRITE;
+        }
+        self.check(&found.stat, want)?;
+        if flags & O_NOATIME != 0 && !permission::is_owner(&self.credentials, &found.stat) {
+            return Err(Errno::EPERM);
+        }
+        Ok(())
+    }
+
+    fn truncate_opened(&self, found: &Found) -> Result<(), Errno> {
+        let mode = self.mode_without_privileges(&found.stat);
+        if found.stat.size == 0 && mode.is_none() {
+            return Ok(());
+        }
+        found.location.inode().set_attr(&SetAttr { size: Some(0), mode, ..SetAttr::default() })
+    }
+
+    /// The permission bits that are left when somebody unprivileged changes the content; `None`: they stay.
+    pub(super) fn mode_without_privileges(&self, stat: &Stat) -> Option<u32> {
+        if self.has(Capability::Fsetid) || stat.mode & 0o6000 == 0 {
+            return None;
+        }
+        let mut bits = stat.mode & 0o7777 & !mode::S_ISUID;
+        if bits & 0o010 != 0 {
+            bits &= !mode::S_ISGID;
+        }
+        (bits != stat.mode & 0o7777).then_some(bits)
+    }
+
+    /// Opens a program: regular, executable, on a mount that allows it. LINUX: `do_open_execat`.
+    ///
+    /// # Errors
+    /// EACCES; as `open(2)`.
+    pub fn open_exec(
+        &self,
+        start: &Location,
+        path: &[u8],
+        lookup: Lookup,
+    ) -> Result<(Arc<OpenFile>, Stat), Errno> {
+        let found = self.find(start, path, lookup)?;
+        if found.stat.is_symlink() {
+            return Err(Errno::ELOOP);
+        }
+        if !found.stat.is_regular() || found.location.mount.flags() & ms::NOEXEC != 0 {
+            return Err(Errno::EACCES);
+        }
+        self.check(&found.stat, Want::EXEC)?;
+        let file = self.open_unchecked(&found.location, &found.stat, 0)?;
+        Ok((file, found.stat))
+    }
+}
