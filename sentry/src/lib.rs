@@ -31,6 +31,8 @@ pub mod mm;
 pub mod net;
 pub mod sync;
 pub mod task;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod vfs;
 

@@ -61,12 +61,7 @@ pub fn read_at(fd: impl AsFd, sink: &mut dyn Sink, offset: u64) -> Result<usize,
 ///
 /// # Errors
 /// The host's, or the source's, if nothing was written.
-pub fn write_at(
-    fd: impl AsFd,
-    source: &mut dyn Source,
-    offset: u64,
-    limit: usize,
-) -> Result<usize, Errno> {
+pub fn write_at(fd: impl AsFd, source: &mut dyn Source, offset: u64, limit: usize) -> Result<usize, Errno> {
     copy_buffer(source.remaining().min(limit), |buffer| {
         let mut done = 0;
         while source.remaining() > 0 && done < limit {

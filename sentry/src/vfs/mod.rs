@@ -17,6 +17,8 @@ mod open;
 pub mod permission;
 mod rename;
 mod system;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use attributes::{NewTime, Times};

@@ -162,7 +162,8 @@ impl Content {
             return Ok(end);
         }
         // Some of it may be there already.
-        let overlap = if inner.charged >= pages(size) { pages(size).saturating_sub(offset / PAGE * PAGE) } else { 0 };
+        let overlap =
+            if inner.charged >= pages(size) { pages(size).saturating_sub(offset / PAGE * PAGE) } else { 0 };
         let room_end = (offset / PAGE * PAGE).saturating_add(free.saturating_add(overlap) / PAGE * PAGE);
         if room_end <= offset { Err(Errno::ENOSPC) } else { Ok(end.min(room_end)) }
     }

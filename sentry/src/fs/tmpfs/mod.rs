@@ -19,9 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Errno;
 use crate::kernel::Kernel;
-use crate::vfs::{
-    FileSystem, FileSystemType, Inode, Location, MountRequest, NewKind, NewNode, StatFs,
-};
+use crate::vfs::{FileSystem, FileSystemType, Inode, Location, MountRequest, NewKind, NewNode, StatFs};
 
 const MAGIC: u64 = 0x0102_1994;
 const PAGE: u64 = 4096;
@@ -152,7 +150,8 @@ impl TmpFs {
     /// ENOSPC if the options do not even leave room for the root.
     pub fn new(device: u64, options: Options) -> Result<Arc<Self>, Errno> {
         let shared = Shared::new(device, options);
-        let new = NewNode { kind: NewKind::Directory, mode: options.mode, uid: options.uid, gid: options.gid };
+        let new =
+            NewNode { kind: NewKind::Directory, mode: options.mode, uid: options.uid, gid: options.gid };
         let root = TmpInode::new(&shared, &new)?;
         Ok(Arc::new(Self { shared, root }))
     }

@@ -1,0 +1,111 @@
+//! A kernel without a platform, for unit tests of what needs a task but no guest code.
+
+use std::sync::Arc;
+
+use linux_abi::Errno;
+use platform::host::poller::Poller;
+use platform::{AddressSpace, Platform, PlatformError, Template};
+
+use crate::fs::tmpfs::{Options, TmpFs};
+use crate::kernel::Kernel;
+use crate::mm::MemoryManager;
+use crate::task::{Credentials, Current, Outcome, PidNamespace, Process, SyscallAbi, Task};
+use crate::vfs::{FdTable, FsContext, Mount, MountNamespace, System};
+
+struct NoPlatform;
+
+impl Platform for NoPlatform {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
+    fn new_template(&self) -> Result<Arc<dyn Template>, PlatformError> {
+        Err(PlatformError::Missing("a platform"))
+    }
+}
+
+struct NoCalls;
+
+impl SyscallAbi for NoCalls {
+    fn call(&self, _: &mut Current, _: u64, _: [u64; 6]) -> Outcome {
+        Outcome::Error(Errno::ENOSYS)
+    }
+
+    fn name(&self, _: u64) -> Option<&'static str> {
+        None
+    }
+}
+
+struct NoMemory;
+
+impl AddressSpace for NoMemory {
+    fn read(&self, _: u64, _: &mut [u8]) -> usize {
+        0
+    }
+    fn write(&self, _: u64, _: &[u8]) -> usize {
+        0
+    }
+    fn kill(&self) {}
+    fn killed_by_host(&self) -> bool {
+        false
+    }
+    fn cpu_time_ns(&self) -> (u64, u64) {
+        (0, 0)
+    }
+    fn resident_bytes(&self) -> u64 {
+        0
+    }
+    fn vdso(&self) -> u64 {
+        0
+    }
+}
+
+/// A kernel in which nothing runs.
+pub(crate) fn kernel() -> Arc<Kernel> {
+    Arc::new(Kernel {
+        config: control::BootConfig::default(),
+        platform: Arc::new(NoPlatform),
+        abi: Arc::new(NoCalls),
+        vfs: System::new(),
+        poller: Poller::start().expect("the host has epoll"),
+        boot_ns: 0,
+    })
+}
+
+/// A task whose root is an empty tmpfs; root user with all capabilities.
+pub(crate) fn task() -> Arc<Task> {
+    let kernel = kernel();
+    let file_system = TmpFs::new(kernel.vfs.new_device(), Options { mode: 0o755, ..Options::new(1 << 30) })
+        .expect("room for a root");
+    task_on(&kernel, Mount::of(file_system, 0, b"tmpfs"))
+}
+
+/// A task whose root is `root`; root user with all capabilities, umask 022.
+pub(crate) fn task_on(kernel: &Arc<Kernel>, root: Arc<Mount>) -> Arc<Task> {
+    let location = root.root_location();
+    let fs = FsContext::new(MountNamespace::new(root), location.clone(), location, 0o022);
+    let process = Arc::new(Process {
+        pid: 1,
+        kernel: Arc::clone(kernel),
+        namespace: Arc::new(PidNamespace { id: 1 }),
+        container: "test".into(),
+    });
+    let credentials = Credentials { effective: u64::MAX, permitted: u64::MAX, ..Credentials::default() };
+    let mm = MemoryManager::new(Arc::new(NoMemory));
+    Task::new(1, process, Arc::new(credentials), fs, FdTable::new(), mm)
+}
+
+/// Makes the task an ordinary user without capabilities.
+pub(crate) fn become_user(task: &Arc<Task>, uid: u32) {
+    task.set_credentials(Credentials {
+        uid,
+        euid: uid,
+        suid: uid,
+        fsuid: uid,
+        gid: uid,
+        egid: uid,
+        sgid: uid,
+        fsgid: uid,
+        ..Credentials::default()
+    });
+}
