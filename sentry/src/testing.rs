@@ -9,7 +9,10 @@ use platform::{AddressSpace, Platform, PlatformError, Template};
 use crate::fs::tmpfs::{Options, TmpFs};
 use crate::kernel::Kernel;
 use crate::mm::MemoryManager;
-use crate::task::{Credentials, Current, Outcome, PidNamespace, Process, SyscallAbi, Task};
+use crate::task::{
+    Credentials, Current, Limits, NewProcess, Outcome, PidNamespace, Process, ProcessTree, SyscallAbi, Task,
+};
+use crate::time::Timers;
 use crate::vfs::{FdTable, FsContext, Mount, MountNamespace, System};
 
 struct NoPlatform;
@@ -68,6 +71,8 @@ pub(crate) fn kernel() -> Arc<Kernel> {
         abi: Arc::new(NoCalls),
         vfs: System::new(),
         poller: Poller::start().expect("the host has epoll"),
+        tasks: ProcessTree::default(),
+        timers: Timers::start().expect("the host has threads"),
         boot_ns: 0,
     })
 }
@@ -84,12 +89,14 @@ pub(crate) fn task() -> Arc<Task> {
 pub(crate) fn task_on(kernel: &Arc<Kernel>, root: Arc<Mount>) -> Arc<Task> {
     let location = root.root_location();
     let fs = FsContext::new(MountNamespace::new(root), location.clone(), location, 0o022);
-    let process = Arc::new(Process {
-        pid: 1,
-        kernel: Arc::clone(kernel),
-        namespace: Arc::new(PidNamespace { id: 1 }),
+    let new = NewProcess {
+        namespace: PidNamespace::new(),
         container: "test".into(),
-    });
+        actions: Arc::default(),
+        limits: Limits::default(),
+        exe: None,
+    };
+    let process = Process::new(kernel, 1, new);
     let credentials = Credentials { effective: u64::MAX, permitted: u64::MAX, ..Credentials::default() };
     let mm = MemoryManager::new(Arc::new(NoMemory));
     Task::new(1, process, Arc::new(credentials), fs, FdTable::new(), mm)

@@ -491,7 +491,7 @@ fn of_file(
     if !file.is_readable() {
         return Err(Errno::EACCES);
     }
-    let mount_flags = *file.location.mount.flags.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mount_flags = file.location.mount.flags();
     if mount_flags & MS_NOEXEC != 0 {
         if prot.contains(Prot::EXEC) {
             return Err(Errno::EPERM);
