@@ -8,6 +8,7 @@ use platform::{AddressSpace, Platform, PlatformError, Template};
 
 use crate::fs::tmpfs::{Options, TmpFs};
 use crate::kernel::Kernel;
+use crate::machine::Machine;
 use crate::mm::MemoryManager;
 use crate::task::{
     Credentials, Current, Limits, NewProcess, Outcome, PidNamespace, Process, ProcessTree, SyscallAbi, Task,
@@ -66,6 +67,7 @@ impl AddressSpace for NoMemory {
 /// A kernel in which nothing runs.
 pub(crate) fn kernel() -> Arc<Kernel> {
     Arc::new(Kernel {
+        machine: Machine::new(&control::BootConfig::default()),
         config: control::BootConfig::default(),
         platform: Arc::new(NoPlatform),
         abi: Arc::new(NoCalls),
