@@ -1,9 +1,10 @@
 //! How guest code runs, and the doors to the host.
 //!
 //! This crate is the only one besides the jail that may be unsafe. [`api`] holds the traits that the kernel
-//! depends on, [`host`] the safe doors to host files, sockets, memory files, clocks and pollers.
+//! depends on, [`fake`] a platform for unit tests, [`host`] the safe doors to host files, sockets, memory files, clocks and pollers.
 
 pub mod api;
+pub mod fake;
 pub mod host;
 
 pub use api::*;

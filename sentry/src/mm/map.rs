@@ -180,8 +180,12 @@ impl MemoryManager {
         if inner.tree.count() + inner.tree.cuts(addr, end) >= MAX_MAP_COUNT {
             return Err(Errno::ENOMEM);
         }
-        inner.make(context, addr, blueprint, replaced > 0)?;
-        Ok(addr)
+        let mut gone = Vec::new();
+        let made = inner.make(context, addr, blueprint, replaced > 0, &mut gone);
+        drop(inner);
+        // LOCK: files are let go of outside the lock, since the last one closes.
+        drop(gone);
+        made.map(|()| addr)
     }
 
     /// `munmap(2)`.
@@ -283,21 +287,25 @@ impl Inner {
         }
     }
 
-    /// Makes the mapping at `addr`. If the host refuses, what was there before may be gone, and then is gone here too.
+    /// Makes the mapping at `addr`. If the host refuses, what was there before may be gone, and then is gone here
+    /// too. `gone`: what was replaced, to be dropped outside the lock.
     pub(super) fn make(
         &mut self,
         context: &mut dyn Context,
         addr: u64,
         blueprint: Blueprint,
         replaces: bool,
+        gone: &mut Vec<Vma>,
     ) -> Result<(), Errno> {
         let end = addr + blueprint.len;
         let result = context.memory(host_call(addr, &blueprint));
         if replaces {
-            let old = self.tree.remove(addr, end);
-            if result.is_err() && !old.is_empty() {
-                // The host may or may not have unmapped it before it failed: now it surely has.
-                let _ = context.memory(MemoryCall::Unmap { addr, len: blueprint.len });
+            // A host that failed may or may not have unmapped what was there: then it is told to. Where it cannot even do
+            // that (too many pieces), it did not the first time either.
+            let unmapped =
+                result.is_ok() || context.memory(MemoryCall::Unmap { addr, len: blueprint.len }).is_ok();
+            if unmapped {
+                gone.append(&mut self.tree.remove(addr, end));
             }
         }
         result?;
@@ -374,7 +382,7 @@ fn host_call(addr: u64, blueprint: &Blueprint) -> MemoryCall<'_> {
 }
 
 /// Checks address and length in Linux's order (`do_mmap`); answers where it shall go and the length in whole pages.
-fn check_place(request: &MapRequest) -> Result<(Placement, u64), Errno> {
+pub(super) fn check_place(request: &MapRequest) -> Result<(Placement, u64), Errno> {
     let MapRequest { addr, len, flags, .. } = *request;
     if len == 0 {
         return Err(Errno::EINVAL);

@@ -17,6 +17,8 @@ mod protect;
 mod query;
 mod remap;
 mod report;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod vma;
 

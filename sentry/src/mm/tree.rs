@@ -204,7 +204,8 @@ impl VmaTree {
                 return (None, hole);
             }
         }
-        (fits(low, ceiling), hole)
+        let found = fits(low, ceiling);
+        (found, found.map_or(hole, |addr| hole.max(ceiling - addr - len)))
     }
 
     /// The lowest place with `len` bytes of room between `low` and `high`.
@@ -258,7 +259,7 @@ impl VmaTree {
             Some((&key, _)) => key,
             None => start,
         };
-        loop {
+        while key <= end {
             let Some((&first, vma)) = self.map.range(key..=end).next() else { return };
             let next = self.map.get(&vma.end);
             match next.filter(|next| vma.can_merge(next)).map(|next| (next.start, next.end)) {

@@ -14,6 +14,8 @@ mod elf;
 mod image;
 mod script;
 mod segments;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
