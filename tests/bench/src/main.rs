@@ -81,6 +81,7 @@ fn run() -> Result<()> {
     let root = options.cache.join("rootfs/debian");
     ensure!(root.is_dir(), "{} is missing: run tests/images/setup.sh", root.display());
     build_guest(&root)?;
+    let _share = share::Share::enter();
     let scratch = tempfile::Builder::new().prefix("rvisor-bench").tempdir()?;
     let known = place::all(&root, &options.bin_dir, &options.cache, scratch.path())?;
     let wanted =
@@ -93,7 +94,6 @@ fn run() -> Result<()> {
         }
     }
     ensure!(!places.is_empty(), "no place works");
-    let _share = share::Share::enter();
     println!("load {}", std::fs::read_to_string("/proc/loadavg")?.trim());
     let mut figures = Figures::default();
     for round in 1..=options.rounds {

@@ -25,7 +25,7 @@ impl Share {
             .find(|line| line.split(':').nth(1).is_some_and(|s| s.split(',').any(|c| c == "cpu")))?;
         let before = hierarchy.join(line.splitn(3, ':').nth(2)?.trim_start_matches('/'));
         let own = hierarchy.join(format!("rvisor-bench-{}", std::process::id()));
-        std::fs::create_dir(&own).ok()?;
+        std::fs::create_dir_all(&own).ok()?;
         let share = Self { own, before };
         std::fs::write(share.own.join("cgroup.procs"), std::process::id().to_string()).ok()?;
         Some(share)
