@@ -45,7 +45,7 @@ fn lookups() -> Vec<Rule> {
         ),
         path(libc::SYS_openat, "openat", "reopen a held file through its entry in our own /proc/self/fd")
             .when([only_int_bits(2, reopen)]),
-        path(libc::SYS_statx, "statx", "attributes"),
+        path(libc::SYS_statx, "statx", "attributes of a name, or of a held file"),
         path(
             libc::SYS_readlinkat,
             "readlinkat",
