@@ -124,15 +124,20 @@ pub fn of_container(id: &str) -> Vec<Process> {
 pub fn find(id: &str, role: Role) -> Option<Process> {
     let members = of_container(id);
     let named = |text: &str| members.iter().find(|p| p.line.contains(text)).cloned();
+    // Stubs are forked from the sentry and may carry its name; the sentry itself is not below one of that name.
+    let sentry = || {
+        let named: Vec<_> = members.iter().filter(|p| p.line.contains("rvisor-sentry")).collect();
+        named.iter().find(|p| named.iter().all(|other| other.pid != p.parent)).map(|p| (*p).clone())
+    };
     let below_sentry = || {
-        let sentry = named("rvisor-sentry")?;
+        let sentry = sentry()?;
         let mut children: Vec<_> = members.iter().filter(|p| p.parent == sentry.pid).cloned().collect();
         children.sort_by_key(|p| p.pid);
         Some(children)
     };
     match role {
         Role::Shim => named("containerd-shim"),
-        Role::Sentry => named("rvisor-sentry"),
+        Role::Sentry => sentry(),
         Role::Gofer => named("rvisor-gofer"),
         // The template is made first; the stubs that run guest code come after it.
         Role::Template => below_sentry()?.into_iter().next(),

@@ -8,6 +8,7 @@ use crate::world::World;
 
 pub mod bad;
 pub mod basics;
+pub mod cli;
 pub mod crash;
 pub mod debian;
 pub mod life;
@@ -51,5 +52,5 @@ impl std::fmt::Debug for Case {
 /// All cases.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    [basics::cases(), debian::cases(), life::cases(), bad::cases(), crash::cases()].concat()
+    [basics::cases(), cli::cases(), debian::cases(), life::cases(), bad::cases(), crash::cases()].concat()
 }
