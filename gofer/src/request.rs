@@ -68,7 +68,8 @@ pub(crate) fn head<T: FromBytes + KnownLayout + Immutable>(body: &[u8]) -> Outco
 
 /// Two parts, of which the first has this length.
 pub(crate) fn split(tail: &[u8], first: u32) -> Outcome<(&[u8], &[u8])> {
-    tail.split_at_checked(first as usize).ok_or(Fault::Malformed("a length past the end"))
+    let first = usize::try_from(first).ok();
+    first.and_then(|first| tail.split_at_checked(first)).ok_or(Fault::Malformed("a length past the end"))
 }
 
 /// One component of a path, which can lead neither out of its directory nor through it.

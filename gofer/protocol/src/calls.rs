@@ -75,7 +75,8 @@ impl Client {
             tail.extend_from_slice(length.as_bytes());
             tail.extend_from_slice(name);
         }
-        let head = wire::Walk { dir: dir.0, count: names.len() as u64 };
+        let count = u64::try_from(names.len()).map_err(|_| Errno::EINVAL)?;
+        let head = wire::Walk { dir: dir.0, count };
         self.call(Op::Walk, &[head.as_bytes(), &tail], |answer| {
             let (head, mut rest) = wire::Walked::read_from_prefix(answer.body).map_err(|_| Errno::EIO)?;
             let mut nodes = Vec::new();
@@ -84,7 +85,7 @@ impl Client {
                 nodes.push((Node(found.node), found.stat));
                 rest = tail;
             }
-            if nodes.len() != head.count as usize || nodes.len() > names.len() {
+            if Ok(head.count) != u32::try_from(nodes.len()) || nodes.len() > names.len() {
                 return Err(Errno::EIO);
             }
             let stopped = (head.stopped != 0).then(|| Errno::new(head.stopped.cast_signed()));
@@ -302,7 +303,8 @@ fn dir_entries(mut rest: &[u8]) -> Result<Vec<DirEntry>> {
     let mut entries = Vec::new();
     while !rest.is_empty() {
         let (head, tail) = wire::DirEntryHead::read_from_prefix(rest).map_err(|_| Errno::EIO)?;
-        let (name, tail) = tail.split_at_checked(head.length as usize).ok_or(Errno::EIO)?;
+        let (name, tail) =
+            tail.split_at_checked(usize::try_from(head.length).map_err(|_| Errno::EIO)?).ok_or(Errno::EIO)?;
         let kind = u8::try_from(head.kind).map_err(|_| Errno::EIO)?;
         entries.push(DirEntry { ino: head.ino, cookie: head.cookie, kind, name: name.to_vec() });
         rest = tail;

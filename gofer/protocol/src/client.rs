@@ -137,12 +137,7 @@ impl Client {
     }
 
     fn header(&self, op: Op) -> Header {
-        Header {
-            version: VERSION,
-            op: op as u16,
-            status: 0,
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
-        }
+        Header { version: VERSION, op: op.raw(), status: 0, id: self.next_id.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// An idle socket, a new one, or the next that is given back.

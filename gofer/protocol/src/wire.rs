@@ -56,6 +56,14 @@ macro_rules! ops {
         }
 
         impl Op {
+            /// Its number.
+            #[must_use]
+            pub fn raw(self) -> u16 {
+                match self {
+                    $(Self::$name => $number),*
+                }
+            }
+
             /// Every operation.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 

@@ -25,7 +25,7 @@ pub(crate) fn hello(server: &Server, body: &[u8]) -> Outcome {
 /// The root of a mount.
 pub(crate) fn attach(server: &Server, body: &[u8]) -> Outcome {
     let request: wire::Attach = whole(body)?;
-    let index = request.mount as usize;
+    let index = usize::try_from(request.mount).map_err(|_| Errno::ENOENT)?;
     let mount = server.mounts.get(index).ok_or(Errno::ENOENT)?;
     let fd = host::reopen(&server.proc_fds, &mount.root, OFlags::PATH)?;
     Ok(Reply::value(&new_node(server, fd, index)?))
@@ -35,7 +35,7 @@ pub(crate) fn attach(server: &Server, body: &[u8]) -> Outcome {
 pub(crate) fn walk(server: &Server, body: &[u8]) -> Outcome {
     let (request, tail): (wire::Walk, _) = head(body)?;
     let names = names(tail)?;
-    if names.len() as u64 != request.count {
+    if u64::try_from(names.len()) != Ok(request.count) {
         return Err(Fault::Malformed("the number of names is not what it says"));
     }
     if names.is_empty() || names.len() > wire::WALK_MAX {
