@@ -1,0 +1,197 @@
+//! Which options does the operator give, and where do they come from?
+//!
+//! Key type: [`Config`]. From `options` of the runtime handler in containerd's configuration: a path to a TOML
+//! file, or the TOML itself; without either, `/etc/rvisor/config.toml` if there is one; annotations of the container
+//! (`dev.rvisor.*`, which containerd passes only if its configuration lists them) come last. Options meant for runc
+//! are accepted and ignored, since some handlers send them to every runtime.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use containerd_shim_protos::protobuf::{CodedInputStream, well_known_types::any::Any};
+use control::{BootConfig, Tuning};
+use sandbox::plan;
+use sandbox::spawn::Programs;
+use serde::Deserialize;
+
+/// Read when the handler names no other.
+const DEFAULT_PATH: &str = "/etc/rvisor/config.toml";
+
+/// The operator's choices.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// `auto`, `systrap` or `ptrace`.
+    pub(crate) platform: String,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub(crate) log_level: String,
+    /// Where the sentry's and gofers' log goes instead of containerd's; `%ID%` stands for the sandbox.
+    pub(crate) debug_log: Option<String>,
+    /// Print system calls to the log.
+    pub(crate) strace: bool,
+    /// Fast paths to switch off: `no-patch,no-spin`.
+    pub(crate) tuning: String,
+    /// Another `rvisor-sentry` than the one beside the shim.
+    pub(crate) sentry: Option<PathBuf>,
+    /// Another `rvisor-gofer`.
+    pub(crate) gofer: Option<PathBuf>,
+}
+
+impl Config {
+    /// From the options of a create request.
+    pub(crate) fn load(options: Option<&Any>) -> anyhow::Result<Self> {
+        let options = options.map(Options::decode).transpose()?.unwrap_or_default();
+        let text = match options {
+            Options { body, .. } if !body.is_empty() => body,
+            Options { path, .. } if !path.is_empty() => {
+                std::fs::read_to_string(&path).with_context(|| format!("configuration {path}"))?
+            }
+            _ if Path::new(DEFAULT_PATH).exists() => std::fs::read_to_string(DEFAULT_PATH)
+                .with_context(|| format!("configuration {DEFAULT_PATH}"))?,
+            _ => String::new(),
+        };
+        Self::parse(&text)
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let config: Self =
+            toml::from_str(text).map_err(|e| anyhow::anyhow!("configuration: {}", e.message()))?;
+        if !["", "auto", "systrap", "ptrace"].contains(&config.platform.as_str()) {
+            bail!("configuration: platform {:?} is none of auto, systrap, ptrace", config.platform);
+        }
+        config.tuning()?;
+        Ok(config)
+    }
+
+    /// Applies a container's own wishes.
+    pub(crate) fn annotated(mut self, annotations: &[(String, String)]) -> Self {
+        for (key, value) in annotations {
+            match (key.as_str(), value.as_str()) {
+                ("dev.rvisor.platform", "auto" | "systrap" | "ptrace") => self.platform.clone_from(value),
+                ("dev.rvisor.strace", _) => self.strace = value == "true",
+                ("dev.rvisor.tuning", list) if plan::parse_tuning(list).is_ok() => {
+                    self.tuning.clone_from(value)
+                }
+                ("dev.rvisor.log-level", _) => self.log_level.clone_from(value),
+                _ => {}
+            }
+        }
+        self
+    }
+
+    fn tuning(&self) -> anyhow::Result<Tuning> {
+        plan::parse_tuning(&self.tuning).map_err(|why| anyhow::anyhow!("configuration: tuning: {why}"))
+    }
+
+    /// The sentry's boot message.
+    pub(crate) fn boot(&self, sandbox: &str, hostname: &str) -> BootConfig {
+        let or = |value: &str, default: &str| if value.is_empty() { default } else { value }.to_owned();
+        BootConfig {
+            sandbox: sandbox.to_owned(),
+            platform: or(&self.platform, "auto"),
+            hostname: hostname.to_owned(),
+            strace: self.strace,
+            log_level: or(&self.log_level, "warn"),
+            tuning: self.tuning().unwrap_or_default(),
+            ..BootConfig::default()
+        }
+    }
+
+    /// Where the binaries are.
+    pub(crate) fn programs(&self) -> anyhow::Result<Programs> {
+        let mut programs = Programs::find()?;
+        if let Some(sentry) = &self.sentry {
+            programs.sentry.clone_from(sentry);
+        }
+        if let Some(gofer) = &self.gofer {
+            programs.gofer.clone_from(gofer);
+        }
+        Ok(programs)
+    }
+}
+
+/// `runtimeoptions.v1.Options`: type_url = 1, config_path = 2, config_body = 3.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    path: String,
+    body: String,
+}
+
+impl Options {
+    fn decode(any: &Any) -> anyhow::Result<Self> {
+        let name = any.type_url.rsplit('/').next().unwrap_or_default();
+        if name != "runtimeoptions.v1.Options" {
+            return Ok(Self::default());
+        }
+        Self::decode_fields(&any.value).context("options of the runtime handler")
+    }
+
+    fn decode_fields(bytes: &[u8]) -> anyhow::Result<Self> {
+        let mut options = Self::default();
+        let mut input = CodedInputStream::from_bytes(bytes);
+        while let Some(tag) = input.read_raw_tag_or_eof()? {
+            let (field, wire) = (tag >> 3, tag & 7);
+            match (field, wire) {
+                (2, 2) => options.path = input.read_string()?,
+                (3, 2) => options.body = String::from_utf8(input.read_bytes()?)?,
+                (_, 2) => drop(input.read_bytes()?),
+                (_, 0) => drop(input.read_raw_varint64()?),
+                _ => bail!("field {field} of an unexpected kind"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any(type_url: &str, value: &[u8]) -> Any {
+        Any { type_url: type_url.to_owned(), value: value.to_vec(), ..Any::default() }
+    }
+
+    #[test]
+    fn a_body_in_the_options_is_the_configuration() {
+        let body = b"platform = \"ptrace\"\n";
+        let mut value = vec![0x0a, 1, b'x', 0x1a, u8::try_from(body.len()).expect("short")];
+        value.extend_from_slice(body);
+        let config = Config::load(Some(&any("runtimeoptions.v1.Options", &value))).expect("read");
+        assert_eq!(config.platform, "ptrace");
+        assert_eq!(config.boot("s", "h").platform, "ptrace");
+    }
+
+    #[test]
+    fn a_path_in_the_options_is_read() {
+        let error =
+            Config::load(Some(&any("runtimeoptions.v1.Options", b"\x12\x0a/none/such"))).expect_err("none");
+        assert!(format!("{error:#}").starts_with("configuration /none/such: "), "{error:#}");
+    }
+
+    #[test]
+    fn options_meant_for_runc_are_ignored() {
+        let options = any("containerd.runc.v1.Options", &[0xff, 0xff, 0xff]);
+        assert_eq!(Options::decode(&options).expect("ignored"), Options::default());
+    }
+
+    #[test]
+    fn truncated_options_are_refused() {
+        assert!(Config::load(Some(&any("runtimeoptions.v1.Options", b"\x12\x7fshort"))).is_err());
+    }
+
+    #[test]
+    fn mistakes_in_the_file_are_one_line() {
+        for text in ["platform = \"kvm\"", "tuning = \"no-sense\"", "colour = 3", "platform = "] {
+            let error = format!("{:#}", Config::parse(text).expect_err(text));
+            assert!(error.starts_with("configuration: ") && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn annotations_come_last_and_bad_ones_do_nothing() {
+        let pairs =
+            [("dev.rvisor.platform", "ptrace"), ("dev.rvisor.strace", "true"), ("dev.rvisor.tuning", "x")];
+        let config = Config::default().annotated(&pairs.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        assert_eq!((config.platform.as_str(), config.strace, config.tuning.as_str()), ("ptrace", true, ""));
+    }
+}

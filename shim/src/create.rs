@@ -1,0 +1,232 @@
+//! How is a container made, and unmade when something on the way fails?
+//!
+//! Key function: [`create`], which blocks. Order: root file system, cgroups, the sandbox if it is the pod's first
+//! container, hooks, streams, then gofer and sentry. Every step that leaves something behind adds its undoing to
+//! [`Undo`], which runs backwards unless all went well.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use anyhow::Context;
+use containerd_shim_protos::api::CreateTaskRequest;
+use sandbox::cgroup::{Cgroup, Tree};
+use sandbox::hooks::{self, State};
+use sandbox::plan::{self, Plan, Role};
+use sandbox::rootfs::{self, RootMount};
+use sandbox::spec::Resources;
+use sandbox::{BootOptions, Sandbox};
+
+use crate::config::Config;
+use crate::failure::{Failure, Outcome};
+use crate::io::{self, Stdio};
+use crate::log;
+use crate::pod::{Pod, Running};
+use crate::process::Process;
+use crate::record::{self, Record};
+use crate::task::Task;
+
+/// What to do, backwards, if the rest fails.
+#[derive(Default)]
+struct Undo(Vec<Box<dyn FnOnce() + Send>>);
+
+impl Undo {
+    fn add(&mut self, step: impl FnOnce() + Send + 'static) {
+        self.0.push(Box::new(step));
+    }
+
+    /// All went well.
+    fn forget(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        for step in self.0.drain(..).rev() {
+            step();
+        }
+    }
+}
+
+/// Makes the container. Blocks; must run in the runtime's context.
+pub(crate) fn create(pod: &Arc<Pod>, request: &CreateTaskRequest) -> Outcome<Arc<Task>> {
+    let bundle = PathBuf::from(&request.bundle);
+    let mut undo = Undo::default();
+    let mut plan = plan::plan(&request.id, &bundle, &plan::read_spec(&bundle)?)?;
+    for note in &plan.notes {
+        tracing::warn!(container = request.id, "{note}");
+    }
+    if !request.checkpoint.is_empty() {
+        return Err(Failure::new(ttrpc::Code::UNIMPLEMENTED, "checkpoints are not supported"));
+    }
+    plan.container.process.terminal = request.terminal;
+
+    mount_root(request, &bundle, &mut undo)?;
+    let (cgroup, sandbox_cgroup) = cgroups(&plan, &mut undo)?;
+    let running = running(pod, request, &plan, sandbox_cgroup, &mut undo)?;
+    let mut state = State::new(&request.id, &bundle, &plan.oci_version, &plan.annotations);
+    state.pid = running.sandbox.sentry.pid;
+    for (kind, hooks) in [
+        ("prestart", &plan.hooks.prestart),
+        ("createRuntime", &plan.hooks.create_runtime),
+        ("createContainer", &plan.hooks.create_container),
+    ] {
+        hooks::run(kind, hooks, &state)?;
+    }
+
+    let stdio = Stdio {
+        stdin: request.stdin.clone(),
+        stdout: request.stdout.clone(),
+        stderr: request.stderr.clone(),
+        terminal: request.terminal,
+    };
+    let opened = io::open(&stdio, &request.id, &pod.namespace)?;
+    let [stdin, stdout, stderr] = &opened.guest;
+    let fds = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    let cgroup_shared = plan.role == Role::Sandbox;
+    let container = running.sandbox.create(plan.container, plan.gofer, cgroup.as_ref(), fds)?;
+    state.pid = container.pid;
+    state.status = "created";
+    store_record(pod, &bundle, &container, cgroup.as_ref(), &running);
+    undo.forget();
+    Ok(Arc::new(Task {
+        id: request.id.clone(),
+        bundle,
+        init: Process::new(stdio, opened.hold),
+        container,
+        cgroup,
+        cgroup_shared,
+        hooks: plan.hooks,
+        state,
+        execs: std::sync::Mutex::default(),
+        paused: AtomicBool::new(false),
+        ending: AtomicBool::new(false),
+        oom_told: AtomicU64::new(0),
+    }))
+}
+
+fn mount_root(request: &CreateTaskRequest, bundle: &Path, undo: &mut Undo) -> Outcome<()> {
+    let mount = |m: &containerd_shim_protos::api::Mount| RootMount {
+        kind: m.type_.clone(),
+        source: m.source.clone(),
+        target: m.target.clone(),
+        options: m.options.clone(),
+    };
+    let mounts: Vec<_> = request.rootfs.iter().map(mount).collect();
+    rootfs::mount(bundle, &mounts)?;
+    let mounted = bundle.to_path_buf();
+    undo.add(move || rootfs::unmount(&mounted));
+    Ok(())
+}
+
+/// The container's cgroup and the one for a new sentry.
+///
+/// A pod's sandbox container shares its cgroup with the sentry, which serves the whole pod: the tiny CPU weight
+/// that the kubelet gives to a pause container must not be applied there.
+fn cgroups(plan: &Plan, undo: &mut Undo) -> Outcome<(Option<Cgroup>, Option<Cgroup>)> {
+    let Some(path) = &plan.cgroup else { return Ok((None, None)) };
+    let tree = Tree::detect().context("cgroups")?;
+    let mut resources = plan.resources.clone();
+    if plan.role == Role::Sandbox
+        && let Some(cpu) = &mut resources.cpu
+    {
+        cpu.shares = None;
+    }
+    let mut make = |path, resources: &Resources| -> Outcome<Cgroup> {
+        let cgroup = tree.create(path, resources).context("cgroup")?;
+        let made = cgroup.clone();
+        undo.add(move || {
+            made.kill();
+            let _ = made.remove();
+        });
+        Ok(cgroup)
+    };
+    let cgroup = make(path, &resources)?;
+    let sandbox = match plan.role {
+        Role::Alone => Some(make(&path.sandbox_sibling(), &Resources::default())?),
+        Role::Sandbox => Some(cgroup.clone()),
+        Role::Member(_) => None,
+    };
+    Ok((Some(cgroup), sandbox))
+}
+
+/// The pod's sandbox; boots it for the first container.
+fn running(
+    pod: &Arc<Pod>,
+    request: &CreateTaskRequest,
+    plan: &Plan,
+    cgroup: Option<Cgroup>,
+    undo: &mut Undo,
+) -> Outcome<Arc<Running>> {
+    let mut slot = pod.sandbox();
+    match (&*slot, &plan.role) {
+        (Some(running), Role::Member(_)) => return Ok(Arc::clone(running)),
+        (Some(_), Role::Alone | Role::Sandbox) => {
+            return Err(Failure::precondition("the sandbox runs already"));
+        }
+        (None, Role::Member(id)) => {
+            return Err(Failure::precondition(format!("the pod's sandbox {id} does not run")));
+        }
+        (None, Role::Alone | Role::Sandbox) => {}
+    }
+    let config = Config::load(request.options.as_ref())?.annotated(&plan.annotations);
+    let (log, tail) = sentry_log(&config, &request.id)?;
+    let notices = pod.notices.clone();
+    let options = BootOptions {
+        config: config.boot(&request.id, &plan.container.hostname),
+        programs: config.programs()?,
+        network: plan.network.clone(),
+        cgroup: cgroup.clone(),
+        log: log.as_fd(),
+    };
+    let sandbox = Sandbox::boot(options, move |notice| drop(notices.send(notice)))?;
+    let (platform, fallback) = &sandbox.platform;
+    tracing::info!(platform, fallback, pid = sandbox.sentry.pid, "sandbox booted");
+    let running = Arc::new(Running { sandbox, cgroup, tail });
+    *slot = Some(Arc::clone(&running));
+    let pod = Arc::clone(pod);
+    undo.add(move || pod.end_sandbox());
+    Ok(running)
+}
+
+fn sentry_log(config: &Config, id: &str) -> anyhow::Result<(OwnedFd, log::Tail)> {
+    match &config.debug_log {
+        Some(path) => {
+            let path = path.replace("%ID%", id);
+            let file = std::fs::File::options().create(true).append(true).open(&path);
+            Ok((file.with_context(|| format!("debug log {path}"))?.into(), log::Tail::default()))
+        }
+        None => Ok(log::child_log().context("log pipe")?),
+    }
+}
+
+/// Notes on disk what there is to clean up. Failing is no reason not to run.
+fn store_record(
+    pod: &Pod,
+    bundle: &Path,
+    container: &sandbox::Container,
+    cgroup: Option<&Cgroup>,
+    running: &Running,
+) {
+    let text = |cgroup: &Cgroup| cgroup.path().as_path().display().to_string();
+    let mut record = Record {
+        cgroups: cgroup.map(text).into_iter().collect(),
+        processes: record::Process::of(container.gofer.pid).into_iter().collect(),
+        members: Vec::new(),
+    };
+    if bundle == pod.bundle {
+        record.cgroups.extend(running.cgroup.as_ref().map(text));
+        record.cgroups.dedup();
+        record.processes.splice(0..0, record::Process::of(running.sandbox.sentry.pid));
+    } else if let Some(mut first) = Record::load(&pod.bundle) {
+        first.members.push(bundle.to_path_buf());
+        if let Err(error) = first.store(&pod.bundle) {
+            tracing::warn!(%error, "cannot note the container for a clean-up");
+        }
+    }
+    if let Err(error) = record.store(bundle) {
+        tracing::warn!(%error, "cannot note the container for a clean-up");
+    }
+}
