@@ -62,14 +62,29 @@ pub fn read_at(fd: impl AsFd, sink: &mut dyn Sink, offset: u64) -> Result<usize,
 /// # Errors
 /// The host's, or the source's, if nothing was written.
 pub fn write_at(fd: impl AsFd, source: &mut dyn Source, offset: u64, limit: usize) -> Result<usize, Errno> {
+    write_by(source, limit, |bytes, done| file::write_at(&fd, bytes, offset.saturating_add(done as u64)))
+}
+
+/// Writes at the end of the host file, wherever that is by then.
+///
+/// # Errors
+/// As [`write_at`].
+pub fn append(fd: impl AsFd, source: &mut dyn Source) -> Result<usize, Errno> {
+    write_by(source, usize::MAX, |bytes, _| file::append(&fd, bytes))
+}
+
+/// `put`: writes bytes; it is also told how many have been written before.
+fn write_by(
+    source: &mut dyn Source,
+    limit: usize,
+    mut put: impl FnMut(&[u8], usize) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
     copy_buffer(source.remaining().min(limit), |buffer| {
         let mut done = 0;
         while source.remaining() > 0 && done < limit {
             let want = source.remaining().min(buffer.len()).min(limit - done);
-            let copied = source.read(&mut buffer[..want]).and_then(|got| {
-                let put = file::write_at(&fd, &buffer[..got], offset.saturating_add(done as u64))?;
-                Ok((got, put))
-            });
+            let copied =
+                source.read(&mut buffer[..want]).and_then(|got| Ok((got, put(&buffer[..got], done)?)));
             match copied {
                 Ok((got, put)) => {
                     done += put;

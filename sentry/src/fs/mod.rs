@@ -3,6 +3,7 @@
 pub mod anon;
 pub mod epoll;
 pub mod eventfd;
+pub mod gofer;
 pub mod host_file;
 pub mod pipe;
 pub mod proc;

@@ -180,6 +180,18 @@ pub trait Inode: Send + Sync + Any {
     /// The gofer's.
     fn stat(&self) -> Result<Stat, Errno>;
 
+    /// As [`Inode::stat`], but times, size and number of links may be old: enough to check permission by, and never
+    /// dearer than that needs to be.
+    ///
+    /// # Errors
+    /// The gofer's.
+    fn access(&self) -> Result<Stat, Errno> {
+        self.stat()
+    }
+
+    /// A name of this node has been made, removed or replaced through its directory.
+    fn links_changed(&self) {}
+
     /// Changes attributes.
     ///
     /// # Errors

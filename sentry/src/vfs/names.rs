@@ -118,7 +118,7 @@ impl Caller<'_> {
     pub fn link(&self, old: &Location, start: &Location, path: &[u8]) -> Result<(), Errno> {
         let last = self.find_parent(start, path, Lookup::empty())?;
         let name = self.check_new_link(old, &last)?;
-        let stat = old.inode().stat()?;
+        let stat = old.inode().access()?;
         self.check_may_link(&stat)?;
         if stat.is_dir() {
             return Err(Errno::EPERM);
@@ -129,6 +129,7 @@ impl Caller<'_> {
             return Err(Errno::ENOENT);
         }
         parent.inode().link(&name, old.inode())?;
+        old.inode().links_changed();
         parent.add_child(&name, Arc::clone(old.inode()));
         Ok(())
     }
@@ -170,7 +171,7 @@ impl Caller<'_> {
         let LastName::Normal(name) = &last.name else { return Err(Errno::EISDIR) };
         permission::check_writable_mount(&last.dir)?;
         let victim = self.child(&last.dir, name)?;
-        let stat = victim.inode().stat()?;
+        let stat = victim.inode().access()?;
         if last.is_dir_only {
             return Err(if stat.is_dir() { Errno::EISDIR } else { Errno::ENOTDIR });
         }
@@ -195,7 +196,7 @@ impl Caller<'_> {
         };
         permission::check_writable_mount(&last.dir)?;
         let victim = self.child(&last.dir, name)?;
-        let stat = victim.inode().stat()?;
+        let stat = victim.inode().access()?;
         self.check_may_delete(&last.dir_stat, &stat)?;
         if !stat.is_dir() {
             return Err(Errno::ENOTDIR);
@@ -216,6 +217,7 @@ impl Caller<'_> {
             return Err(Errno::EBUSY);
         }
         parent.inode().unlink(name, is_dir)?;
+        victim.inode().links_changed();
         parent.remove_child(name);
         if parent.inode().caching() == super::Caching::Exclusive {
             parent.add_absent(name);

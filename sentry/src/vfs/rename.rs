@@ -60,6 +60,10 @@ impl Caller<'_> {
             return Ok(());
         }
         old.dir.inode().rename(&old.name, new.dir.inode(), &new.name, flags)?;
+        source.dentry.inode().links_changed();
+        if let Some(target) = &target {
+            target.dentry.inode().links_changed();
+        }
         match target {
             Some(target) if flags & RENAME_EXCHANGE != 0 => source.dentry.exchange(&target.dentry),
             _ => {
@@ -76,7 +80,7 @@ impl Caller<'_> {
 
     fn node(&self, side: &Side) -> Result<Node, Errno> {
         let dentry = self.child_locked(&side.dir, &side.name)?;
-        let stat = dentry.inode().stat()?;
+        let stat = dentry.inode().access()?;
         Ok(Node { dentry, stat })
     }
 

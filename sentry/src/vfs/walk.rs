@@ -84,9 +84,16 @@ pub struct Found {
 }
 
 impl Found {
+    /// On the way: attributes to check permission by.
     fn at(location: Location) -> Result<Self, Errno> {
-        let stat = location.inode().stat()?;
+        let stat = location.inode().access()?;
         Ok(Self { location, stat })
+    }
+
+    /// At the end: all attributes.
+    fn finally(mut self) -> Result<Self, Errno> {
+        self.stat = self.location.inode().stat()?;
+        Ok(self)
     }
 }
 
@@ -132,7 +139,7 @@ impl<'a> Caller<'a> {
     pub fn find(&self, start: &Location, path: &[u8], lookup: Lookup) -> Result<Found, Errno> {
         if path.is_empty() {
             return if lookup.contains(Lookup::EMPTY) {
-                Found::at(start.clone())
+                Found::at(start.clone())?.finally()
             } else {
                 Err(Errno::ENOENT)
             };
@@ -144,13 +151,17 @@ impl<'a> Caller<'a> {
             let follow = lookup.contains(Lookup::FOLLOW) || last.is_dir_only;
             if !(found.stat.is_symlink() && follow) {
                 let want_dir = lookup.contains(Lookup::DIRECTORY) || last.is_dir_only;
-                return if want_dir && !found.stat.is_dir() { Err(Errno::ENOTDIR) } else { Ok(found) };
+                return if want_dir && !found.stat.is_dir() { Err(Errno::ENOTDIR) } else { found.finally() };
             }
             match walk.follow(&last.dir, &found)? {
                 Followed::Jump(location) => {
                     let found = Found::at(location)?;
                     let want_dir = lookup.contains(Lookup::DIRECTORY) || last.is_dir_only;
-                    return if want_dir && !found.stat.is_dir() { Err(Errno::ENOTDIR) } else { Ok(found) };
+                    return if want_dir && !found.stat.is_dir() {
+                        Err(Errno::ENOTDIR)
+                    } else {
+                        found.finally()
+                    };
                 }
                 Followed::Path(from, mut target) => {
                     if last.is_dir_only {

@@ -1,0 +1,107 @@
+//! An open regular file of the container: reads, writes and mappings go straight to the host's descriptor.
+//!
+//! Key type: [`GoferFile`].
+
+use std::any::Any;
+use std::sync::Arc;
+
+use platform::MapSource;
+use platform::host::file;
+
+use super::GoferInode;
+use crate::Errno;
+use crate::fs::host_file;
+use crate::io::{Sink, Source};
+use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_DSYNC, O_RDONLY, O_RDWR, O_SYNC, O_WRONLY};
+use crate::vfs::{FileOps, Mappable, Op, Pages, Whence};
+
+/// An open file.
+pub struct GoferFile {
+    inode: Arc<GoferInode>,
+    /// Open for reading at least; for writing too if this file is.
+    file: MapSource,
+}
+
+impl GoferFile {
+    pub(super) fn new(inode: Arc<GoferInode>, file: MapSource) -> Self {
+        Self { inode, file }
+    }
+
+    /// The host's descriptor, for transfers that the stub makes.
+    #[must_use]
+    pub fn host_file(&self) -> &MapSource {
+        &self.file
+    }
+}
+
+impl FileOps for GoferFile {
+    fn read(&self, _: &Op<'_>, sink: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
+        host_file::read_at(&*self.file, sink, offset)
+    }
+
+    fn write(&self, op: &Op<'_>, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
+        let written = if op.flags & O_APPEND != 0 {
+            host_file::append(&*self.file, source)
+        } else {
+            host_file::write_at(&*self.file, source, offset, usize::MAX)
+        }?;
+        self.inode.written();
+        if op.flags & O_DSYNC != 0 {
+            file::sync(&*self.file, op.flags & O_SYNC != O_SYNC)?;
+        }
+        Ok(written)
+    }
+
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn size(&self) -> Result<u64, Errno> {
+        Ok(file::size_and_blocks(&*self.file)?.0)
+    }
+
+    fn seek_sparse(&self, whence: Whence, offset: u64) -> Result<u64, Errno> {
+        if whence == Whence::Data {
+            file::seek_data(&*self.file, offset)
+        } else {
+            file::seek_hole(&*self.file, offset)
+        }
+    }
+
+    fn map(&self, op: &Op<'_>, offset: u64, _len: u64, writable: bool) -> Result<Mappable, Errno> {
+        let access = op.flags & O_ACCMODE;
+        if access == O_WRONLY || (writable && access != O_RDWR) {
+            return Err(Errno::EACCES);
+        }
+        let source = if writable {
+            self.inode.mapped_writable();
+            Arc::clone(&self.file)
+        } else if access == O_RDONLY {
+            Arc::clone(&self.file)
+        } else {
+            // What the guest may not write must not be given away for writing.
+            self.inode.file(O_RDONLY)?
+        };
+        Ok(Mappable::Pages(Pages { source, offset }))
+    }
+
+    fn truncate(&self, len: u64) -> Result<(), Errno> {
+        file::truncate(&*self.file, len)?;
+        self.inode.written();
+        Ok(())
+    }
+
+    fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
+        file::allocate(&*self.file, mode, offset, len)?;
+        self.inode.written();
+        Ok(())
+    }
+
+    fn sync(&self, data_only: bool) -> Result<(), Errno> {
+        file::sync(&*self.file, data_only)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

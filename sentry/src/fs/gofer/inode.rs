@@ -1,0 +1,394 @@
+//! A node of the container's files.
+//!
+//! Key type: [`GoferInode`]: the gofer's handle, the attributes as last told, the host's descriptors once donated.
+
+use std::any::Any;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use gofer_protocol::{Node, Ownership, SetTime, Time};
+use platform::MapSource;
+use platform::host::clock::{Clock, now_ns};
+use platform::host::file;
+
+use super::{GoferFile, Shared, Trust, errno};
+use crate::Errno;
+use crate::task::Task;
+use crate::vfs::open_flags::{O_ACCMODE, O_EXCL, O_RDONLY, O_RDWR};
+use crate::vfs::{
+    Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Location, NewKind, NewNode, SetAttr, SocketSlot,
+    Stat, mode, now,
+};
+
+/// How long attributes of a volume's file are taken to be true, in nanoseconds: one walk, not more.
+const FRESH_NS: u64 = 100_000;
+
+/// A node.
+pub struct GoferInode {
+    me: Weak<Self>,
+    shared: Arc<Shared>,
+    node: Node,
+    key: (u32, u64),
+    /// LOCK: leaf.
+    attributes: Mutex<Attributes>,
+    /// LOCK: held while the gofer opens the file, so that it is asked once; nothing else is taken under it.
+    files: Mutex<Files>,
+    /// A guest has it mapped and may write to it at any time.
+    is_mapped_writable: AtomicBool,
+    /// A symbolic link's target, which never changes.
+    target: OnceLock<Vec<u8>>,
+    fifo: FifoSlot,
+    socket: SocketSlot,
+}
+
+struct Attributes {
+    stat: Stat,
+    /// When the gofer told it, on the monotonic clock.
+    told_ns: u64,
+    /// Size and times have changed since, by a write through the host's descriptor.
+    is_written: bool,
+    /// Something has changed that only the gofer can tell.
+    is_old: bool,
+}
+
+#[derive(Default)]
+struct Files {
+    readable: Option<MapSource>,
+    writable: Option<MapSource>,
+}
+
+impl GoferInode {
+    pub(super) fn new(shared: &Arc<Shared>, node: Node, from: &gofer_protocol::Stat) -> Arc<Self> {
+        let stat = shared.connection.stat(from);
+        let attributes =
+            Attributes { stat, told_ns: now_ns(Clock::Monotonic), is_written: false, is_old: false };
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            shared: Arc::clone(shared),
+            node,
+            key: (from.dev, from.ino),
+            attributes: Mutex::new(attributes),
+            files: Mutex::default(),
+            is_mapped_writable: AtomicBool::new(false),
+            target: OnceLock::new(),
+            fifo: FifoSlot::default(),
+            socket: SocketSlot::default(),
+        })
+    }
+
+    pub(super) fn node(&self) -> Node {
+        self.node
+    }
+
+    fn attributes(&self) -> MutexGuard<'_, Attributes> {
+        self.attributes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The gofer has told the attributes anew.
+    pub(super) fn learn(&self, from: &gofer_protocol::Stat) -> Stat {
+        let stat = self.shared.connection.stat(from);
+        let mut attributes = self.attributes();
+        *attributes =
+            Attributes { stat, told_ns: now_ns(Clock::Monotonic), is_written: false, is_old: false };
+        stat
+    }
+
+    /// Bytes have been written through the host's descriptor.
+    pub(super) fn written(&self) {
+        self.attributes().is_written = true;
+    }
+
+    /// Names in this directory have changed.
+    fn names_changed(&self) {
+        self.attributes().is_old = true;
+    }
+
+    fn ask(&self) -> Result<Stat, Errno> {
+        let told = self.shared.client().stat(self.node).map_err(errno)?;
+        Ok(self.learn(&told))
+    }
+
+    /// Any host descriptor that is at hand.
+    fn any_file(&self) -> Option<MapSource> {
+        let files = self.files();
+        files.writable.as_ref().or(files.readable.as_ref()).cloned()
+    }
+
+    /// Size and times as the host has them. Owner and group it would tell in its own numbers.
+    fn refresh(&self, from: &MapSource) -> Result<Stat, Errno> {
+        let host = file::stat(&**from)?;
+        let time = |seconds: i64, nanoseconds: u64| {
+            seconds.saturating_mul(1_000_000_000).saturating_add_unsigned(nanoseconds)
+        };
+        let mut attributes = self.attributes();
+        let stat = &mut attributes.stat;
+        stat.size = u64::try_from(host.st_size).unwrap_or(0);
+        stat.blocks = u64::try_from(host.st_blocks).unwrap_or(0);
+        stat.atime_ns = time(host.st_atime, host.st_atime_nsec);
+        stat.mtime_ns = time(host.st_mtime, host.st_mtime_nsec);
+        stat.ctime_ns = time(host.st_ctime, host.st_ctime_nsec);
+        stat.nlink = u32::try_from(host.st_nlink).unwrap_or(u32::MAX);
+        let stat = *stat;
+        (attributes.is_written, attributes.is_old) = (false, false);
+        Ok(stat)
+    }
+
+    /// The host's descriptor, asked for if it is not at hand.
+    pub(super) fn file(&self, flags: u32) -> Result<MapSource, Errno> {
+        let is_writable = flags & O_ACCMODE != O_RDONLY;
+        let mut files = self.files();
+        let place = if is_writable { &mut files.writable } else { &mut files.readable };
+        if let Some(file) = place {
+            return Ok(Arc::clone(file));
+        }
+        let mode = if is_writable { O_RDWR } else { O_RDONLY };
+        let reply = self.shared.client().open(self.node, mode).map_err(errno)?;
+        let file = Arc::new(reply.fd);
+        *place = Some(Arc::clone(&file));
+        drop(files);
+        self.learn(&reply.stat);
+        self.shared.connection.keep(Weak::clone(&self.me));
+        Ok(file)
+    }
+
+    /// Lets go of the host's descriptors; open files keep theirs.
+    pub(super) fn forget_files(&self) {
+        let files = std::mem::take(&mut *self.files());
+        if self.attributes().is_written {
+            self.attributes().is_old = true;
+        }
+        drop(files);
+    }
+
+    /// A guest maps it for writing: from now on size and times are asked of the host each time.
+    pub(super) fn mapped_writable(&self) {
+        self.is_mapped_writable.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn connect(&self, kind: u32) -> Result<OwnedFd, Errno> {
+        self.shared.client().connect(self.node, kind).map_err(errno)
+    }
+
+    fn make(
+        &self,
+        name: &[u8],
+        new: &NewNode,
+        owner: Ownership,
+    ) -> Result<(Node, gofer_protocol::Stat, Option<OwnedFd>), Errno> {
+        let client = self.shared.client();
+        let made = match &new.kind {
+            NewKind::Regular => {
+                let made = client.create(self.node, name, new.mode, owner, O_RDWR | O_EXCL).map_err(errno)?;
+                return Ok((made.node, made.stat, Some(made.fd)));
+            }
+            NewKind::Directory => client.mkdir(self.node, name, new.mode, owner),
+            NewKind::Symlink(target) => client.symlink(self.node, name, target, owner),
+            NewKind::Fifo => client.mknod(self.node, name, mode::S_IFIFO | new.mode, owner),
+            NewKind::Socket => client.mknod(self.node, name, mode::S_IFSOCK | new.mode, owner),
+            NewKind::Device { .. } => return Err(Errno::EPERM),
+        };
+        made.map(|(node, stat)| (node, stat, None)).map_err(errno)
+    }
+
+    fn of(inode: &Arc<dyn Inode>) -> Result<&Self, Errno> {
+        inode.as_any().downcast_ref::<Self>().ok_or(Errno::EXDEV)
+    }
+
+    fn time(ns: i64) -> SetTime {
+        SetTime::At(Time { sec: ns.div_euclid(1_000_000_000), nsec: ns.rem_euclid(1_000_000_000) })
+    }
+}
+
+impl Inode for GoferInode {
+    fn stat(&self) -> Result<Stat, Errno> {
+        let (stat, is_written, is_old) = {
+            let attributes = self.attributes();
+            let is_fresh = self.shared.trust == Trust::Exclusive
+                || now_ns(Clock::Monotonic).saturating_sub(attributes.told_ns) < FRESH_NS;
+            (attributes.stat, attributes.is_written, attributes.is_old || !is_fresh)
+        };
+        let is_written = is_written || self.is_mapped_writable.load(Ordering::Relaxed);
+        if !is_written && !is_old {
+            return Ok(stat);
+        }
+        if is_old && self.shared.trust == Trust::Revalidate {
+            return self.ask();
+        }
+        match self.any_file() {
+            Some(file) => self.refresh(&file),
+            None => self.ask(),
+        }
+    }
+
+    fn access(&self) -> Result<Stat, Errno> {
+        match self.shared.trust {
+            Trust::Exclusive => Ok(self.attributes().stat),
+            Trust::Revalidate => self.stat(),
+        }
+    }
+
+    fn links_changed(&self) {
+        self.attributes().is_old = true;
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> Result<(), Errno> {
+        if let SetAttr {
+            size: Some(size),
+            mode: None,
+            uid: None,
+            gid: None,
+            atime_ns: None,
+            mtime_ns: None,
+        } = change
+        {
+            // PERF: by the host's descriptor, which the caller will want next anyway.
+            file::truncate(&*self.file(O_RDWR)?, *size)?;
+            self.written();
+            return Ok(());
+        }
+        let request = gofer_protocol::SetAttr {
+            mode: change.mode,
+            uid: change.uid,
+            gid: change.gid,
+            size: change.size,
+            atime: change.atime_ns.map(Self::time),
+            mtime: change.mtime_ns.map(Self::time),
+        };
+        let told = self.shared.client().set_attr(self.node, request).map_err(errno)?;
+        self.learn(&told);
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let (node, stat) = self.shared.client().walk(self.node, name).map_err(errno)?;
+        Ok(self.shared.inode(node, &stat))
+    }
+
+    fn caching(&self) -> Caching {
+        match self.shared.trust {
+            Trust::Exclusive => Caching::Exclusive,
+            Trust::Revalidate => Caching::Never,
+        }
+    }
+
+    fn create(&self, name: &[u8], new: &NewNode) -> Result<Arc<dyn Inode>, Errno> {
+        let owner = Ownership { uid: new.uid, gid: new.gid };
+        let (node, stat, file) = self.make(name, new, owner)?;
+        self.names_changed();
+        let inode = self.shared.inode(node, &stat);
+        if let Some(file) = file {
+            inode.files().writable = Some(Arc::new(file));
+            self.shared.connection.keep(Arc::downgrade(&inode));
+        }
+        Ok(inode)
+    }
+
+    fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<(), Errno> {
+        let target = Self::of(target)?;
+        let told = self.shared.client().link(target.node, self.node, name).map_err(errno)?;
+        target.learn(&told);
+        self.names_changed();
+        Ok(())
+    }
+
+    fn unlink(&self, name: &[u8], directory: bool) -> Result<(), Errno> {
+        self.shared.client().unlink(self.node, name, directory).map_err(errno)?;
+        self.names_changed();
+        Ok(())
+    }
+
+    fn rename(&self, old: &[u8], new_dir: &Arc<dyn Inode>, new: &[u8], flags: u32) -> Result<(), Errno> {
+        let new_dir = Self::of(new_dir)?;
+        self.shared.client().rename(self.node, old, new_dir.node, new, flags).map_err(errno)?;
+        self.names_changed();
+        new_dir.names_changed();
+        Ok(())
+    }
+
+    fn read_link(&self, _: &Arc<Task>) -> Result<LinkTarget, Errno> {
+        if let Some(target) = self.target.get() {
+            return Ok(LinkTarget::Path(target.clone()));
+        }
+        let target = self.shared.client().read_link(self.node).map_err(errno)?;
+        Ok(LinkTarget::Path(self.target.get_or_init(|| target).clone()))
+    }
+
+    fn open(&self, task: &Arc<Task>, location: &Location, flags: u32) -> Result<Arc<dyn FileOps>, Errno> {
+        let stat = self.attributes().stat;
+        match stat.kind() {
+            mode::S_IFREG => {
+                let file = self.file(flags)?;
+                let inode = self.me.upgrade().ok_or(Errno::ESTALE)?;
+                Ok(Arc::new(GoferFile::new(inode, file)))
+            }
+            mode::S_IFLNK => Err(Errno::ELOOP),
+            _ => task.kernel.vfs.open_special(task, location, &stat, &self.fifo, flags),
+        }
+    }
+
+    fn read_dir(
+        &self,
+        _: &Arc<Task>,
+        cookie: u64,
+        emit: &mut dyn FnMut(DirEntry) -> bool,
+    ) -> Result<(), Errno> {
+        let mut cookie = cookie;
+        loop {
+            let page = self.shared.client().read_dir(self.node, cookie).map_err(errno)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            cookie = last.cookie;
+            for entry in page {
+                let gofer_protocol::DirEntry { ino, cookie: next, kind, name } = entry;
+                if !emit(DirEntry { name, ino, kind, next }) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.shared.client().get_xattr(self.node, name).map_err(errno)
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
+        self.shared.client().set_xattr(self.node, name, value, flags).map_err(errno)?;
+        self.attributes().stat.ctime_ns = now();
+        Ok(())
+    }
+
+    fn list_xattr(&self) -> Result<Vec<Vec<u8>>, Errno> {
+        let names = self.shared.client().list_xattr(self.node).map_err(errno)?;
+        Ok(names.split(|&byte| byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> Result<(), Errno> {
+        self.shared.client().remove_xattr(self.node, name).map_err(errno)?;
+        self.attributes().stat.ctime_ns = now();
+        Ok(())
+    }
+
+    fn bound_socket(&self) -> Option<&SocketSlot> {
+        (self.attributes().stat.kind() == mode::S_IFSOCK).then_some(&self.socket)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for GoferInode {
+    fn drop(&mut self) {
+        let mut inodes = self.shared.inodes();
+        // Another may have taken the place since this one began to go.
+        if inodes.get(&self.key).is_some_and(|there| there.strong_count() == 0) {
+            inodes.remove(&self.key);
+        }
+        drop(inodes);
+        self.shared.client().close(self.node);
+    }
+}

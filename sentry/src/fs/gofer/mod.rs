@@ -1,0 +1,198 @@
+//! The container's own files: its root file system and its volumes, brokered by the gofer.
+//!
+//! Key types: [`Connection`] (one gofer), [`GoferFs`] (one of its mounts), [`GoferInode`], [`GoferFile`].
+//! The gofer is asked for names and attributes, and once per file for the host's descriptor; bytes then move between
+//! the descriptor and the guest without it. Of the root file system all is remembered ([`Trust::Exclusive`]): nobody else
+//! changes it. A volume may be changed by others, so each lookup asks ([`Trust::Revalidate`]).
+
+mod file;
+mod inode;
+
+pub use file::GoferFile;
+pub use inode::GoferInode;
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use gofer_protocol::{Client, Node};
+
+use crate::Errno;
+use crate::vfs::{FileSystem, Inode, Stat, StatFs, System, makedev};
+
+/// Files whose host descriptors are kept after the last close. PERF: opening such a file again asks nobody.
+const KEPT_FILES_MAX: usize = 2048;
+
+/// How long what is known of a file stays true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Until we change it ourselves.
+    Exclusive,
+    /// Until the next lookup.
+    Revalidate,
+}
+
+/// One gofer: the files of one container.
+pub struct Connection {
+    client: Client,
+    system: Arc<System>,
+    /// Guest's device numbers by the gofer's. LOCK: leaf.
+    devices: Mutex<HashMap<u32, u64>>,
+    /// Files whose descriptors are kept, oldest first. LOCK: leaf; nothing is dropped under it.
+    kept: Mutex<VecDeque<Weak<GoferInode>>>,
+}
+
+impl Connection {
+    /// Talks to the gofer behind `socket`.
+    #[must_use]
+    pub fn new(socket: OwnedFd, system: &Arc<System>) -> Arc<Self> {
+        Arc::new(Self {
+            client: Client::new(socket),
+            system: Arc::clone(system),
+            devices: Mutex::default(),
+            kept: Mutex::default(),
+        })
+    }
+
+    fn device(&self, gofers: u32) -> u64 {
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        *devices.entry(gofers).or_insert_with(|| self.system.new_device())
+    }
+
+    /// The file got a host descriptor: it may keep it until too many others have come.
+    fn keep(&self, inode: Weak<GoferInode>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_back(inode);
+        let oldest = if kept.len() > KEPT_FILES_MAX { kept.pop_front() } else { None };
+        drop(kept);
+        if let Some(oldest) = oldest.and_then(|oldest| oldest.upgrade()) {
+            oldest.forget_files();
+        }
+    }
+
+    /// The guest's view of the gofer's attributes.
+    fn stat(&self, from: &gofer_protocol::Stat) -> Stat {
+        Stat {
+            dev: self.device(from.dev),
+            ino: from.ino,
+            mode: from.mode,
+            nlink: from.nlink,
+            uid: from.uid,
+            gid: from.gid,
+            rdev: makedev(from.rdev_major, from.rdev_minor),
+            size: from.size,
+            blocks: from.blocks,
+            blksize: from.blksize,
+            atime_ns: nanoseconds(from.atime),
+            mtime_ns: nanoseconds(from.mtime),
+            ctime_ns: nanoseconds(from.ctime),
+            btime_ns: nanoseconds(from.btime),
+        }
+    }
+}
+
+fn nanoseconds(time: gofer_protocol::Time) -> i64 {
+    time.sec.saturating_mul(1_000_000_000).saturating_add(time.nsec)
+}
+
+/// The gofer's error as the guest sees it.
+fn errno(error: gofer_protocol::Errno) -> Errno {
+    Errno::new(error.raw())
+}
+
+/// What the nodes of one mount share.
+pub(self) struct Shared {
+    connection: Arc<Connection>,
+    trust: Trust,
+    /// Live nodes by the gofer's device and inode number. LOCK: leaf.
+    inodes: Mutex<HashMap<(u32, u64), Weak<GoferInode>>>,
+}
+
+impl Shared {
+    fn client(&self) -> &Client {
+        &self.connection.client
+    }
+
+    fn inodes(&self) -> MutexGuard<'_, HashMap<(u32, u64), Weak<GoferInode>>> {
+        self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node that a handle is for: one that is known already, or a new one that owns the handle.
+    ///
+    /// A file's number is not used again as long as the gofer holds the file for us, so equal numbers are equal files.
+    fn inode(self: &Arc<Self>, node: Node, stat: &gofer_protocol::Stat) -> Arc<GoferInode> {
+        let key = (stat.dev, stat.ino);
+        let known = {
+            let mut inodes = self.inodes();
+            match inodes.get(&key).and_then(Weak::upgrade) {
+                Some(known) => known,
+                None => {
+                    let made = GoferInode::new(self, node, stat);
+                    inodes.insert(key, Arc::downgrade(&made));
+                    return made;
+                }
+            }
+        };
+        self.client().close(node);
+        known.learn(stat);
+        known
+    }
+}
+
+/// One mount of a gofer.
+pub struct GoferFs {
+    shared: Arc<Shared>,
+    root: Arc<GoferInode>,
+}
+
+impl GoferFs {
+    /// Attaches to a mount: 0 is the root file system.
+    ///
+    /// # Errors
+    /// ENOENT if there is no such mount; EIO if the gofer has gone.
+    pub fn attach(connection: &Arc<Connection>, mount: u32, trust: Trust) -> Result<Arc<Self>, Errno> {
+        let (node, stat) = connection.client.attach(mount).map_err(errno)?;
+        let shared = Arc::new(Shared { connection: Arc::clone(connection), trust, inodes: Mutex::default() });
+        let root = shared.inode(node, &stat);
+        Ok(Arc::new(Self { shared, root }))
+    }
+}
+
+impl FileSystem for GoferFs {
+    fn name(&self) -> &'static str {
+        // LINUX: what `df` and start scripts expect of a container's files.
+        match self.shared.trust {
+            Trust::Exclusive => "overlay",
+            Trust::Revalidate => "ext4",
+        }
+    }
+
+    fn root(&self) -> Arc<dyn Inode> {
+        Arc::clone(&self.root) as Arc<dyn Inode>
+    }
+
+    fn stat_fs(&self) -> Result<StatFs, Errno> {
+        let from = self.shared.client().stat_fs(self.root.node()).map_err(errno)?;
+        Ok(StatFs {
+            magic: from.kind,
+            block_size: from.bsize,
+            blocks: from.blocks,
+            blocks_free: from.bfree,
+            blocks_available: from.bavail,
+            files: from.files,
+            files_free: from.ffree,
+            name_max: from.namelen,
+        })
+    }
+
+    fn sync(&self) -> Result<(), Errno> {
+        self.shared.client().sync_fs(self.root.node()).map_err(errno)
+    }
+}
+
+/// Connects to a host's socket that is bound at `inode`, where the mount allows it: `None` if it is not the gofer's.
+#[must_use]
+pub fn connect_host_socket(inode: &Arc<dyn Inode>, kind: u32) -> Option<Result<OwnedFd, Errno>> {
+    let inode = inode.as_any().downcast_ref::<GoferInode>()?;
+    Some(inode.connect(kind))
+}
