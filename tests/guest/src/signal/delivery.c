@@ -387,7 +387,7 @@ TEST(nanosleep_is_eintr_even_with_sa_restart_and_tells_the_rest) {
     pid_t pid = IN_CHILD(wait_for_state(parent, 'S'); kill(parent, SIGUSR1));
     struct timespec rest = {0, 0};
     CHECK_ERR(nanosleep(&(struct timespec){15, 0}, &rest), EINTR);
-    CHECK(rest.tv_sec >= 1 && rest.tv_sec < 15);
+    CHECK(rest.tv_sec >= 1 && rest.tv_sec <= 15); // LINUX: the timer's slack counts as left
     CHECK_EXITS(pid, 0);
 }
 
