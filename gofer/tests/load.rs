@@ -67,6 +67,9 @@ fn a_gofer_that_was_killed_is_eio_for_everybody() {
     assert!(gofer.client.is_alive());
     let pid = rustix::process::Pid::from_raw(gofer.pid().cast_signed()).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
+    // Killed is not yet gone: until it can be waited for, it may still answer.
+    let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+    rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).expect("our child");
     std::thread::scope(|scope| {
         for _ in 0..2 * CHANNELS_MAX {
             scope.spawn(|| assert_eq!(gofer.client.stat(root).err(), Some(Errno::EIO)));

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use common::{Gofer, OWNER, fixture, launch, pair, wait};
 use control::{GoferMount, GoferOverlay, GoferReply};
-use gofer_protocol::{Client, Errno};
+use gofer_protocol::wire::{Header, Op, VERSION};
+use gofer_protocol::{Channel, Descriptors, Errno};
 use rustix::net::SocketType;
 
 #[test]
@@ -19,15 +20,18 @@ fn it_ends_quietly_when_the_sentry_goes() {
 
 #[test]
 fn it_ends_although_further_channels_are_open() {
-    let (dir, config) = fixture();
+    let (_dir, config) = fixture();
     let (socket, theirs) = pair(SocketType::SEQPACKET);
     let (mut child, reply) = launch(&config, theirs);
     assert_eq!(reply, GoferReply::Ready);
-    let client = Client::new(socket);
-    client.attach(0).expect("mount 0");
-    drop(client);
-    assert!(wait(&mut child).0.success());
-    drop(dir);
+    let mut first = Channel::new(socket);
+    let request = Header { version: VERSION, op: Op::OpenChannel.raw(), status: 0, id: 1 };
+    first.send(request, &[], None).expect("send");
+    let further = first.receive(Descriptors::Accept).expect("an answer").fd.expect("a channel");
+    drop(first);
+    let (status, log) = wait(&mut child);
+    assert_eq!((status.code(), log.as_str()), (Some(0), ""));
+    drop(further);
 }
 
 #[test]
