@@ -201,11 +201,10 @@ impl Current {
     }
 
     /// Exec: a new guest thread in new memory. The old guest thread is ended.
-    pub fn replace(&mut self, context: Box<dyn Context>, mm: Arc<MemoryManager>) {
+    pub fn replace(&mut self, context: Box<dyn Context>, mm: Arc<MemoryManager>, user: SpaceUser) {
         self.task.set_interrupter(Some(context.interrupter()));
         self.task.set_mm(Some(Arc::clone(&mm)));
         let mut old = std::mem::replace(&mut self.context, context);
-        let user = SpaceUser::new(mm.space());
         self.mm = mm;
         self.rseq = None;
         self.task.spoil_identity();

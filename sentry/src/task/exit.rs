@@ -132,12 +132,18 @@ impl Current {
         group.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number(), core: false });
     }
 
+    /// What the memory that the task leaves has cost its process: user and system time in nanoseconds.
+    pub(super) fn spent_ns(&self) -> (u64, u64) {
+        // Borrowed memory (vfork): only this thread's own time counts.
+        if self.space_user().is_shared() { (self.context().cpu_time_ns(), 0) } else { self.space().cpu_time_ns() }
+    }
+
     /// Ends the task; the calling thread has nothing to do any more.
     pub(super) fn end(mut self) {
         self.release_memory();
         let code = self.leaving.exit_code;
         self.task().set_cpu_ns(self.context().cpu_time_ns());
-        let spent = self.space().cpu_time_ns();
+        let spent = self.spent_ns();
         let resident = self.space().resident_bytes();
         let (task, mut context, user) = self.into_parts();
         let process = Arc::clone(&task.process);
@@ -151,6 +157,7 @@ impl Current {
         task.set_mm(None);
         drop(user);
         task.namespace_leave();
+        process.kernel.tasks.count_task(-1);
         let uid = task.credentials().uid;
         if let Some(status) = leave_group(&process, &task, code) {
             process.keep_cpu_ns(spent);

@@ -4,10 +4,13 @@
 //! task as its own sentry thread sees it), [`SyscallAbi`] (how a system call reaches its handler).
 
 mod abi;
+mod clone;
 mod credentials;
 mod current;
+mod exec;
 mod exit;
 mod pid;
+pub mod pidfd;
 mod process;
 mod rlimit;
 mod run;
@@ -18,9 +21,11 @@ mod tree;
 mod user_memory;
 
 pub use abi::{Outcome, SyscallAbi};
+pub use clone::{CloneRequest, STACK_BYTES, exit_signal};
 pub use credentials::{Capability, Credentials};
-pub use current::{Current, WaitEnd};
-pub use exit::VforkDone;
+pub use current::{Current, RseqArea, WaitEnd};
+pub use exec::{ExecInput, LoadedProgram, load_program};
+pub use exit::{Leaving, VforkDone};
 pub use pid::{PID_MAX, PidNamespace};
 pub use process::{ExitWatch, Group, NewProcess, Process};
 pub use rlimit::{INFINITY, Limits, NOFILE_MAX, Resource};

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use linux_abi::task::Rlimit64;
+use platform::Template;
 use platform::host::clock::{Clock, now_ns};
 
 use super::signal::{Actions, Pending, Signal};
 use super::{ExitStatus, Limits, PidNamespace, ProcessGroup, Resource, Task};
 use crate::kernel::Kernel;
-use crate::mm::MemoryManager;
+use crate::mm::{MemoryLimits, MemoryManager};
 use crate::sync::WaitQueue;
 use crate::time::ProcessTimers;
 use crate::vfs::Location;
@@ -50,6 +51,7 @@ pub struct Process {
     /// LOCK: leaf, taken alone.
     shared: Mutex<Shared>,
     watch: OnceLock<Arc<dyn ExitWatch>>,
+    template: OnceLock<Arc<dyn Template>>,
     dumpable: AtomicI32,
     subreaper: AtomicBool,
     parent_death_signal: AtomicI32,
@@ -129,6 +131,7 @@ impl Process {
             group: Mutex::new(Group { unkillable: pid == 1, ..Group::default() }),
             shared: Mutex::new(shared),
             watch: OnceLock::new(),
+            template: OnceLock::new(),
             dumpable: AtomicI32::new(1),
             subreaper: AtomicBool::new(false),
             parent_death_signal: AtomicI32::new(0),
@@ -279,6 +282,29 @@ impl Process {
     /// Sets who is told of its end; once, before it starts.
     pub fn set_watch(&self, watch: Arc<dyn ExitWatch>) {
         let _ = self.watch.set(watch);
+    }
+
+    /// Where its address spaces come from: its container's pristine stub.
+    #[must_use]
+    pub fn template(&self) -> Option<&Arc<dyn Template>> {
+        self.template.get()
+    }
+
+    /// Sets where its address spaces come from; once.
+    pub fn set_template(&self, template: Arc<dyn Template>) {
+        let _ = self.template.set(template);
+    }
+
+    /// The limits that memory calls look at.
+    #[must_use]
+    pub fn memory_limits(&self, may_lock: bool) -> MemoryLimits {
+        let limits = self.limits();
+        MemoryLimits {
+            address_space: limits.get(Resource::As).soft,
+            data: limits.get(Resource::Data).soft,
+            stack: limits.get(Resource::Stack).soft,
+            locked: if may_lock { u64::MAX } else { limits.get(Resource::Memlock).soft },
+        }
     }
 
     /// `PR_GET_DUMPABLE`.

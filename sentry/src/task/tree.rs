@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use linux_abi::signal::{SigInfo, code, sa};
@@ -112,6 +113,7 @@ struct Node {
 pub struct ProcessTree {
     /// LOCK: outermost.
     nodes: Mutex<HashMap<u64, Node>>,
+    tasks: AtomicIsize,
 }
 
 type Nodes = HashMap<u64, Node>;
@@ -125,10 +127,15 @@ fn add(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
 struct After {
     signals: Vec<(Arc<Process>, SigInfo)>,
     wake: Vec<Arc<Process>>,
+    new_parent: Vec<Arc<Process>>,
 }
 
 impl After {
     fn run(self) {
+        for task in self.new_parent.iter().flat_map(|process| process.threads()) {
+            task.spoil_identity();
+            task.interrupt();
+        }
         for process in self.wake {
             process.child_events.wake(Events::READABLE);
         }
@@ -219,6 +226,28 @@ impl ProcessTree {
     #[must_use]
     pub fn children_cpu_ns(&self, process: &Process) -> (u64, u64) {
         self.get(process, |node, _| node.children_cpu_ns).unwrap_or_default()
+    }
+
+    /// The signal by which it will tell its parent of its end.
+    #[must_use]
+    pub fn exit_signal(&self, process: &Process) -> i32 {
+        self.get(process, |node, _| node.exit_signal).unwrap_or(0)
+    }
+
+    /// How many tasks there are in the sandbox.
+    #[must_use]
+    pub fn task_count(&self) -> usize {
+        usize::try_from(self.tasks.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// One task more or less.
+    pub(super) fn count_task(&self, change: isize) {
+        self.tasks.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// A process that never ran goes without a trace.
+    pub(super) fn forget(&self, process: &Process) {
+        reap(&mut self.lock(), process.key, false);
     }
 
     /// It has called exec: its parent may not change its group any more.
@@ -431,6 +460,7 @@ fn reparent(nodes: &mut Nodes, process: &Arc<Process>, after: &mut After) {
         child.exit_signal = Signal::CHLD.number();
         let group = Arc::clone(&child.group);
         let is_zombie = child.exit.is_some();
+        after.new_parent.push(Arc::clone(&child.process));
         if let Some(signal) = child.process.parent_death_signal() {
             after.signals.push((Arc::clone(&child.process), SigInfo::kernel(signal.number())));
         }
