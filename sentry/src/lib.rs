@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod container;
 pub mod fs;
 pub mod io;
 pub mod ipc;

@@ -5,6 +5,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod gofer;
 pub mod host_file;
+pub mod host_stream;
 pub mod pipe;
 pub mod proc;
 pub mod tmpfs;

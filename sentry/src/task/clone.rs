@@ -153,7 +153,7 @@ impl Current {
         let entered = self.enter(request, &task).and_then(|()| {
             let launched = self.launch(request, Arc::clone(&task), body, vfork.clone());
             if launched.is_err() {
-                retire(&task);
+                task.retire();
             }
             launched
         });
@@ -193,8 +193,8 @@ impl Current {
         let process = Process::new(self.kernel(), pid, new);
         process.set_dumpable(parent.dumpable());
         process.set_oom_score_adj(parent.oom_score_adj());
-        if let Some(template) = parent.template() {
-            process.set_template(Arc::clone(template));
+        if let Some(origin) = parent.origin() {
+            process.set_origin(Arc::clone(origin));
         }
         process
     }
@@ -299,17 +299,23 @@ impl Current {
     }
 }
 
-/// Undoes [`Current::enter`]: the task never ran.
-fn retire(task: &Arc<Task>) {
-    let process = &task.process;
-    process.namespace.leave_task(task.tid());
-    let mut group = process.lock_group();
-    group.threads.retain(|thread| !Arc::ptr_eq(thread, task));
-    let is_last = group.threads.is_empty();
-    drop(group);
-    process.kernel.tasks.count_task(-1);
-    if is_last {
-        process.kernel.tasks.forget(process);
+impl Task {
+    /// Takes a task that never ran out of everybody's sight.
+    pub(crate) fn retire(self: &Arc<Self>) {
+        let process = &self.process;
+        process.namespace.leave_task(self.tid());
+        let mut group = process.lock_group();
+        let before = group.threads.len();
+        group.threads.retain(|thread| !Arc::ptr_eq(thread, self));
+        let entered = group.threads.len() < before;
+        let is_last = group.threads.is_empty();
+        drop(group);
+        if entered {
+            process.kernel.tasks.count_task(-1);
+        }
+        if is_last {
+            process.kernel.tasks.forget(process);
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use linux_abi::{Errno, Registers};
 use platform::Context;
 
 use super::{Capability, Credentials, Current, Process, SpaceUser, Task};
+use crate::mm::MemoryManager;
 use crate::mm::layout::Aslr;
 use crate::mm::loader::{Ids, Opener, Program, ProgramInput, TaskFile};
-use crate::mm::MemoryManager;
 use crate::vfs::{Caller, Location, Lookup, OpenFile, Stat};
 
 /// `personality(2)`: no random layout.
@@ -82,7 +82,12 @@ impl FileCapabilities {
 }
 
 /// What running a file does to credentials. LINUX: `bprm_fill_uid`, `cap_bprm_creds_from_file`.
-fn transform(old: &Credentials, stat: &Stat, capabilities: Option<FileCapabilities>, nosuid: bool) -> (Credentials, bool) {
+fn transform(
+    old: &Credentials,
+    stat: &Stat,
+    capabilities: Option<FileCapabilities>,
+    nosuid: bool,
+) -> (Credentials, bool) {
     let mut new = old.clone();
     new.securebits &= !SECBIT_KEEP_CAPS;
     let may_gain = !nosuid && !old.no_new_privs;
@@ -121,6 +126,35 @@ pub fn load_program(task: &Arc<Task>, input: ExecInput) -> Result<LoadedProgram,
     let process = &task.process;
     let credentials = task.credentials();
     let limits = process.memory_limits(credentials.has(Capability::IpcLock));
+    let program = prepare_program(task, input)?;
+    let exe = program.file().map(|file| file.location.clone());
+    let (new, secure) = match &exe {
+        Some(location) => credentials_for(&credentials, location)?,
+        None => (Credentials::clone(&credentials), false),
+    };
+    let ids = Ids { uid: new.uid, euid: new.euid, gid: new.gid, egid: new.egid, secure };
+    let origin = process.origin().ok_or(Errno::ENOSYS)?;
+    let (space, mut context) = origin.template.spawn().map_err(|error| {
+        tracing::warn!(error = %error, "no address space for a new program");
+        Errno::EAGAIN
+    })?;
+    let user = SpaceUser::new(&space);
+    let mm = MemoryManager::new(space);
+    let aslr = if task.scheduling().personality & ADDR_NO_RANDOMIZE == 0 { Aslr::On } else { Aslr::Off };
+    let loaded = program.load(&mm, context.as_mut(), &ids, aslr, &limits);
+    if loaded.is_err() {
+        context.exit();
+    }
+    let registers = loaded?.registers;
+    Ok(LoadedProgram { mm, context, user, registers, credentials: new, secure, exe })
+}
+
+/// Follows scripts to their interpreters and checks headers, without loading anything.
+///
+/// # Errors
+/// As `execve(2)`.
+pub fn prepare_program(task: &Arc<Task>, input: ExecInput) -> Result<Program, Errno> {
+    let stack_limit = task.process.limit(super::Resource::Stack).soft;
     let cwd = task.fs().cwd();
     let open = &mut |path: &[u8]| {
         let (file, _) = Caller::of(task).open_exec(&cwd, path, Lookup::FOLLOW)?;
@@ -128,28 +162,7 @@ pub fn load_program(task: &Arc<Task>, input: ExecInput) -> Result<LoadedProgram,
     };
     let file = Box::new(TaskFile { file: input.file, task: Arc::clone(task) });
     let open: &mut Opener<'_> = open;
-    let program = Program::prepare(file, input.program, limits.stack, open)?;
-    let exe = program.file().map(|file| file.location.clone());
-    let (new, secure) = match &exe {
-        Some(location) => credentials_for(&credentials, location)?,
-        None => (Credentials::clone(&credentials), false),
-    };
-    let ids = Ids { uid: new.uid, euid: new.euid, gid: new.gid, egid: new.egid, secure };
-    let template = process.template().ok_or(Errno::ENOSYS)?;
-    let (space, mut context) = template.spawn().map_err(|error| {
-        tracing::warn!(error = %error, "no address space for a new program");
-        Errno::EAGAIN
-    })?;
-    let user = SpaceUser::new(&space);
-    let mm = MemoryManager::new(space);
-    let aslr =
-        if task.scheduling().personality & ADDR_NO_RANDOMIZE == 0 { Aslr::On } else { Aslr::Off };
-    let loaded = program.load(&mm, context.as_mut(), &ids, aslr, &limits);
-    if loaded.is_err() {
-        context.exit();
-    }
-    let registers = loaded?.registers;
-    Ok(LoadedProgram { mm, context, user, registers, credentials: new, secure, exe })
+    Program::prepare(file, input.program, stack_limit, open)
 }
 
 fn credentials_for(old: &Credentials, location: &Location) -> Result<(Credentials, bool), Errno> {
@@ -251,7 +264,14 @@ mod tests {
     use super::*;
 
     fn user() -> Credentials {
-        Credentials { uid: 1000, euid: 1000, suid: 1000, fsuid: 1000, bounding: 0xff, ..Credentials::default() }
+        Credentials {
+            uid: 1000,
+            euid: 1000,
+            suid: 1000,
+            fsuid: 1000,
+            bounding: 0xff,
+            ..Credentials::default()
+        }
     }
 
     fn file(mode: u32) -> Stat {

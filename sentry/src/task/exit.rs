@@ -127,6 +127,9 @@ impl Current {
     /// The host process that was the guest's memory is gone.
     pub(super) fn died(&mut self) {
         let by_host = self.space().killed_by_host();
+        if by_host && let Some(origin) = self.process().origin() {
+            origin.killed_by_host.store(true, Ordering::Release);
+        }
         let mut group = self.process().lock_group();
         group.killed_by_host |= by_host;
         group.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number(), core: false });
@@ -135,7 +138,11 @@ impl Current {
     /// What the memory that the task leaves has cost its process: user and system time in nanoseconds.
     pub(super) fn spent_ns(&self) -> (u64, u64) {
         // Borrowed memory (vfork): only this thread's own time counts.
-        if self.space_user().is_shared() { (self.context().cpu_time_ns(), 0) } else { self.space().cpu_time_ns() }
+        if self.space_user().is_shared() {
+            (self.context().cpu_time_ns(), 0)
+        } else {
+            self.space().cpu_time_ns()
+        }
     }
 
     /// Ends the task; the calling thread has nothing to do any more.

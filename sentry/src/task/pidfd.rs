@@ -53,8 +53,7 @@ pub fn process_of(file: &OpenFile) -> Result<Arc<Process>, Errno> {
 /// EMFILE.
 pub fn open(current: &Current, process: &Arc<Process>, flags: u32) -> Result<Fd, Errno> {
     let credentials = current.credentials();
-    let location =
-        current.kernel().vfs.anonymous("anon_inode:[pidfd]", 0o600, credentials.fsuid, credentials.fsgid);
+    let location = current.kernel().vfs.anonymous("pidfd", 0o600, credentials.fsuid, credentials.fsgid);
     let file = OpenFile::new(Arc::new(PidFd { process: Arc::clone(process) }), location, O_RDWR | flags);
     current.files().add(file, true, 0, current.process().limit(Resource::Nofile).soft)
 }

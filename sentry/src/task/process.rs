@@ -24,6 +24,14 @@ pub trait ExitWatch: Send + Sync {
     fn exited(&self, process: &Arc<Process>, status: ExitStatus, killed_by_host: bool);
 }
 
+/// What all processes of a container have in common.
+pub struct Origin {
+    /// The pristine stub from which its address spaces are forked.
+    pub template: Arc<dyn Template>,
+    /// The host has killed memory of one of them.
+    pub killed_by_host: AtomicBool,
+}
+
 /// A thread group.
 pub struct Process {
     /// Thread group id in its pid namespace.
@@ -51,7 +59,7 @@ pub struct Process {
     /// LOCK: leaf, taken alone.
     shared: Mutex<Shared>,
     watch: OnceLock<Arc<dyn ExitWatch>>,
-    template: OnceLock<Arc<dyn Template>>,
+    origin: OnceLock<Arc<Origin>>,
     dumpable: AtomicI32,
     subreaper: AtomicBool,
     parent_death_signal: AtomicI32,
@@ -131,7 +139,7 @@ impl Process {
             group: Mutex::new(Group { unkillable: pid == 1, ..Group::default() }),
             shared: Mutex::new(shared),
             watch: OnceLock::new(),
-            template: OnceLock::new(),
+            origin: OnceLock::new(),
             dumpable: AtomicI32::new(1),
             subreaper: AtomicBool::new(false),
             parent_death_signal: AtomicI32::new(0),
@@ -284,15 +292,15 @@ impl Process {
         let _ = self.watch.set(watch);
     }
 
-    /// Where its address spaces come from: its container's pristine stub.
+    /// Where its address spaces come from.
     #[must_use]
-    pub fn template(&self) -> Option<&Arc<dyn Template>> {
-        self.template.get()
+    pub fn origin(&self) -> Option<&Arc<Origin>> {
+        self.origin.get()
     }
 
     /// Sets where its address spaces come from; once.
-    pub fn set_template(&self, template: Arc<dyn Template>) {
-        let _ = self.template.set(template);
+    pub fn set_origin(&self, origin: Arc<Origin>) {
+        let _ = self.origin.set(origin);
     }
 
     /// The limits that memory calls look at.

@@ -245,6 +245,11 @@ impl ProcessTree {
         self.tasks.fetch_add(change, Ordering::Relaxed);
     }
 
+    /// One task more, that nobody has cloned.
+    pub(crate) fn started(&self) {
+        self.count_task(1);
+    }
+
     /// A process that never ran goes without a trace.
     pub(super) fn forget(&self, process: &Process) {
         reap(&mut self.lock(), process.key, false);

@@ -9,7 +9,6 @@ use linux_abi::signal::{SigAction, SigInfo, sa};
 
 use super::{DefaultAction, Disposition, Sender, SigSet, Signal};
 use crate::Errno;
-use crate::sync::Events;
 use crate::task::process::Stop;
 use crate::task::{Current, ExitStatus};
 
