@@ -76,20 +76,20 @@ table! {
     // One row a line, `name => room::handler, support;`
     uname => crate::misc::names::uname, Full;
     // Pipes, event descriptors, poll, select, epoll.
-    poll => crate::sync::poll::poll, Partial("after a stop signal it starts again with the whole timeout");
+    poll => crate::sync::poll::poll, Full;
     pipe => crate::sync::pipe::pipe, Full;
     select => crate::sync::select::select, Full;
     epoll_create => crate::sync::epoll::epoll_create, Full;
     epoll_wait => crate::sync::epoll::epoll_wait, Full;
     epoll_ctl => crate::sync::epoll::epoll_ctl, Full;
-    pselect6 => crate::sync::select::pselect6, Partial("the signal mask is not applied");
-    ppoll => crate::sync::poll::ppoll, Partial("the signal mask is not applied");
-    epoll_pwait => crate::sync::epoll::epoll_pwait, Partial("the signal mask is not applied");
+    pselect6 => crate::sync::select::pselect6, Full;
+    ppoll => crate::sync::poll::ppoll, Full;
+    epoll_pwait => crate::sync::epoll::epoll_pwait, Full;
     eventfd => crate::sync::event::eventfd, Full;
     eventfd2 => crate::sync::event::eventfd2, Full;
     epoll_create1 => crate::sync::epoll::epoll_create1, Full;
     pipe2 => crate::sync::pipe::pipe2, Full;
-    epoll_pwait2 => crate::sync::epoll::epoll_pwait2, Partial("the signal mask is not applied");
+    epoll_pwait2 => crate::sync::epoll::epoll_pwait2, Full;
 
     // Memory.
     mmap => crate::mm::map::mmap, Partial("MAP_GROWSDOWN does not grow; no hugetlb pages; no MAP_SYNC");
@@ -114,6 +114,12 @@ table! {
     pkey_alloc => refused, Refused(Errno::ENOSPC, "no protection keys");
     pkey_free => refused, Refused(Errno::EINVAL, "no protection keys");
     mseal => crate::mm::map::mseal, Full;
+    signalfd => crate::sync::signalfd::signalfd, Full;
+    timerfd_create => crate::sync::timerfd::timerfd_create, Partial("alarm clocks are refused");
+    timerfd_settime => crate::sync::timerfd::timerfd_settime, Full;
+    timerfd_gettime => crate::sync::timerfd::timerfd_gettime, Full;
+    signalfd4 => crate::sync::signalfd::signalfd4, Partial("readiness is that of the process that made it");
+
     // The machine as a whole.
     sysinfo => crate::misc::system::sysinfo, Full;
     syslog => crate::misc::log::syslog, Partial("reading an empty log does not wait");

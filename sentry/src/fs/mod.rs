@@ -8,4 +8,6 @@ pub mod host_file;
 pub mod host_stream;
 pub mod pipe;
 pub mod proc;
+pub mod signalfd;
+pub mod timerfd;
 pub mod tmpfs;

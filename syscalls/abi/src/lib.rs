@@ -15,6 +15,7 @@ pub mod regs;
 pub mod signal;
 pub mod task;
 pub mod time;
+pub mod tty;
 pub mod user;
 
 pub use errno::Errno;

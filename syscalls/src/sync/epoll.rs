@@ -10,6 +10,7 @@ use sentry::task::{Current, WaitEnd};
 use sentry::vfs::Fd;
 use zerocopy::IntoBytes;
 
+use super::mask::with_mask;
 use super::timeout::{Deadline, TimeWords, Unit};
 
 /// LINUX: `EP_MAX_EVENTS`, EINVAL above.
@@ -76,8 +77,12 @@ pub(crate) fn epoll_pwait(
     events: UserPtr<EpollEvent>,
     max_events: i32,
     timeout_ms: i32,
+    mask: UserPtr<u64>,
+    mask_size: u64,
 ) -> Result<usize, Errno> {
-    wait_until(current, epfd, events, max_events, Deadline::from_millis(timeout_ms))
+    with_mask(current, mask, mask_size, |current| {
+        wait_until(current, epfd, events, max_events, Deadline::from_millis(timeout_ms))
+    })
 }
 
 /// `epoll_pwait2(2)`: <https://man7.org/linux/man-pages/man2/epoll_wait.2.html>
@@ -87,9 +92,11 @@ pub(crate) fn epoll_pwait2(
     events: UserPtr<EpollEvent>,
     max_events: i32,
     timeout: TimeWords,
+    mask: UserPtr<u64>,
+    mask_size: u64,
 ) -> Result<usize, Errno> {
     let deadline = Deadline::read(current, timeout, Unit::Nano)?;
-    wait_until(current, epfd, events, max_events, deadline)
+    with_mask(current, mask, mask_size, |current| wait_until(current, epfd, events, max_events, deadline))
 }
 
 fn wait_until(

@@ -2,20 +2,23 @@
 
 pub(crate) mod epoll;
 pub(crate) mod event;
+mod mask;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod select;
+pub(crate) mod signalfd;
 mod timeout;
+pub(crate) mod timerfd;
 
 use std::sync::Arc;
 
 use linux_abi::Errno;
 use linux_abi::poll::O_CLOEXEC;
-use sentry::task::Current;
+use sentry::task::{Current, Resource};
 use sentry::vfs::{Fd, OpenFile};
 
 /// Enters a new file at the lowest free number; `flags` may hold `O_CLOEXEC`.
 pub(crate) fn install(current: &Current, file: Arc<OpenFile>, flags: u32) -> Result<Fd, Errno> {
-    const NOFILE: u64 = 1 << 20;
-    current.files().add(file, flags & O_CLOEXEC != 0, 0, NOFILE)
+    let limit = current.process().limit(Resource::Nofile).soft;
+    current.files().add(file, flags & O_CLOEXEC != 0, 0, limit)
 }

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use linux_abi::poll::PollFd;
 use linux_abi::{Errno, UserPtr};
 use sentry::sync::{Events, Wake};
-use sentry::task::{Current, WaitEnd};
+use sentry::task::{Current, Resource, WaitEnd};
 use sentry::vfs::{Fd, OpenFile};
 
+use super::mask::with_mask;
 use super::timeout::{Deadline, TimeWords, Unit};
-
-/// Most descriptors of one call. LINUX: `RLIMIT_NOFILE`, EINVAL above; here its largest value.
-const NFDS_MAX: u32 = 1 << 20;
 
 /// A file and what one wants to know of it.
 pub(super) struct Polled {
@@ -30,7 +28,26 @@ pub(crate) fn poll(
     count: u32,
     timeout_ms: i32,
 ) -> Result<usize, Errno> {
-    poll_until(current, fds, count, Deadline::from_millis(timeout_ms))
+    poll_or_restart(current, fds, count, Deadline::from_millis(timeout_ms))
+}
+
+/// Goes on with the same deadline after a stop, as Linux does by its restart block.
+fn poll_or_restart(
+    current: &mut Current,
+    fds: UserPtr<PollFd>,
+    count: u32,
+    deadline: Deadline,
+) -> Result<usize, Errno> {
+    match poll_until(current, fds, count, deadline) {
+        Err(Errno::ERESTARTNOHAND) => {
+            let again = move |current: &mut Current| {
+                poll_or_restart(current, fds, count, deadline).map(|ready| ready as u64)
+            };
+            current.set_restart(Box::new(again));
+            Err(Errno::ERESTART_RESTARTBLOCK)
+        }
+        result => result,
+    }
 }
 
 /// `ppoll(2)`: <https://man7.org/linux/man-pages/man2/ppoll.2.html>
@@ -39,9 +56,11 @@ pub(crate) fn ppoll(
     fds: UserPtr<PollFd>,
     count: u32,
     timeout: TimeWords,
+    mask: UserPtr<u64>,
+    mask_size: u64,
 ) -> Result<usize, Errno> {
     let deadline = Deadline::read(current, timeout, Unit::Nano)?;
-    let result = poll_until(current, fds, count, deadline);
+    let result = with_mask(current, mask, mask_size, |current| poll_until(current, fds, count, deadline));
     deadline.write_rest(current, timeout, Unit::Nano);
     result
 }
@@ -52,7 +71,7 @@ fn poll_until(
     count: u32,
     deadline: Deadline,
 ) -> Result<usize, Errno> {
-    if count > NFDS_MAX {
+    if u64::from(count) > current.process().limit(Resource::Nofile).soft {
         return Err(Errno::EINVAL);
     }
     let mut fds_in = current.read_objects(fds, count as usize)?;

@@ -1,10 +1,12 @@
 //! `select`, `pselect6`.
 
+use linux_abi::poll::SigsetArgument;
 use linux_abi::{Errno, UserPtr};
 use sentry::sync::Events;
 use sentry::task::Current;
 use sentry::vfs::Fd;
 
+use super::mask::with_mask;
 use super::poll::{Polled, wait_for_any};
 use super::timeout::{Deadline, TimeWords, Unit};
 
@@ -46,9 +48,16 @@ pub(crate) fn pselect6(
     write: UserSet,
     except: UserSet,
     timeout: TimeWords,
+    mask: UserPtr<SigsetArgument>,
 ) -> Result<usize, Errno> {
+    let mask = match mask.non_null() {
+        None => SigsetArgument::default(),
+        Some(mask) => current.read_object(mask)?,
+    };
     let deadline = Deadline::read(current, timeout, Unit::Nano)?;
-    let result = select_until(current, nfds, [read, write, except], deadline);
+    let result = with_mask(current, UserPtr::new(mask.address), mask.size, |current| {
+        select_until(current, nfds, [read, write, except], deadline)
+    });
     deadline.write_rest(current, timeout, Unit::Nano);
     result
 }

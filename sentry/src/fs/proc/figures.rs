@@ -16,11 +16,13 @@ pub fn uptime_ns(kernel: &Kernel) -> u64 {
 /// Memory as guests see it.
 #[must_use]
 pub fn memory(kernel: &Arc<Kernel>) -> Memory {
-    kernel.machine.memory(0)
+    let resident =
+        |process: Arc<crate::task::Process>| process.mm().map_or(0, |mm| mm.space().resident_bytes());
+    kernel.machine.memory(kernel.tasks.all().into_iter().map(resident).sum())
 }
 
 /// Number of tasks in the sandbox.
 #[must_use]
-pub fn task_count(_kernel: &Kernel) -> usize {
-    1
+pub fn task_count(kernel: &Kernel) -> usize {
+    kernel.tasks.all().iter().map(|process| process.threads().len()).sum()
 }
