@@ -11,3 +11,4 @@ pub mod proc;
 pub mod signalfd;
 pub mod timerfd;
 pub mod tmpfs;
+pub mod tty;

@@ -371,8 +371,7 @@ impl Discipline {
             }
             _ => {
                 let byte = if flags & oflag::OLCUC != 0 { byte.to_ascii_uppercase() } else { byte };
-                let is_continuation =
-                    self.termios.iflag & iflag::IUTF8 != 0 && byte & 0xc0 == 0x80;
+                let is_continuation = self.termios.iflag & iflag::IUTF8 != 0 && byte & 0xc0 == 0x80;
                 self.column += usize::from(!byte.is_ascii_control() && !is_continuation);
                 self.output.push_back(byte);
             }

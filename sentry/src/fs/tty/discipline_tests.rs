@@ -101,11 +101,10 @@ fn end_of_file_gives_what_there_is_and_then_nothing() {
 #[test]
 fn interrupt_flushes_and_is_shown() {
     let mut tty = Discipline::default();
-    assert_eq!(type_in(&mut tty, b"abc\x03\x1c\x1a"), [
-        Keystroke::Interrupt,
-        Keystroke::Quit,
-        Keystroke::Suspend
-    ]);
+    assert_eq!(
+        type_in(&mut tty, b"abc\x03\x1c\x1a"),
+        [Keystroke::Interrupt, Keystroke::Quit, Keystroke::Suspend]
+    );
     type_in(&mut tty, b"\n");
     assert_eq!(tty.read(100, 1).unwrap(), b"\n");
     assert!(shown(&mut tty).starts_with("^Z"));

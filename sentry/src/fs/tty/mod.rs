@@ -1,0 +1,3 @@
+//! Terminals.
+
+pub mod discipline;
