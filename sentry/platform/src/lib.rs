@@ -6,5 +6,8 @@
 pub mod api;
 pub mod fake;
 pub mod host;
+pub mod stub;
+mod sys;
+pub mod systrap;
 
 pub use api::*;

@@ -1,0 +1,122 @@
+//! Ordering a stub's agent about: clone a guest thread, fork the stub.
+//!
+//! Key type: [`Agent`]. An order is written to a page that guests can only read; the answer comes back in one that they can write,
+//! so it is a claim: process ids are checked by [`super::process::Registry`], thread ids by the listener.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::arena::Window;
+use super::layout::agent;
+use crate::api::PlatformError;
+use crate::sys;
+
+/// How long the sentry waits between looks at whether the stub is still alive.
+const LOOK: Duration = Duration::from_millis(20);
+/// Longest wait for an agent. It does nothing that takes more than milliseconds, unless the host swaps or is frozen.
+const LOOKS_MAX: u32 = 3000;
+
+/// From an agent's window to its answer page.
+const ANSWERS: u64 = 0x1000;
+
+/// An agent: the sentry's side of its two pages.
+#[derive(Debug)]
+pub struct Agent {
+    window: Window,
+    sequence: u32,
+}
+
+/// What the agent clones threads with. The host clears the tid word and wakes its waiters when the thread is gone.
+const THREAD_FLAGS: i32 = libc::CLONE_VM
+    | libc::CLONE_FS
+    | libc::CLONE_FILES
+    | libc::CLONE_SIGHAND
+    | libc::CLONE_THREAD
+    | libc::CLONE_SYSVSEM
+    | libc::CLONE_CHILD_CLEARTID;
+/// What it forks with: the child is the sentry's, as its parent is.
+const FORK_FLAGS: i32 = libc::CLONE_PARENT | libc::SIGCHLD;
+
+impl Agent {
+    /// The agent whose pages are `window`; it has done nothing yet.
+    #[must_use]
+    pub fn new(window: Window) -> Self {
+        Self { window, sequence: 0 }
+    }
+
+    /// Offsets of its order and answer pages in the arena.
+    #[must_use]
+    pub fn offsets(&self) -> (u64, u64) {
+        (self.window.file_offset(), self.window.file_offset() + ANSWERS)
+    }
+
+    /// Its window, to put a list into before it starts.
+    #[must_use]
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
+    fn post(&mut self, operation: u64) {
+        let operation = u32::try_from(operation).expect("operations are small");
+        self.window.set32(agent::OP, operation);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.window.set32(agent::SEQ, self.sequence);
+        sys::futex_wake(self.window.word(agent::SEQ), 1);
+    }
+
+    fn write_thread_order(&self, slot: u64, map: Option<&Window>) {
+        self.window.set64(agent::SLOT, slot);
+        self.window.set64(agent::CLONE_FLAGS, u64::from(THREAD_FLAGS.cast_unsigned()));
+        self.window.set64(agent::MAP, u64::from(map.is_some()));
+        if let Some(window) = map {
+            self.window.set64(agent::RO_OFFSET, window.file_offset());
+            self.window.set64(agent::RW_OFFSET, window.file_offset() + super::layout::RW);
+        }
+    }
+
+    /// Writes the order to clone a guest thread before the agent runs: its first act after a fork.
+    pub fn prepare_thread(&mut self, slot: u64, map: Option<&Window>) {
+        self.write_thread_order(slot, map);
+        self.window.set32(agent::OP, u32::try_from(agent::OP_THREAD).expect("small"));
+        self.sequence = 1;
+        self.window.set32(agent::SEQ, 1);
+    }
+
+    /// Orders a guest thread in `slot`, whose pages are mapped first if `map` is given. Answers when ordered.
+    pub fn order_thread(&mut self, slot: u64, map: Option<&Window>) {
+        self.write_thread_order(slot, map);
+        self.post(agent::OP_THREAD);
+    }
+
+    /// Orders a fork; `child` is the new stub's agent.
+    pub fn order_fork(&mut self, child: &Self) {
+        let (ro, rw) = child.offsets();
+        self.window.set64(agent::CLONE_FLAGS, u64::from(FORK_FLAGS.cast_unsigned()));
+        self.window.set64(agent::AGENT_RO_OFFSET, ro);
+        self.window.set64(agent::AGENT_RW_OFFSET, rw);
+        self.post(agent::OP_FORK);
+    }
+
+    /// Waits until the last order is done; answers what the agent says, positive or zero.
+    ///
+    /// # Errors
+    /// When the stub has died, the host refused, or it takes unreasonably long.
+    pub fn wait(&self, alive: impl Fn() -> bool) -> Result<u64, PlatformError> {
+        let done = self.window.word(ANSWERS + agent::DONE);
+        for _ in 0..LOOKS_MAX {
+            let seen = done.load(Ordering::Acquire);
+            if seen == self.sequence {
+                let result = self.window.get64(ANSWERS + agent::RESULT).cast_signed();
+                return u64::try_from(result).map_err(|_| PlatformError::Host {
+                    what: "stub could not clone",
+                    source: std::io::Error::from_raw_os_error(i32::try_from(-result).unwrap_or(libc::EIO)),
+                });
+            }
+            if !alive() {
+                return Err(PlatformError::Stub("died while it was cloning"));
+            }
+            sys::futex_wait(done, seen, LOOK);
+        }
+        Err(PlatformError::Stub("agent does not answer"))
+    }
+}

@@ -1,0 +1,156 @@
+//! What may a stub ask of the host? Two seccomp programs: one for every thread, one more for guest threads.
+//!
+//! Key functions: [`agent`] (inherited by all threads of all stubs) and [`guest`] (stacked on top, with a listener).
+//!
+//! Guest code can jump to any instruction of the stub, so every call that [`guest`] lets through must be harmless
+//! with arguments of the guest's choice, wherever it comes from. The instruction pointer is looked at only so that a *well-behaved* guest's
+//! calls reach the sentry; it is no boundary. See `docs/THREAT-MODEL.md`, "guest to host".
+
+use libc::sock_filter;
+use linux_abi::nr;
+use seccomp::bpf::{Action, Cond, Program, Test};
+
+use super::layout::{GUARD_START, NOTIFY_NR, STUB_BASE, STUB_END};
+
+/// What guest threads may do natively besides memory calls; see `control::Tuning`.
+#[derive(Debug, Clone, Copy)]
+pub struct Natives {
+    /// Futex calls but the priority-inheriting ones, which need the host's thread ids.
+    pub futex: bool,
+    /// `sched_yield` and reading clocks.
+    pub clock: bool,
+}
+
+const LOW: u64 = 1 << 40;
+
+fn number(number: u64) -> u32 {
+    u32::try_from(number).expect("call numbers are small")
+}
+
+/// The filter of the agent, inherited by every thread. What it lets through is what agents and stub code use.
+#[must_use]
+pub fn agent() -> Vec<sock_filter> {
+    let calls = [
+        nr::MMAP,
+        nr::MUNMAP,
+        nr::MPROTECT,
+        nr::MREMAP,
+        nr::MADVISE,
+        nr::MSYNC,
+        nr::MINCORE,
+        nr::CLONE,
+        nr::FUTEX,
+        nr::SECCOMP,
+        nr::RT_SIGRETURN,
+        nr::RT_SIGPROCMASK,
+        nr::SIGALTSTACK,
+        nr::CLOSE,
+        nr::EXIT,
+        nr::EXIT_GROUP,
+        nr::RSEQ,
+        nr::MEMBARRIER,
+        nr::SCHED_YIELD,
+        nr::CLOCK_GETTIME,
+        nr::GETTIMEOFDAY,
+        nr::TIME,
+        nr::GETCPU,
+        nr::CLOCK_GETRES,
+        NOTIFY_NR,
+        nr::FUTEX_WAITV,
+        nr::RESTART_SYSCALL,
+    ];
+    let mut program = Program::new(Action::Trap(0)).foreign(Action::Trap(0));
+    for call in calls {
+        program = program.rule(number(call), &[], Action::Allow);
+    }
+    program.compile()
+}
+
+/// `addr..addr + len` cannot touch the stub region: it starts outside the guarded range and is shorter than the guard.
+fn guest_range(addr: u8, len: u8) -> [Vec<Cond>; 2] {
+    let short = Cond::long(len, Test::Lt(LOW));
+    let below = Cond::long(addr, Test::Lt(GUARD_START));
+    let above = Cond::long(addr, Test::Ge(STUB_END));
+    [vec![below, short.clone()], vec![above, short]]
+}
+
+fn from_stub() -> [Cond; 2] {
+    [Cond::ip(Test::Ge(STUB_BASE)), Cond::ip(Test::Lt(STUB_END))]
+}
+
+/// Adds `call` with each of `ranges`, only from the stub's code.
+fn memory_rule(mut program: Program, call: u64, ranges: &[Vec<Cond>], more: &[Cond]) -> Program {
+    for range in ranges {
+        let conditions: Vec<Cond> =
+            from_stub().into_iter().chain(range.iter().cloned()).chain(more.iter().cloned()).collect();
+        program = program.rule(number(call), &conditions, Action::Allow);
+    }
+    program
+}
+
+/// The filter of guest threads. Its listener is the sentry thread's.
+#[must_use]
+pub fn guest(natives: Natives) -> Vec<sock_filter> {
+    let mut program = Program::new(Action::Trap(0)).foreign(Action::Trap(0)).first(number(NOTIFY_NR));
+    program = program.rule(number(NOTIFY_NR), &[], Action::UserNotif);
+
+    // Anonymous private memory at a fixed place of the guest's own: as harmless as touching it.
+    let plain = u64::from(
+        (libc::MAP_NORESERVE | libc::MAP_STACK | libc::MAP_POPULATE | libc::MAP_GROWSDOWN).cast_unsigned(),
+    );
+    let fixed = u64::from((libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED).cast_unsigned());
+    let anonymous = [Cond::long(3, Test::Masked { mask: !plain, value: fixed })];
+    program = memory_rule(program, nr::MMAP, &guest_range(0, 1), &anonymous);
+    // Anything else that the stub maps, the sentry looks at: it alone can pass the descriptor.
+    program = program.rule(number(nr::MMAP), &from_stub(), Action::UserNotif);
+    program = memory_rule(program, nr::MUNMAP, &guest_range(0, 1), &[]);
+    program = memory_rule(program, nr::MPROTECT, &guest_range(0, 1), &[]);
+    program = memory_rule(program, nr::MADVISE, &guest_range(0, 1), &[]);
+    program = memory_rule(program, nr::MSYNC, &guest_range(0, 1), &[]);
+    program = memory_rule(program, nr::MINCORE, &guest_range(0, 1), &[]);
+    let both: Vec<Vec<Cond>> = guest_range(0, 1)
+        .into_iter()
+        .flat_map(|old| guest_range(4, 2).map(|new| old.iter().cloned().chain(new).collect::<Vec<_>>()))
+        .collect();
+    program = memory_rule(program, nr::MREMAP, &both, &[]);
+
+    for call in [nr::RT_SIGRETURN, nr::EXIT, nr::RSEQ, nr::MEMBARRIER, nr::SIGALTSTACK] {
+        program = program.rule(number(call), &from_stub(), Action::Allow);
+    }
+    // Descriptor 3, the arena, stays; it is of no use to guest threads, whose `mmap` of files asks the sentry.
+    let not_the_arena = [Cond::int(0, Test::Ne(super::layout::ARENA_FD))];
+    let close: Vec<Cond> = from_stub().into_iter().chain(not_the_arena).collect();
+    program = program.rule(number(nr::CLOSE), &close, Action::Allow);
+
+    // Futexes from stub code always work: the stub's own waking, and orders. From guest code only if tuned so.
+    let inheriting = Cond::int(1, Test::In(inheriting_operations()));
+    let stub_futex: Vec<Cond> = from_stub().into_iter().collect();
+    if natives.futex {
+        program = program.rule(number(nr::FUTEX), &[inheriting], Action::Trap(0));
+        program = program.rule(number(nr::FUTEX), &[], Action::Allow);
+        program = program.rule(number(nr::FUTEX_WAITV), &[], Action::Allow);
+    } else {
+        program = program.rule(number(nr::FUTEX), &stub_futex, Action::Allow);
+    }
+    if natives.clock {
+        for call in [nr::SCHED_YIELD, nr::GETTIMEOFDAY, nr::TIME] {
+            program = program.rule(number(call), &[], Action::Allow);
+        }
+        // CPU-time clocks of other processes are negative numbers that name host ids: those go to the sentry.
+        let own_clock = [Cond::int(0, Test::Le(11))];
+        program = program.rule(number(nr::CLOCK_GETTIME), &own_clock, Action::Allow);
+        program = program.rule(number(nr::CLOCK_GETRES), &own_clock, Action::Allow);
+    }
+    program.compile()
+}
+
+/// FUTEX_LOCK_PI, UNLOCK_PI, TRYLOCK_PI, WAIT_REQUEUE_PI, CMP_REQUEUE_PI, LOCK_PI2 with any of the flag bits.
+fn inheriting_operations() -> Vec<u32> {
+    let mut operations = Vec::new();
+    for operation in [6, 7, 8, 11, 12, 13] {
+        for flags in [0, 128, 256, 384] {
+            operations.push(operation | flags);
+        }
+    }
+    operations
+}

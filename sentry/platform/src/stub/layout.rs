@@ -1,0 +1,240 @@
+//! Where everything lies in a stub, and in the pages it shares with the sentry.
+//!
+//! ```text
+//! STUB_BASE  +0            code and constants         read + execute, private
+//!            +CODE_MAX     (nothing)
+//!            AGENT_RO      the agent's orders          the guest can only read
+//!            AGENT_RW      the agent's answers
+//!            SLOTS_BASE    one slot of SLOT_SIZE a guest thread:
+//!                            +0        orders          the guest can only read       (`ro` below)
+//!                            +0x1000   hand-over page  %gs of the guest thread        (`rw` below)
+//!                            +0x2000   the stub's own stack
+//!                            +0x3000   signal stack
+//!                            +0x8000   XSAVE area
+//! ```
+//! Everything in a slot but its first page can be written by any guest thread of the same address space.
+
+/// Start of the stub region; nothing of the guest may lie in `GUARD_START..STUB_END`.
+pub const STUB_BASE: u64 = 0x6800_0000_0000;
+/// End of the stub region.
+pub const STUB_END: u64 = 0x6801_0000_0000;
+/// The filter knows ranges by start and length, both below 2^40 off: so nothing of the guest may *start* here either.
+pub const GUARD_START: u64 = 0x6700_0000_0000;
+/// Room for code.
+pub const CODE_MAX: u64 = 0x8000;
+/// The agent's orders.
+pub const AGENT_RO: u64 = STUB_BASE + 0x10_0000;
+/// The agent's answers.
+pub const AGENT_RW: u64 = STUB_BASE + 0x10_1000;
+/// First slot.
+pub const SLOTS_BASE: u64 = STUB_BASE + 0x1000_0000;
+/// Bytes a slot.
+pub const SLOT_SIZE: u64 = 0x1_0000;
+/// Most guest threads of one address space.
+pub const SLOTS_MAX: u64 = 8192;
+/// From a slot to its hand-over page.
+pub const RW: u64 = 0x1000;
+/// Mapped, writable part of a slot, in bytes.
+pub const RW_SIZE: u64 = 0xa000;
+/// From a slot to its signal stack.
+pub const SIGNAL_STACK: u64 = 0x3000;
+/// Bytes of the signal stack.
+pub const SIGNAL_STACK_SIZE: u64 = 0x5000;
+/// From a slot to its XSAVE area.
+pub const XSAVE: u64 = 0x8000;
+/// Bytes of the XSAVE area: all of AMX fits.
+pub const XSAVE_SIZE: u64 = 0x3000;
+
+/// Descriptor of the arena in every stub.
+pub const ARENA_FD: u64 = 3;
+/// Descriptor number at which a file to be mapped is passed.
+pub const PASSED_FD: u64 = 10;
+/// The call number by which a stub thread wakes its sentry thread and sleeps: no real call has it.
+pub const NOTIFY_NR: u64 = 0x7fff;
+
+/// Offsets in the order page of a guest thread.
+pub mod ro {
+    #![expect(missing_docs, reason = "named as the fields are used in the stub's code")]
+    pub const ORDER: u64 = 0x00;
+    pub const MODE: u64 = 0x04;
+    pub const SPIN: u64 = 0x08;
+    pub const FLAGS: u64 = 0x0c;
+    pub const CALL_NR: u64 = 0x10;
+    pub const CALL_ARGS: u64 = 0x18;
+    pub const FS_BASE: u64 = 0x48;
+    pub const IDENTITY: u64 = 0x50;
+    pub const SIGSET: u64 = 0x70;
+    pub const SIGALTSTACK: u64 = 0x78;
+    pub const FPROG: u64 = 0x90;
+    pub const PREFETCH: u64 = 0xa0;
+    pub const WRITES: u64 = 0xa4;
+    pub const START_FLAGS: u64 = 0xa8;
+    pub const WRITE_DATA: u64 = 0x100;
+    pub const WRITE_DATA_END: u64 = 0x1000;
+}
+
+/// Offsets in the hand-over page.
+pub mod rw {
+    #![expect(missing_docs, reason = "named as the fields are used in the stub's code")]
+    pub const STATE: u64 = 0x00;
+    pub const KIND: u64 = 0x04;
+    pub const READY: u64 = 0x08;
+    pub const TID_WORD: u64 = 0x0c;
+    pub const SELF: u64 = 0x10;
+    pub const RESULT: u64 = 0x20;
+    pub const FRAME: u64 = 0x28;
+    pub const SIGNO: u64 = 0x30;
+    pub const NATIVE_RET: u64 = 0x38;
+    pub const REGS: u64 = 0x40;
+    pub const PREFETCH_LEN: u64 = 0xe8;
+    pub const PREFETCH_ADDR: u64 = 0xf0;
+    pub const PENDING: u64 = 0xf8;
+    pub const CPU: u64 = 0xfc;
+    pub const PREFETCH_DATA: u64 = 0x200;
+}
+
+/// Most bytes that ride along with a call.
+pub const PREFETCH_MAX: u64 = 2048;
+/// Longest path that rides along.
+pub const PREFETCH_PATH: u64 = 512;
+
+/// Offsets in the agent's order and answer pages.
+pub mod agent {
+    #![expect(missing_docs, reason = "named as the fields are used in the stub's code")]
+    pub const SEQ: u64 = 0x00;
+    pub const OP: u64 = 0x04;
+    pub const CALL_NR: u64 = 0x08;
+    pub const CALL_ARGS: u64 = 0x10;
+    pub const SLOT: u64 = 0x40;
+    pub const RO_OFFSET: u64 = 0x48;
+    pub const RW_OFFSET: u64 = 0x50;
+    pub const MAP: u64 = 0x58;
+    pub const CLONE_FLAGS: u64 = 0x60;
+    pub const AGENT_RO_OFFSET: u64 = 0x68;
+    pub const AGENT_RW_OFFSET: u64 = 0x70;
+    pub const DONE: u64 = 0x00;
+    pub const RESULT: u64 = 0x08;
+
+    pub const OP_CALL: u64 = 0;
+    pub const OP_THREAD: u64 = 1;
+    pub const OP_FORK: u64 = 2;
+}
+
+/// Hand-over states.
+pub mod state {
+    #![expect(missing_docs, reason = "drawn in systrap/handover.rs")]
+    pub const GUEST: u32 = 0;
+    pub const REQUEST: u32 = 1;
+    pub const REQUEST_ASLEEP: u32 = 2;
+    pub const RESPONSE: u32 = 3;
+}
+
+/// What a request is.
+pub mod kind {
+    #![expect(missing_docs, reason = "short list, used by name")]
+    pub const START: u32 = 1;
+    pub const SYSCALL: u32 = 2;
+    pub const TRAP: u32 = 3;
+    pub const DONE: u32 = 4;
+    pub const INTERRUPTED: u32 = 5;
+    pub const COPY_FAULT: u32 = 6;
+}
+
+/// What the stub is to do next.
+pub mod order {
+    #![expect(missing_docs, reason = "short list, used by name")]
+    pub const RESUME: u32 = 0;
+    pub const CALL: u32 = 1;
+    pub const CALL_AND_CLOSE: u32 = 2;
+    pub const SAVE_EXTENDED: u32 = 3;
+    pub const LOAD_EXTENDED: u32 = 4;
+    pub const EXIT: u32 = 5;
+    pub const FLUSH: u32 = 6;
+}
+
+/// Ways in which a small argument rides along, by call number.
+#[must_use]
+pub const fn prefetch_table() -> [u8; 512] {
+    use linux_abi::nr;
+    let mut table = [0; 512];
+    /// A string at argument 0.
+    const PATH0: u8 = 1;
+    /// A string at argument 1.
+    const PATH1: u8 = 2;
+    /// A buffer at argument 1, as long as argument 2 says.
+    const BUFFER1: u8 = 3;
+    /// An I/O vector at argument 1 with argument 2 elements.
+    const IOVEC1: u8 = 4;
+    /// 32 bytes at argument 0.
+    const STRUCT0: u8 = 5;
+    /// 32 bytes at argument 1.
+    const STRUCT1: u8 = 6;
+    let lists: [(u8, &[u64]); 6] = [
+        (
+            PATH0,
+            &[
+                nr::OPEN,
+                nr::STAT,
+                nr::LSTAT,
+                nr::ACCESS,
+                nr::EXECVE,
+                nr::TRUNCATE,
+                nr::CHDIR,
+                nr::RENAME,
+                nr::MKDIR,
+                nr::RMDIR,
+                nr::CREAT,
+                nr::LINK,
+                nr::UNLINK,
+                nr::SYMLINK,
+                nr::READLINK,
+                nr::CHMOD,
+                nr::CHOWN,
+                nr::LCHOWN,
+                nr::STATFS,
+                nr::GETXATTR,
+                nr::LGETXATTR,
+                nr::LISTXATTR,
+                nr::MEMFD_CREATE,
+            ],
+        ),
+        (
+            PATH1,
+            &[
+                nr::OPENAT,
+                nr::MKDIRAT,
+                nr::MKNODAT,
+                nr::FCHOWNAT,
+                nr::NEWFSTATAT,
+                nr::UNLINKAT,
+                nr::RENAMEAT,
+                nr::LINKAT,
+                nr::READLINKAT,
+                nr::FCHMODAT,
+                nr::FACCESSAT,
+                nr::UTIMENSAT,
+                nr::EXECVEAT,
+                nr::RENAMEAT2,
+                nr::STATX,
+                nr::OPENAT2,
+                nr::FACCESSAT2,
+                nr::INOTIFY_ADD_WATCH,
+            ],
+        ),
+        (BUFFER1, &[nr::WRITE, nr::PWRITE64, nr::SENDTO, nr::CONNECT, nr::BIND]),
+        (IOVEC1, &[nr::READV, nr::WRITEV, nr::PREADV, nr::PWRITEV]),
+        (STRUCT0, &[nr::NANOSLEEP]),
+        (STRUCT1, &[nr::RT_SIGACTION, nr::RT_SIGPROCMASK, nr::SETRLIMIT]),
+    ];
+    let mut list = 0;
+    while list < lists.len() {
+        let (how, numbers) = lists[list];
+        let mut n = 0;
+        while n < numbers.len() {
+            table[numbers[n] as usize] = how;
+            n += 1;
+        }
+        list += 1;
+    }
+    table
+}

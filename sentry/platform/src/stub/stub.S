@@ -1,0 +1,564 @@
+// The code that runs in every stub, on the guest's own threads and on the agent. x86-64, Intel syntax, position
+// independent, no data of its own but constants. It is copied to STUB_BASE; see layout.rs for the pages it uses.
+//
+// Guest code can jump to any byte of this. No line of it is a boundary: the filters are (filter.rs).
+// It never touches FP or vector registers, so that they hold the guest's values across a call.
+
+.pushsection .rodata.rvisor_stub, "a", @progbits
+.balign 4096
+.globl rvisor_stub_start
+rvisor_stub_start:
+
+// ---------------------------------------------------------------------------------------------------------------
+// The agent: runs the sentry's orders. Uses no stack and trusts no page that the guest can write.
+// r12 = its orders (guest: read only), r13 = its answers, r14d = last order done.
+// ---------------------------------------------------------------------------------------------------------------
+.globl rvisor_stub_agent
+rvisor_stub_agent:
+    mov eax, [r12 + {A_SEQ}]
+    cmp eax, r14d
+    jne 1f
+    mov eax, 202                        // futex(seq, FUTEX_WAIT, last done, no time limit)
+    mov rdi, r12
+    xor esi, esi
+    mov edx, r14d
+    xor r10d, r10d
+    syscall
+    jmp rvisor_stub_agent
+1:  mov r14d, eax
+    mov eax, [r12 + {A_OP}]
+    cmp eax, {OP_THREAD}
+    je agent_thread
+    cmp eax, {OP_FORK}
+    je agent_fork
+    mov rax, [r12 + {A_CALL_NR}]
+    mov rdi, [r12 + {A_CALL_ARGS}]
+    mov rsi, [r12 + {A_CALL_ARGS} + 8]
+    mov rdx, [r12 + {A_CALL_ARGS} + 16]
+    mov r10, [r12 + {A_CALL_ARGS} + 24]
+    mov r8, [r12 + {A_CALL_ARGS} + 32]
+    mov r9, [r12 + {A_CALL_ARGS} + 40]
+    syscall
+agent_done:
+    mov [r13 + {A_RESULT}], rax
+    mov [r13 + {A_DONE}], r14d
+    mov eax, 202                        // futex(done, FUTEX_WAKE, 1)
+    lea rdi, [r13 + {A_DONE}]
+    mov esi, 1
+    mov edx, 1
+    syscall
+    jmp rvisor_stub_agent
+
+agent_thread:                           // map the slot's pages if need be, then clone a guest thread
+    mov r15, [r12 + {A_SLOT}]
+    cmp qword ptr [r12 + {A_MAP}], 0
+    je 1f
+    mov eax, 9
+    mov rdi, r15
+    mov esi, 0x1000
+    mov edx, 1
+    mov r10d, 0x11
+    mov r8d, {ARENA_FD}
+    mov r9, [r12 + {A_RO_OFFSET}]
+    syscall
+    test rax, rax
+    js agent_done
+    mov eax, 9
+    lea rdi, [r15 + {RW}]
+    mov esi, {RW_SIZE}
+    mov edx, 3
+    mov r10d, 0x11
+    mov r8d, {ARENA_FD}
+    mov r9, [r12 + {A_RW_OFFSET}]
+    syscall
+    test rax, rax
+    js agent_done
+1:  mov eax, 56
+    mov rdi, [r12 + {A_CLONE_FLAGS}]
+    lea rsi, [r15 + {SIGNAL_STACK}]
+    xor edx, edx
+    lea r10, [r15 + {RW} + {TID_WORD}]
+    xor r8d, r8d
+    syscall
+    test rax, rax
+    jnz agent_done
+    jmp thread_start
+
+agent_fork:                             // a copy of this process; in it, fresh pages for its agent
+    mov rbp, [r12 + {A_AGENT_RO_OFFSET}]
+    mov r15, [r12 + {A_AGENT_RW_OFFSET}]
+    mov eax, 56
+    mov rdi, [r12 + {A_CLONE_FLAGS}]
+    xor esi, esi
+    xor edx, edx
+    xor r10d, r10d
+    xor r8d, r8d
+    syscall
+    test rax, rax
+    jnz agent_done
+    mov eax, 11                         // munmap all slots
+    movabs rdi, {SLOTS_BASE}
+    mov esi, {SLOTS_SPAN}
+    syscall
+    mov eax, 9
+    mov rdi, r12
+    mov esi, 0x1000
+    mov edx, 1
+    mov r10d, 0x11
+    mov r8d, {ARENA_FD}
+    mov r9, rbp
+    syscall
+    cmp rax, r12
+    jne stub_die
+    mov eax, 9
+    mov rdi, r13
+    mov esi, 0x1000
+    mov edx, 3
+    mov r10d, 0x11
+    mov r8d, {ARENA_FD}
+    mov r9, r15
+    syscall
+    cmp rax, r13
+    jne stub_die
+    xor r14d, r14d
+    jmp rvisor_stub_agent
+
+stub_die:
+    mov eax, 231
+    mov edi, 1
+    syscall
+    jmp stub_die
+
+// ---------------------------------------------------------------------------------------------------------------
+// A guest thread's first steps. r15 = its slot.
+// ---------------------------------------------------------------------------------------------------------------
+thread_start:
+    lea rbx, [r15 + {RW}]
+    wrgsbase rbx
+    mov [rbx + {SELF}], rbx
+    mov eax, 131                        // sigaltstack
+    lea rdi, [r15 + {RO_SIGALTSTACK}]
+    xor esi, esi
+    syscall
+    mov eax, 14                         // rt_sigprocmask(SIG_SETMASK, nothing blocked)
+    mov edi, 2
+    lea rsi, [r15 + {RO_SIGSET}]
+    xor edx, edx
+    mov r10d, 8
+    syscall
+    xor eax, eax
+    mov esi, [r15 + {RO_START_FLAGS}]
+    cmp esi, -1                         // traced from outside: no filter of its own
+    je 1f
+    mov eax, 317                        // seccomp(SET_MODE_FILTER, NEW_LISTENER and more)
+    mov edi, 1
+    lea rdx, [r15 + {RO_FPROG}]
+    syscall
+1:  mov [rbx + {RESULT}], rax
+    mov dword ptr [rbx + {READY}], 1
+    mov eax, 202
+    lea rdi, [rbx + {READY}]
+    mov esi, 1
+    mov edx, 1
+    syscall
+    lea rsp, [rbx + 0x2000]
+    mov dword ptr [rbx + {KIND}], {KIND_START}
+    call exchange
+    jmp exit_begin
+
+// ---------------------------------------------------------------------------------------------------------------
+// Calls from rewritten call sites come here: eax = number, rcx = where to go on, r11 free, all else the guest's.
+// `identity_*` and `native` can be rolled back by the sentry to rcx - 7 at any instruction before their `syscall`.
+// ---------------------------------------------------------------------------------------------------------------
+.globl rvisor_stub_rollback_begin
+rvisor_stub_rollback_begin:
+.balign 16
+.globl rvisor_stub_getpid
+rvisor_stub_getpid:
+    mov eax, gs:[{IDENTITY} + 0]
+    jmp rcx
+.balign 16
+.globl rvisor_stub_gettid
+rvisor_stub_gettid:
+    mov eax, gs:[{IDENTITY} + 4]
+    jmp rcx
+.balign 16
+.globl rvisor_stub_getppid
+rvisor_stub_getppid:
+    mov eax, gs:[{IDENTITY} + 8]
+    jmp rcx
+.balign 16
+.globl rvisor_stub_getuid
+rvisor_stub_getuid:
+    mov eax, gs:[{IDENTITY} + 12]
+    jmp rcx
+.balign 16
+.globl rvisor_stub_geteuid
+rvisor_stub_geteuid:
+    mov eax, gs:[{IDENTITY} + 16]
+    jmp rcx
+.balign 16
+.globl rvisor_stub_getgid
+rvisor_stub_getgid:
+    mov eax, gs:[{IDENTITY} + 20]
+    jmp rcx
+.balign 16
+.globl rvisor_stub_getegid
+rvisor_stub_getegid:
+    mov eax, gs:[{IDENTITY} + 24]
+    jmp rcx
+.balign 16
+.globl rvisor_stub_native
+rvisor_stub_native:                     // let through: the host serves it
+    mov gs:[{NATIVE_RET}], rcx
+.globl rvisor_stub_native_syscall
+rvisor_stub_native_syscall:
+    syscall
+.globl rvisor_stub_native_after
+rvisor_stub_native_after:
+    mov rcx, gs:[{NATIVE_RET}]
+    jmp rcx
+.globl rvisor_stub_native_end
+rvisor_stub_native_end:
+
+.balign 16
+.globl rvisor_stub_slow
+rvisor_stub_slow:
+    mov gs:[{REGS} + 56], rsp
+    mov gs:[{REGS} + 8], rbx
+    mov rbx, gs:[{SELF}]
+    lea rsp, [rbx + 0x2000]
+    pushfq
+    pop qword ptr [rbx + {REGS} + 136]
+    mov [rbx + {REGS} + 0], rax
+    mov [rbx + {REGS} + 160], rax
+    mov [rbx + {REGS} + 16], rcx
+    mov [rbx + {REGS} + 128], rcx
+    mov [rbx + {REGS} + 24], rdx
+    mov [rbx + {REGS} + 32], rsi
+    mov [rbx + {REGS} + 40], rdi
+    mov [rbx + {REGS} + 48], rbp
+    mov [rbx + {REGS} + 64], r8
+    mov [rbx + {REGS} + 72], r9
+    mov [rbx + {REGS} + 80], r10
+    mov [rbx + {REGS} + 96], r12
+    mov [rbx + {REGS} + 104], r13
+    mov [rbx + {REGS} + 112], r14
+    mov [rbx + {REGS} + 120], r15
+    rdfsbase rcx
+    mov [rbx + {REGS} + 144], rcx
+    mov dword ptr [rbx + {KIND}], {KIND_SYSCALL}
+    mov r8d, eax
+    mov r9, rdi
+    mov r10, rsi
+    mov r11, rdx
+    call prefetch
+    call exchange
+
+// Back to the guest with the registers in the page. May be begun again at any instruction: it only reads the page.
+exit_begin:
+    cmp dword ptr [rbx + {PENDING}], 0
+    jne exit_interrupted
+    lea rsp, [rbx + {REGS} + 136]
+    popfq
+    mov rax, [rbx + {REGS} + 0]
+    mov rcx, [rbx + {REGS} + 16]
+    mov rdx, [rbx + {REGS} + 24]
+    mov rsi, [rbx + {REGS} + 32]
+    mov rdi, [rbx + {REGS} + 40]
+    mov rbp, [rbx + {REGS} + 48]
+    mov r8, [rbx + {REGS} + 64]
+    mov r9, [rbx + {REGS} + 72]
+    mov r10, [rbx + {REGS} + 80]
+    mov r11, [rbx + {REGS} + 88]
+    mov r12, [rbx + {REGS} + 96]
+    mov r13, [rbx + {REGS} + 104]
+    mov r14, [rbx + {REGS} + 112]
+    mov r15, [rbx + {REGS} + 120]
+    mov rsp, [rbx + {REGS} + 56]
+    mov rbx, [rbx + {REGS} + 8]
+    jmp qword ptr gs:[{REGS} + 128]
+exit_end:
+
+exit_interrupted:
+    mov rbx, gs:[{SELF}]
+    lea rsp, [rbx + 0x2000]
+    mov dword ptr [rbx + {PENDING}], 0
+    mov dword ptr [rbx + {KIND}], {KIND_INTERRUPTED}
+    call exchange
+    jmp exit_begin
+
+// ---------------------------------------------------------------------------------------------------------------
+// Copies a small argument into the page. rbx = page, r8d = number, r9 r10 r11 = first three arguments.
+// ---------------------------------------------------------------------------------------------------------------
+prefetch:
+    mov qword ptr [rbx + {PREFETCH_LEN}], 0
+    cmp dword ptr [rbx - {RW} + {RO_PREFETCH}], 0
+    je 9f
+    cmp r8d, 511
+    ja 9f
+    lea rax, [rip + rvisor_stub_prefetch_table]
+    movzx eax, byte ptr [rax + r8]
+    test eax, eax
+    jz 9f
+    cld
+    lea rdi, [rbx + {PREFETCH_DATA}]
+    mov rsi, r9
+    mov ecx, {PREFETCH_PATH}
+    cmp eax, 1
+    je 5f
+    cmp eax, 5
+    je 4f
+    mov rsi, r10
+    cmp eax, 2
+    je 5f
+    cmp eax, 6
+    je 4f
+    mov rcx, r11
+    cmp eax, 3
+    je 1f
+    cmp rcx, 64
+    ja 9f
+    shl rcx, 4
+1:  mov edx, {PREFETCH_MAX}
+    cmp rcx, rdx
+    cmova rcx, rdx
+    jmp 6f
+4:  mov ecx, 32
+6:  mov [rbx + {PREFETCH_ADDR}], rsi
+    jmp prefetch_begin
+5:  mov [rbx + {PREFETCH_ADDR}], rsi
+    jmp prefetch_string
+prefetch_begin:
+    rep movsb
+    jmp prefetch_done
+prefetch_string:
+    mov al, [rsi]
+    mov [rdi], al
+    inc rsi
+    inc rdi
+    test al, al
+    jz prefetch_done
+    dec ecx
+    jnz prefetch_string
+prefetch_done:
+    lea rax, [rbx + {PREFETCH_DATA}]
+    sub rdi, rax
+    mov [rbx + {PREFETCH_LEN}], rdi
+9:  ret
+
+// ---------------------------------------------------------------------------------------------------------------
+// Posts what is in the page, waits for the answer, runs orders, returns when told to resume. rbx = page;
+// clobbers all but rbx, rbp, rsp, r12 to r15.
+// ---------------------------------------------------------------------------------------------------------------
+exchange:
+.globl rvisor_stub_rdpid
+rvisor_stub_rdpid:
+    rdpid rax
+    mov [rbx + {CPU}], eax
+    cmp dword ptr [rbx - {RW} + {RO_MODE}], 0
+    je 3f
+    mov ecx, [rbx - {RW} + {RO_SPIN}]
+    mov dword ptr [rbx + {STATE}], {REQUEST}
+1:  cmp dword ptr [rbx + {STATE}], {RESPONSE}
+    je 5f
+    pause
+    dec ecx
+    jnz 1b
+    mov eax, {REQUEST}
+    mov ecx, {REQUEST_ASLEEP}
+    lock cmpxchg dword ptr [rbx + {STATE}], ecx
+    jne 5f
+    jmp 4f
+3:  mov dword ptr [rbx + {STATE}], {REQUEST_ASLEEP}
+4:  mov eax, {NOTIFY_NR}
+    syscall
+    cmp rax, -38                        // nobody listens any more: the sentry is gone
+    je stub_die
+    cmp dword ptr [rbx + {STATE}], {RESPONSE}
+    jne 4b
+5:  mov dword ptr [rbx + {STATE}], {GUEST}
+    mov eax, [rbx - {RW} + {RO_ORDER}]
+    cmp eax, {ORDER_RESUME}
+    je run_writes
+    cmp eax, {ORDER_CALL}
+    je run_call
+    cmp eax, {ORDER_CALL_AND_CLOSE}
+    je run_call
+    cmp eax, {ORDER_FLUSH}
+    je run_writes
+    cmp eax, {ORDER_SAVE}
+    je run_save
+    cmp eax, {ORDER_LOAD}
+    je run_load
+    mov eax, 60                         // exit this thread
+    xor edi, edi
+    syscall
+    jmp stub_die
+run_done:
+    mov dword ptr [rbx + {KIND}], {KIND_DONE}
+    jmp exchange
+run_call:
+    mov rax, [rbx - {RW} + {RO_CALL_NR}]
+    mov rdi, [rbx - {RW} + {RO_CALL_ARGS}]
+    mov rsi, [rbx - {RW} + {RO_CALL_ARGS} + 8]
+    mov rdx, [rbx - {RW} + {RO_CALL_ARGS} + 16]
+    mov r10, [rbx - {RW} + {RO_CALL_ARGS} + 24]
+    mov r8, [rbx - {RW} + {RO_CALL_ARGS} + 32]
+    mov r9, [rbx - {RW} + {RO_CALL_ARGS} + 40]
+    syscall
+    mov [rbx + {RESULT}], rax
+    cmp dword ptr [rbx - {RW} + {RO_ORDER}], {ORDER_CALL_AND_CLOSE}
+    jne run_done
+    mov eax, 3
+    mov edi, {PASSED_FD}
+    syscall
+    jmp run_done
+run_save:
+    mov eax, -1
+    mov edx, -1
+    xsave64 [rbx + {XSAVE}]
+    jmp run_done
+run_load:
+    mov eax, -1
+    mov edx, -1
+    xrstor64 [rbx + {XSAVE}]
+    jmp run_done
+run_writes:
+    mov r8d, [rbx - {RW} + {RO_WRITES}]
+    lea r9, [rbx - {RW} + {RO_WRITE_DATA}]
+    cld
+1:  test r8d, r8d
+    jz 2f
+    mov rdi, [r9]
+    mov rcx, [r9 + 8]
+    lea rsi, [r9 + 16]
+    mov r10, rcx
+write_begin:
+    rep movsb
+write_end:
+    add r10, 23
+    and r10, -8
+    add r9, r10
+    dec r8d
+    jmp 1b
+2:  cmp dword ptr [rbx - {RW} + {RO_ORDER}], {ORDER_FLUSH}
+    je run_done
+    test dword ptr [rbx - {RW} + {RO_FLAGS}], 1
+    jz 3f
+    mov rax, [rbx - {RW} + {RO_FS_BASE}]
+    wrfsbase rax
+3:  ret
+write_fault:
+    mov dword ptr [rbx + {KIND}], {KIND_COPY_FAULT}
+    jmp exchange
+exchange_end:
+
+// ---------------------------------------------------------------------------------------------------------------
+// Signals, on the slot's signal stack: calls that no rewritten site made, faults, and the sentry's interrupts.
+// ---------------------------------------------------------------------------------------------------------------
+.globl rvisor_stub_signal
+rvisor_stub_signal:
+    mov rax, [rdx + 168]                // where it came from
+    mov rbx, rsp
+    and rbx, -{SLOT_SIZE}
+    add rbx, {RW}
+    lea rcx, [rip + rvisor_stub_slow]
+    cmp rax, rcx
+    jb signal_post
+    lea rcx, [rip + exchange_end]
+    cmp rax, rcx
+    jae signal_post
+    cmp edi, {SIGURG}
+    je signal_interrupt
+    lea rcx, [rip + write_begin]
+    cmp rax, rcx
+    jb 1f
+    lea rcx, [rip + write_end]
+    cmp rax, rcx
+    jae 1f
+    lea rcx, [rip + write_fault]
+    jmp signal_redirect
+1:  lea rcx, [rip + prefetch_begin]
+    cmp rax, rcx
+    jb signal_post
+    lea rcx, [rip + prefetch_done]
+    cmp rax, rcx
+    jae signal_post
+signal_redirect:
+    mov [rdx + 168], rcx
+signal_return:
+    add rsp, 8
+    mov eax, 15
+    syscall
+    jmp stub_die
+signal_interrupt:
+    lea rcx, [rip + exit_begin]
+    cmp rax, rcx
+    jb 1f
+    lea rcx, [rip + exit_end]
+    cmp rax, rcx
+    jae 1f
+    lea rcx, [rip + exit_interrupted]
+    jmp signal_redirect
+1:  mov dword ptr [rbx + {PENDING}], 1
+    jmp signal_return
+signal_post:
+    mov [rbx + {FRAME}], rsp
+    mov edi, edi
+    mov [rbx + {SIGNO}], rdi
+    rdfsbase rax
+    mov [rbx + {REGS} + 144], rax
+    mov dword ptr [rbx + {KIND}], {KIND_TRAP}
+    mov r12, rsp
+    cmp edi, {SIGSYS}
+    mov qword ptr [rbx + {PREFETCH_LEN}], 0
+    jne 1f
+    mov r8d, [rdx + 144]
+    mov r9, [rdx + 104]
+    mov r10, [rdx + 112]
+    mov r11, [rdx + 136]
+    call prefetch
+1:  call exchange
+    lea rsp, [r12 + 8]
+    mov eax, 15
+    syscall
+    jmp stub_die
+.globl rvisor_stub_restorer
+rvisor_stub_restorer:
+    mov eax, 15
+    syscall
+    jmp stub_die
+
+// ---------------------------------------------------------------------------------------------------------------
+// The template's first steps: unmap the sentry's memory around what stays, then be an agent.
+// rsi: pairs of (start, length) until a zero length, then the filter as struct sock_fprog; they lie in the answer page.
+// ---------------------------------------------------------------------------------------------------------------
+.globl rvisor_stub_template
+rvisor_stub_template:
+    mov rbp, rsi
+1:  mov rdi, [rbp]
+    mov rsi, [rbp + 8]
+    add rbp, 16
+    test rsi, rsi
+    jz 2f
+    mov eax, 11
+    syscall
+    jmp 1b
+2:  mov eax, 317                        // seccomp(SET_MODE_FILTER): the agent's own filter
+    mov edi, 1
+    xor esi, esi
+    mov rdx, rbp
+    syscall
+    test rax, rax
+    jnz stub_die
+    xor r14d, r14d
+    jmp rvisor_stub_agent
+
+.balign 64
+.globl rvisor_stub_prefetch_table
+rvisor_stub_prefetch_table:
+    .fill 512, 1, 0
+.globl rvisor_stub_end
+rvisor_stub_end:
+.popsection

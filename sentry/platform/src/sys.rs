@@ -1,0 +1,302 @@
+//! Host calls that no well-kept library offers safely: thin wrappers, each with its reason.
+//!
+//! Everything here answers the host's errno; nothing decides anything.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use libc::{c_int, c_long, pid_t};
+
+fn check(result: c_long) -> io::Result<c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// `struct seccomp_notif` with its `struct seccomp_data`.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+#[expect(missing_docs, reason = "fields of include/uapi/linux/seccomp.h")]
+pub struct Notification {
+    pub id: u64,
+    pub pid: u32,
+    pub flags: u32,
+    pub nr: i32,
+    pub arch: u32,
+    pub ip: u64,
+    pub args: [u64; 6],
+}
+
+/// `struct seccomp_notif_resp`.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+struct Answer {
+    id: u64,
+    val: i64,
+    error: i32,
+    flags: u32,
+}
+
+/// `struct seccomp_notif_addfd`.
+#[repr(C)]
+struct AddFd {
+    id: u64,
+    flags: u32,
+    srcfd: u32,
+    newfd: u32,
+    newfd_flags: u32,
+}
+
+const NOTIF_RECV: u64 = 0xc050_2100;
+const NOTIF_SEND: u64 = 0xc018_2101;
+const NOTIF_ADDFD: u64 = 0x4018_2103;
+const NOTIF_SET_FLAGS: u64 = 0x4008_2104;
+
+/// `SECCOMP_IOCTL_NOTIF_RECV`: waits for a notification.
+///
+/// # Errors
+/// EINTR; ENOENT when the thread that asked has died meanwhile.
+pub fn notification_receive(listener: BorrowedFd<'_>) -> io::Result<Notification> {
+    let mut notification = Notification::default();
+    // SAFETY: the structure has the size and layout that the request's number encodes, and is zeroed.
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV, &raw mut notification) };
+    check(c_long::from(result)).map(|_| notification)
+}
+
+/// How a notification is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// The call returns this.
+    Value(i64),
+    /// The call fails with this errno.
+    Error(i32),
+    /// The host executes the call. Only for scalar arguments that have been checked.
+    Continue,
+}
+
+/// `SECCOMP_IOCTL_NOTIF_SEND`.
+///
+/// # Errors
+/// ENOENT when the thread has died or was interrupted.
+pub fn notification_answer(listener: BorrowedFd<'_>, id: u64, reply: Reply) -> io::Result<()> {
+    let answer = match reply {
+        Reply::Value(val) => Answer { id, val, ..Answer::default() },
+        Reply::Error(errno) => Answer { id, error: -errno, ..Answer::default() },
+        Reply::Continue => Answer { id, flags: 1, ..Answer::default() },
+    };
+    // SAFETY: as for receiving; the kernel only reads it.
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SEND, &raw const answer) };
+    check(c_long::from(result)).map(drop)
+}
+
+/// `SECCOMP_IOCTL_NOTIF_ADDFD` with `SETFD`: puts `file` at `number` in the asking process.
+///
+/// # Errors
+/// As `dup2(2)` there; ENOENT when the thread has died.
+pub fn notification_pass(
+    listener: BorrowedFd<'_>,
+    id: u64,
+    file: BorrowedFd<'_>,
+    number: u32,
+) -> io::Result<()> {
+    let srcfd = u32::try_from(file.as_raw_fd()).expect("descriptors are not negative");
+    let request = AddFd { id, flags: 1, srcfd, newfd: number, newfd_flags: 0 };
+    // SAFETY: as for receiving; the kernel only reads it.
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_ADDFD, &raw const request) };
+    check(c_long::from(result)).map(drop)
+}
+
+/// `SECCOMP_IOCTL_NOTIF_SET_FLAGS`: synchronous wake-up on or off.
+///
+/// # Errors
+/// EINVAL before Linux 6.6: harmless, the hand-over is slower.
+pub fn notification_synchronous(listener: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    // SAFETY: the argument is a plain number.
+    let result = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SET_FLAGS, u64::from(on)) };
+    check(c_long::from(result)).map(drop)
+}
+
+/// `futex(2)` wait on a shared word; returns at any wake-up, spurious ones and time-outs included.
+pub fn futex_wait(word: &std::sync::atomic::AtomicU32, expected: u32, timeout: std::time::Duration) {
+    let timeout = libc::timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(timeout.subsec_nanos()),
+    };
+    // SAFETY: the word and the time live across the call.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, expected, &raw const timeout) };
+}
+
+/// `futex(2)` wake on a shared word.
+pub fn futex_wake(word: &std::sync::atomic::AtomicU32, count: c_int) {
+    // SAFETY: the word lives across the call.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, count) };
+}
+
+/// `pidfd_open(2)`.
+///
+/// # Errors
+/// ESRCH.
+pub fn pidfd_open(pid: pid_t) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers in.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: a fresh descriptor, ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd).expect("a descriptor")) })
+}
+
+/// `pidfd_getfd(2)`: a copy of another process's descriptor.
+///
+/// # Errors
+/// EBADF, EPERM, ESRCH.
+pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers in.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })?;
+    // SAFETY: a fresh descriptor, ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd).expect("a descriptor")) })
+}
+
+/// `pidfd_send_signal(2)`.
+///
+/// # Errors
+/// ESRCH.
+pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: no siginfo is passed.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) }).map(drop)
+}
+
+/// `tgkill(2)`.
+///
+/// # Errors
+/// ESRCH.
+pub fn tgkill(process: pid_t, thread: pid_t, signal: c_int) -> io::Result<()> {
+    // SAFETY: plain numbers in.
+    check(unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) }).map(drop)
+}
+
+/// Thread id of the caller, asked once a thread.
+#[must_use]
+pub fn gettid() -> pid_t {
+    thread_local! {
+        // SAFETY: no arguments.
+        static TID: pid_t = unsafe { libc::gettid() };
+    }
+    TID.with(|tid| *tid)
+}
+
+/// Process id of the caller.
+#[must_use]
+pub fn getpid() -> pid_t {
+    // SAFETY: no arguments.
+    unsafe { libc::getpid() }
+}
+
+/// `process_vm_readv(2)` of one piece; answers how many bytes were read before the first fault.
+#[must_use]
+pub fn read_process(pid: pid_t, addr: u64, buf: &mut [u8]) -> usize {
+    let local = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    let remote = libc::iovec { iov_base: addr as *mut libc::c_void, iov_len: buf.len() };
+    // SAFETY: the kernel writes into `buf` only; the remote address is checked by the kernel against that process.
+    let n = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    usize::try_from(n).unwrap_or(0)
+}
+
+/// `process_vm_writev(2)` of one piece; answers how many bytes were written before the first fault.
+#[must_use]
+pub fn write_process(pid: pid_t, addr: u64, buf: &[u8]) -> usize {
+    let local = libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() };
+    let remote = libc::iovec { iov_base: addr as *mut libc::c_void, iov_len: buf.len() };
+    // SAFETY: the kernel only reads `buf`; the remote address is checked by the kernel against that process.
+    let n = unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    usize::try_from(n).unwrap_or(0)
+}
+
+/// `sched_setaffinity(2)` with a raw mask.
+///
+/// # Errors
+/// EINVAL for a mask without a usable processor; ESRCH.
+pub fn set_affinity(thread: pid_t, mask: &[u64]) -> io::Result<()> {
+    // SAFETY: the length matches the slice.
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, thread, size_of_val(mask), mask.as_ptr()) })
+        .map(drop)
+}
+
+/// A child that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended {
+    /// Its process id.
+    pub pid: pid_t,
+    /// The signal that killed it, if one did.
+    pub signal: Option<c_int>,
+}
+
+/// `waitpid(-1, ..., __WALL)`: waits for any child to end.
+///
+/// # Errors
+/// ECHILD when there is none; EINTR.
+pub fn wait_any() -> io::Result<Ended> {
+    let mut status = 0;
+    // SAFETY: `status` lives across the call.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) };
+    let pid = pid_t::try_from(check(c_long::from(pid))?).expect("a process id");
+    let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+    Ok(Ended { pid, signal })
+}
+
+/// CPU time clock of another process, `clock_getcpuclockid(3)`: nanoseconds of user and system time together.
+#[must_use]
+pub fn process_cpu_ns(pid: pid_t) -> u64 {
+    cpu_clock_ns((!pid << 3) | 2)
+}
+
+/// CPU time clock of another thread.
+#[must_use]
+pub fn thread_cpu_ns(tid: pid_t) -> u64 {
+    cpu_clock_ns((!tid << 3) | 6)
+}
+
+fn cpu_clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` lives across the call.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return 0;
+    }
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// Signal by which a sentry thread is called out of a wait for its stub.
+pub const KICK: c_int = libc::SIGUSR2;
+
+/// Makes [`KICK`] interrupt calls and do nothing else.
+pub fn install_kick() {
+    extern "C" fn nothing(_: c_int) {}
+    let handler: extern "C" fn(c_int) = nothing;
+    // SAFETY: an all-zero action is a valid one.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as usize;
+    // SAFETY: the handler does nothing, so it is safe at any time.
+    unsafe { libc::sigaction(KICK, &raw const action, std::ptr::null_mut()) };
+}
+
+/// Cycle counter.
+#[must_use]
+pub fn cycles() -> u64 {
+    // SAFETY: RDTSC is always allowed to user code under Linux unless prctl forbids it, which we do not.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+/// Number of the processor that this runs on.
+#[must_use]
+pub fn current_cpu() -> u32 {
+    // SAFETY: no arguments.
+    u32::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
+}
+
+/// Processors that the calling thread may use, as a mask.
+#[must_use]
+pub fn affinity() -> Vec<u64> {
+    let mut mask = vec![0_u64; 128];
+    // SAFETY: the length matches the buffer.
+    let n = unsafe {
+        libc::syscall(libc::SYS_sched_getaffinity, 0, size_of_val(mask.as_slice()), mask.as_mut_ptr())
+    };
+    mask.truncate(usize::try_from(n).unwrap_or(8) / 8);
+    mask
+}

@@ -1,0 +1,595 @@
+//! A guest thread of the systrap platform, as its sentry thread runs it.
+//!
+//! Key types: [`SystrapContext`], [`Handle`] (how others interrupt it).
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use linux_abi::{Errno, Registers, TASK_SIZE, nr};
+
+use super::extended;
+use super::frame::{self, Entry};
+use super::handover::{Dead, Handover};
+use super::space::{Slot, Space};
+use crate::api::{
+    AddressSpace, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError, ThreadCall,
+};
+use crate::stub::blob::Blob;
+use crate::stub::layout::{
+    GUARD_START, PASSED_FD, PREFETCH_MAX, RW, STUB_BASE, STUB_END, XSAVE, XSAVE_SIZE, kind, order, ro, rw,
+};
+use crate::sys::{self, Reply};
+
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+
+/// One guest thread.
+pub struct SystrapContext {
+    space: Arc<Space>,
+    /// `None` once the thread has been told to end.
+    slot: Option<Slot>,
+    handover: Handover,
+    handle: Arc<Handle>,
+    entry: Entry,
+    /// The thread pointer that the guest thread has now; another value is loaded on the way back.
+    fs_base: u64,
+    prefetched: Prefetched,
+    writes: Writes,
+    dead: bool,
+    /// The sentry thread that is kicked if the stub ends; 0: none yet.
+    waiter: i32,
+}
+
+/// Small arguments that came with the call: a private copy.
+#[derive(Default)]
+struct Prefetched {
+    addr: u64,
+    bytes: Vec<u8>,
+}
+
+/// Small results that go back with the answer: laid out in the order page already.
+struct Writes {
+    count: u32,
+    next: u64,
+}
+
+impl Writes {
+    const NONE: Self = Self { count: 0, next: ro::WRITE_DATA };
+}
+
+/// How other threads stop a guest thread.
+#[derive(Debug, Default)]
+pub struct Handle {
+    wanted: AtomicBool,
+    in_guest: AtomicBool,
+    process: AtomicI32,
+    thread: AtomicI32,
+}
+
+impl Handle {
+    fn signal(&self) {
+        // A thread that has just ended needs no interrupt.
+        let _ = sys::tgkill(
+            self.process.load(Ordering::Acquire),
+            self.thread.load(Ordering::Acquire),
+            libc::SIGURG,
+        );
+    }
+}
+
+impl Interrupter for Handle {
+    fn interrupt(&self) {
+        // Pairs with `run`: either this sees `in_guest`, or `run` sees `wanted`.
+        self.wanted.store(true, Ordering::SeqCst);
+        if self.in_guest.load(Ordering::SeqCst) {
+            self.signal();
+        }
+    }
+}
+
+impl From<Dead> for Errno {
+    fn from(_: Dead) -> Self {
+        Self::ESRCH
+    }
+}
+
+impl SystrapContext {
+    /// Adopts a new thread: waits for its first request and takes its listener out of the stub.
+    ///
+    /// # Errors
+    /// When it died or misbehaved.
+    pub fn new(
+        space: Arc<Space>,
+        slot: Slot,
+        handover: Handover,
+        listener: i32,
+    ) -> Result<Self, PlatformError> {
+        let mut context = Self {
+            space,
+            slot: Some(slot),
+            handover,
+            handle: Arc::default(),
+            entry: Entry::Page,
+            fs_base: u64::MAX,
+            prefetched: Prefetched::default(),
+            writes: Writes::NONE,
+            dead: false,
+            waiter: 0,
+        };
+        context.start(listener).map_err(|_| PlatformError::Stub("died at birth"))?;
+        Ok(context)
+    }
+
+    fn start(&mut self, listener: i32) -> Result<(), Errno> {
+        self.attend();
+        self.wait_for(kind::START)?;
+        self.handle.process.store(self.space.process().pid, Ordering::Release);
+        self.handle.thread.store(self.handover.tid(), Ordering::Release);
+        self.call(nr::CLOSE, [u64::from(listener.cast_unsigned()), 0, 0, 0, 0, 0]).map(drop)
+    }
+
+    /// The calling thread is the one that waits for this guest thread from now on: it is kicked if the stub ends.
+    fn attend(&mut self) {
+        let me = sys::gettid();
+        if self.waiter != me {
+            let process = self.space.process();
+            if self.waiter != 0 {
+                process.remove_waiter(self.waiter);
+            }
+            process.add_waiter(me);
+            self.waiter = me;
+        }
+    }
+
+    fn wait_for(&mut self, expected: u32) -> Result<(), Dead> {
+        let slot = self.slot.as_ref().ok_or(Dead)?;
+        self.handover.wait(&slot.window)?;
+        if slot.window.get32(RW + rw::KIND) == expected { Ok(()) } else { Err(Dead) }
+    }
+
+    /// Has the stub run an order, and waits for it.
+    fn order(&mut self, what: u32) -> Result<(), Errno> {
+        self.post(what)?;
+        self.finish()
+    }
+
+    fn post(&mut self, what: u32) -> Result<(), Errno> {
+        if self.dead {
+            return Err(Errno::ESRCH);
+        }
+        self.attend();
+        let slot = self.slot.as_ref().ok_or(Errno::ESRCH)?;
+        slot.window.set32(ro::ORDER, what);
+        self.handover.answer(&slot.window).inspect_err(|_| self.dead = true)?;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), Errno> {
+        let slot = self.slot.as_ref().ok_or(Errno::ESRCH)?;
+        self.handover.wait(&slot.window).inspect_err(|_| self.dead = true)?;
+        match slot.window.get32(RW + rw::KIND) {
+            kind::DONE => Ok(()),
+            kind::COPY_FAULT => Err(Errno::EFAULT),
+            // It faulted, or somebody wrote to the page, in the middle of an order: it cannot be understood any more.
+            _ => {
+                self.dead = true;
+                self.space.process().kill();
+                Err(Errno::ESRCH)
+            }
+        }
+    }
+
+    fn write_call(&self, number: u64, args: [u64; 6]) -> Result<(), Errno> {
+        let window = &self.slot.as_ref().ok_or(Errno::ESRCH)?.window;
+        window.set64(ro::CALL_NR, number);
+        for (offset, arg) in (ro::CALL_ARGS..).step_by(8).zip(args) {
+            window.set64(offset, arg);
+        }
+        Ok(())
+    }
+
+    /// What the last call returned, as the page claims.
+    fn result(&self) -> Result<u64, Errno> {
+        let value = self.slot.as_ref().ok_or(Errno::ESRCH)?.window.get64(RW + rw::RESULT);
+        match value.cast_signed() {
+            error @ -4095..=-1 => Err(Errno::new(i32::try_from(-error).unwrap_or(1))),
+            _ => Ok(value),
+        }
+    }
+
+    /// Has the stub make a call of the host.
+    fn call(&mut self, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
+        self.write_call(number, args)?;
+        self.order(order::CALL)?;
+        self.result()
+    }
+
+    /// Has the stub map a file: the descriptor is passed for this one call and closed by the stub.
+    fn map_file(&mut self, args: [u64; 6], file: BorrowedFd<'_>) -> Result<u64, Errno> {
+        let space = Arc::clone(&self.space);
+        let _passing = space.passing();
+        self.write_call(nr::MMAP, args)?;
+        self.post(order::CALL_AND_CLOSE)?;
+        self.allow_mapping(args, file)?;
+        self.finish()?;
+        self.result()
+    }
+
+    /// Receives the stub's request to map, checks that it is the one that was ordered, passes the descriptor, lets it go on.
+    fn allow_mapping(&mut self, args: [u64; 6], file: BorrowedFd<'_>) -> Result<(), Errno> {
+        let notification = self.handover.receive().inspect_err(|_| self.dead = true)?;
+        let listener = self.handover.listener().as_fd();
+        let is_ordered =
+            notification.nr == i32::try_from(nr::MMAP).expect("small") && notification.args == args;
+        let number = u32::try_from(PASSED_FD).expect("small");
+        let passed = is_ordered
+            && sys::notification_pass(listener, notification.id, file, number).is_ok()
+            && sys::notification_answer(listener, notification.id, Reply::Continue).is_ok();
+        if passed {
+            return Ok(());
+        }
+        let _ = sys::notification_answer(listener, notification.id, Reply::Error(libc::EPERM));
+        self.dead = true;
+        self.space.process().kill();
+        Err(Errno::ESRCH)
+    }
+
+    /// Fills `regs` and says what the guest wants, after a request has come in.
+    fn exit_of(&mut self, regs: &mut Registers) -> Exit {
+        let Some(slot) = &self.slot else { return Exit::Died };
+        let window = &slot.window;
+        match window.get32(RW + rw::KIND) {
+            kind::SYSCALL => {
+                self.entry = Entry::Page;
+                frame::get(window, self.entry, regs);
+                regs.r11 = regs.rflags;
+                Exit::Syscall
+            }
+            kind::TRAP => {
+                let claimed = window.get64(RW + rw::FRAME);
+                let Some(offset) = frame::frame_offset(claimed, slot.addr) else { return self.give_up() };
+                self.entry = Entry::Frame(offset);
+                frame::get(window, self.entry, regs);
+                self.trap_exit(offset, regs)
+            }
+            kind::INTERRUPTED => {
+                self.entry = Entry::Page;
+                frame::get(window, self.entry, regs);
+                regs.orig_rax = u64::MAX;
+                Exit::Interrupted
+            }
+            _ => self.give_up(),
+        }
+    }
+
+    fn trap_exit(&self, offset: u64, regs: &mut Registers) -> Exit {
+        let Some(slot) = &self.slot else { return Exit::Died };
+        let trap = frame::trap(&slot.window, offset);
+        let signo = i32::try_from(slot.window.get64(RW + rw::SIGNO)).unwrap_or(0);
+        self.leave_stub_code(regs);
+        match signo {
+            libc::SIGSYS => {
+                // A number of another ABI must not be taken for one of ours.
+                let number =
+                    if trap.arch == AUDIT_ARCH_X86_64 { u64::from(trap.syscall) } else { u64::MAX >> 1 };
+                regs.orig_rax = number;
+                regs.rax = number;
+                regs.rcx = regs.rip;
+                regs.r11 = regs.rflags;
+                Exit::Syscall
+            }
+            libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP => {
+                Exit::Fault(Fault {
+                    signo,
+                    code: trap.code,
+                    addr: trap.addr,
+                    trapno: trap.trapno,
+                    error_code: trap.error_code,
+                })
+            }
+            _ => Exit::Interrupted,
+        }
+    }
+
+    /// A thread that was stopped between its call site and the host goes back to the site, or, if the host has
+    /// served it already, on behind it.
+    fn leave_stub_code(&self, regs: &mut Registers) {
+        /// Bytes of `mov imm32, %eax; syscall`.
+        const SITE: u64 = 7;
+        let blob = Blob::get();
+        if (blob.rollback_begin..blob.native_after).contains(&regs.rip) {
+            regs.rip = regs.rcx.wrapping_sub(SITE);
+        } else if (blob.native_after..blob.native_end).contains(&regs.rip)
+            && let Some(slot) = &self.slot
+        {
+            regs.rip = slot.window.get64(RW + rw::NATIVE_RET);
+            regs.rcx = regs.rip;
+        }
+    }
+
+    fn give_up(&mut self) -> Exit {
+        self.dead = true;
+        self.space.process().kill();
+        Exit::Died
+    }
+
+    /// Copies what rode along: one read of memory that the guest may be writing to.
+    fn take_prefetched(&mut self) {
+        self.prefetched.bytes.clear();
+        let Some(slot) = &self.slot else { return };
+        let len = slot.window.get64(RW + rw::PREFETCH_LEN);
+        if len == 0 || len > PREFETCH_MAX {
+            return;
+        }
+        self.prefetched.addr = slot.window.get64(RW + rw::PREFETCH_ADDR);
+        self.prefetched.bytes.resize(usize::try_from(len).expect("limited"), 0);
+        slot.window.read(RW + rw::PREFETCH_DATA, &mut self.prefetched.bytes);
+    }
+
+    fn put_registers(&mut self, regs: &Registers) {
+        let Some(slot) = &self.slot else { return };
+        frame::put(&slot.window, self.entry, regs);
+        let changed = regs.fs_base != self.fs_base && regs.fs_base < TASK_SIZE;
+        slot.window.set32(ro::FLAGS, u32::from(changed));
+        if changed {
+            slot.window.set64(ro::FS_BASE, regs.fs_base);
+        }
+        slot.window.set32(ro::WRITES, self.writes.count);
+        slot.window.set32(ro::ORDER, order::RESUME);
+    }
+
+    /// Lets the guest run once, until the next request.
+    fn resume(&mut self, regs: &Registers) -> Result<(), Dead> {
+        self.put_registers(regs);
+        let slot = self.slot.as_ref().ok_or(Dead)?;
+        self.handover.answer(&slot.window)?;
+        self.handle.in_guest.store(true, Ordering::SeqCst);
+        if self.handle.wanted.load(Ordering::SeqCst) {
+            self.handle.signal();
+        }
+        let waited = self.handover.wait(&slot.window);
+        self.handle.in_guest.store(false, Ordering::SeqCst);
+        self.writes = Writes::NONE;
+        waited
+    }
+
+    fn copy_extended_to(&mut self, child: &mut Self) -> Result<(), Errno> {
+        let mut image = Vec::new();
+        self.save_extended(&mut image)?;
+        child.load_extended(Some(&image))
+    }
+}
+
+/// The whole range may be the guest's.
+fn is_guest_range(addr: u64, len: u64) -> bool {
+    addr.checked_add(len).is_some_and(|end| end <= GUARD_START || (addr >= STUB_END && end <= TASK_SIZE))
+}
+
+impl Context for SystrapContext {
+    fn run(&mut self, regs: &mut Registers) -> Exit {
+        if self.dead {
+            return Exit::Died;
+        }
+        if self.handle.wanted.swap(false, Ordering::SeqCst) {
+            return Exit::Interrupted;
+        }
+        self.attend();
+        let mut waited = self.resume(regs);
+        while waited.is_ok()
+            && self.slot.as_ref().is_some_and(|slot| slot.window.get32(RW + rw::KIND) == kind::COPY_FAULT)
+        {
+            // A small result could not be written: the call fails after all.
+            regs.rax = Errno::EFAULT.to_return();
+            waited = self.resume(regs);
+        }
+        if waited.is_err() {
+            self.dead = true;
+            return Exit::Died;
+        }
+        self.take_prefetched();
+        let exit = self.exit_of(regs);
+        self.fs_base = regs.fs_base;
+        if exit == Exit::Interrupted {
+            self.handle.wanted.store(false, Ordering::SeqCst);
+        }
+        exit
+    }
+
+    fn memory(&mut self, call: MemoryCall<'_>) -> Result<u64, Errno> {
+        const FIXED: u64 = 0x10;
+        match call {
+            MemoryCall::MapAnonymous { addr, len, prot, extra_flags } => {
+                let flags = u64::from(extra_flags) | FIXED | 0x22;
+                self.call(nr::MMAP, [addr, len, u64::from(prot), flags, u64::MAX, 0])
+            }
+            MemoryCall::MapFile { addr, len, prot, shared, file, offset } => {
+                let flags = FIXED | if shared { 1 } else { 2 };
+                self.map_file([addr, len, u64::from(prot), flags, PASSED_FD, offset], file)
+            }
+            MemoryCall::Unmap { addr, len } => self.call(nr::MUNMAP, [addr, len, 0, 0, 0, 0]),
+            MemoryCall::Protect { addr, len, prot } => {
+                self.call(nr::MPROTECT, [addr, len, u64::from(prot), 0, 0, 0])
+            }
+            MemoryCall::Remap { addr, old_len, new_len, new_addr, keep_old } => {
+                let moved = if new_addr == addr { 0 } else { 3 };
+                let flags = moved | if keep_old { 4 } else { 0 };
+                self.call(nr::MREMAP, [addr, old_len, new_len, flags, new_addr, 0])
+            }
+            MemoryCall::Advise { addr, len, advice } => {
+                self.call(nr::MADVISE, [addr, len, u64::from(advice), 0, 0, 0])
+            }
+            MemoryCall::Sync { addr, len, flags } => {
+                self.call(nr::MSYNC, [addr, len, u64::from(flags), 0, 0, 0])
+            }
+            MemoryCall::Incore { addr, len, vec } => self.call(nr::MINCORE, [addr, len, vec, 0, 0, 0]),
+        }
+    }
+
+    fn thread_call(&mut self, call: ThreadCall) -> Result<u64, Errno> {
+        match call {
+            ThreadCall::Rseq { addr, len, flags, signature } => {
+                self.call(nr::RSEQ, [addr, u64::from(len), u64::from(flags), u64::from(signature), 0, 0])
+            }
+            ThreadCall::FutexWake { addr, count, private } => {
+                let operation = if private { 1 | 128 } else { 1 };
+                self.call(nr::FUTEX, [addr, operation, u64::from(count), 0, 0, 0])
+            }
+            ThreadCall::Membarrier { command, flags, cpu } => {
+                self.call(nr::MEMBARRIER, [u64::from(command), u64::from(flags), u64::from(cpu), 0, 0, 0])
+            }
+            ThreadCall::Futex { args } => {
+                // The thread may sleep in there for long, and must come out for a signal.
+                self.handle.in_guest.store(true, Ordering::SeqCst);
+                let result = if self.handle.wanted.load(Ordering::SeqCst) {
+                    Err(Errno::EINTR)
+                } else {
+                    self.call(nr::FUTEX, args)
+                };
+                self.handle.in_guest.store(false, Ordering::SeqCst);
+                result
+            }
+        }
+    }
+
+    fn clone_thread(&mut self) -> Result<Box<dyn Context>, PlatformError> {
+        let mut child = self.space.new_thread()?;
+        self.copy_extended_to(&mut child).map_err(|_| PlatformError::Stub("died while it was cloning"))?;
+        Ok(Box::new(child))
+    }
+
+    fn fork(&mut self) -> Result<(Arc<dyn AddressSpace>, Box<dyn Context>), PlatformError> {
+        self.flush_writes().map_err(|_| PlatformError::Stub("died while it was cloning"))?;
+        let (space, mut child) = self.space.fork_with_thread()?;
+        self.copy_extended_to(&mut child).map_err(|_| PlatformError::Stub("died while it was cloning"))?;
+        Ok((space, Box::new(child)))
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupter> {
+        Arc::clone(&self.handle) as Arc<dyn Interrupter>
+    }
+
+    fn set_identity(&mut self, identity: Option<Identity>) {
+        let Some(slot) = &self.slot else { return };
+        let id = identity.unwrap_or_default();
+        let words = [id.pid, id.tid, id.ppid, id.uid, id.euid, id.gid, id.egid];
+        for (offset, word) in (ro::IDENTITY..).step_by(4).zip(words) {
+            slot.window.set32(offset, word);
+        }
+    }
+
+    fn save_extended(&mut self, image: &mut Vec<u8>) -> Result<(), Errno> {
+        let size = self.space.shared().xsave_size.min(usize::try_from(XSAVE_SIZE).expect("small"));
+        image.clear();
+        image.resize(size, 0);
+        let at = match self.entry {
+            Entry::Page => {
+                let slot = self.slot.as_ref().ok_or(Errno::ESRCH)?;
+                slot.window.zero(XSAVE + 512, 64);
+                self.order(order::SAVE_EXTENDED)?;
+                XSAVE
+            }
+            Entry::Frame(offset) => {
+                let slot = self.slot.as_ref().ok_or(Errno::ESRCH)?;
+                frame::extended_offset(&slot.window, offset, slot.addr, size).ok_or(Errno::ESRCH)?
+            }
+        };
+        let slot = self.slot.as_ref().ok_or(Errno::ESRCH)?;
+        slot.window.read(at, image);
+        // Where nothing was saved the processor leaves what was there: the initial state, by the header's word.
+        *image = extended::sanitise(image, size).ok_or(Errno::ESRCH)?;
+        Ok(())
+    }
+
+    fn load_extended(&mut self, image: Option<&[u8]>) -> Result<(), Errno> {
+        let size = self.space.shared().xsave_size.min(usize::try_from(XSAVE_SIZE).expect("small"));
+        let clean = match image {
+            None => extended::initial(size),
+            Some(image) => extended::sanitise(image, size).ok_or(Errno::EINVAL)?,
+        };
+        let slot = self.slot.as_ref().ok_or(Errno::ESRCH)?;
+        match self.entry {
+            Entry::Page => {
+                slot.window.write(XSAVE, &clean);
+                self.order(order::LOAD_EXTENDED)
+            }
+            Entry::Frame(offset) => {
+                let at = frame::extended_offset(&slot.window, offset, slot.addr, size).ok_or(Errno::ESRCH)?;
+                // The words that the host's own signal return looks at stay as it wrote them.
+                slot.window.write(at, &clean[..464]);
+                slot.window.write(at + 512, &clean[512..]);
+                Ok(())
+            }
+        }
+    }
+
+    fn prefetched(&self, addr: u64, len: usize) -> Option<&[u8]> {
+        self.prefetched_from(addr).get(..len)
+    }
+
+    fn prefetched_from(&self, addr: u64) -> &[u8] {
+        let offset = addr.wrapping_sub(self.prefetched.addr);
+        usize::try_from(offset).ok().and_then(|offset| self.prefetched.bytes.get(offset..)).unwrap_or(&[])
+    }
+
+    fn defer_write(&mut self, addr: u64, bytes: &[u8]) -> bool {
+        let Some(slot) = &self.slot else { return false };
+        let len = bytes.len() as u64;
+        let end = self.writes.next + 16 + len.next_multiple_of(8);
+        if !self.space.shared().options.stub_copy || end > ro::WRITE_DATA_END || !is_guest_range(addr, len) {
+            return false;
+        }
+        slot.window.set64(self.writes.next, addr);
+        slot.window.set64(self.writes.next + 8, len);
+        slot.window.write(self.writes.next + 16, bytes);
+        self.writes = Writes { count: self.writes.count + 1, next: end };
+        true
+    }
+
+    fn flush_writes(&mut self) -> Result<(), Errno> {
+        if self.writes.count == 0 {
+            return Ok(());
+        }
+        if let Some(slot) = &self.slot {
+            slot.window.set32(ro::WRITES, self.writes.count);
+        }
+        self.writes = Writes::NONE;
+        self.order(order::FLUSH)
+    }
+
+    fn last_cpu(&self) -> u32 {
+        self.slot.as_ref().map_or(0, |slot| slot.window.get32(RW + rw::CPU) & 0xfff)
+    }
+
+    fn set_affinity(&mut self, mask: &[u64]) -> Result<(), Errno> {
+        sys::set_affinity(self.handover.tid(), mask)
+            .map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EINVAL)))
+    }
+
+    fn cpu_time_ns(&self) -> u64 {
+        sys::thread_cpu_ns(self.handover.tid())
+    }
+
+    fn exit(&mut self) {
+        let told = self.post(order::EXIT);
+        if let Some(slot) = self.slot.take()
+            && told.is_ok()
+        {
+            self.handover.rest(&slot.window);
+            self.space.return_slot(slot);
+        }
+        self.dead = true;
+    }
+}
+
+impl Drop for SystrapContext {
+    fn drop(&mut self) {
+        if !self.dead {
+            self.exit();
+        }
+        if self.waiter != 0 {
+            self.space.process().remove_waiter(self.waiter);
+        }
+    }
+}
+
+const _: () = assert!(STUB_BASE > GUARD_START && STUB_END > STUB_BASE);

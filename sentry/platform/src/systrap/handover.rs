@@ -1,0 +1,280 @@
+//! How a guest thread and its sentry thread meet, as fast as the machine allows.
+//!
+//! Key type: [`Handover`]. One state word in the hand-over page, and a seccomp listener of the guest thread's own:
+//!
+//! ```text
+//!                 guest posts, mode SAME            sentry: RECV ... write answer, state = RESPONSE, SEND
+//!   GUEST ──────────────────────────────> ASLEEP ────────────────────────────────────┐
+//!     ^ │ guest posts, mode CROSS           ^ guest's spin ends, then NOTIFY         │
+//!     │ └───────────────────────────────> REQUEST ── sentry: compare and swap ──┐    │
+//!     │                                                                         v    v
+//!     └──────────────── guest takes the answer ───────────────────────────── RESPONSE
+//! ```
+//!
+//! In mode SAME the guest thread goes to sleep in a notification at once: the synchronous wake-up keeps both threads on one
+//! processor. In mode CROSS both spin, each on a processor of its own. The mode is the sentry's to set; a guest that was told CROSS
+//! and finds nobody spinning ends its spin in a notification all the same, so no wake-up can be lost whatever the order.
+//! The guest may write any of this: the worst it gets is a stuck or confused thread of its own.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Shared;
+use crate::stub::arena::Window;
+use crate::stub::layout::{NOTIFY_NR, RW, ro, rw, state};
+use crate::stub::process::Process;
+use crate::sys::{self, Notification, Reply};
+
+/// Quick requests in a row before spinning begins.
+const STREAK: u32 = 8;
+/// A request counts as quick if it comes this soon after the answer, in microseconds.
+const QUICK_US: u64 = 24;
+/// How long the sentry spins for the next request.
+const SPIN_US: u64 = 30;
+/// The same for the first request after spinning has begun.
+const FIRST_SPIN_US: u64 = 120;
+/// After a spin in vain no spinning for `COOL_DOWN << failures` requests.
+const COOL_DOWN: u32 = 16;
+/// Limit of `failures`.
+const FAILURES_MAX: u32 = 7;
+/// Unexpected notifications from one wait before the stub counts as hostile.
+const STRAYS_MAX: u32 = 64;
+
+/// The stub has ended, or cannot be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dead;
+
+/// The sentry's side of a hand-over page.
+pub struct Handover {
+    shared: Arc<Shared>,
+    process: Arc<Process>,
+    listener: OwnedFd,
+    /// The notification in which the guest thread sleeps.
+    asleep: Option<u64>,
+    /// Host thread id, as the kernel tells with a notification.
+    tid: i32,
+    crossing: bool,
+    streak: u32,
+    cool_down: u32,
+    failures: u32,
+    answered_at: u64,
+    spin_us: u64,
+}
+
+impl Handover {
+    /// Takes over a guest thread that is about to post its first request.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, process: Arc<Process>, listener: OwnedFd) -> Self {
+        // EINVAL before Linux 6.6: then wake-ups are not synchronous, and all still works.
+        let _ = sys::notification_synchronous(listener.as_fd(), true);
+        Self {
+            shared,
+            process,
+            listener,
+            asleep: None,
+            tid: 0,
+            crossing: false,
+            streak: 0,
+            cool_down: 0,
+            failures: 0,
+            answered_at: 0,
+            spin_us: SPIN_US,
+        }
+    }
+
+    /// Host thread id of the guest thread; 0 before the first request.
+    #[must_use]
+    pub const fn tid(&self) -> i32 {
+        self.tid
+    }
+
+    /// The listener, for notifications that stand for a call to be allowed.
+    #[must_use]
+    pub const fn listener(&self) -> &OwnedFd {
+        &self.listener
+    }
+
+    /// Receives one notification, whatever it is.
+    ///
+    /// # Errors
+    /// [`Dead`].
+    pub fn receive(&self) -> Result<Notification, Dead> {
+        loop {
+            if self.process.has_ended() {
+                return Err(Dead);
+            }
+            match sys::notification_receive(self.listener.as_fd()) {
+                Ok(notification) => return Ok(notification),
+                Err(error) => self.pause_after(&error)?,
+            }
+        }
+    }
+
+    fn pause_after(&self, error: &io::Error) -> Result<(), Dead> {
+        match error.raw_os_error() {
+            Some(libc::EINTR) => Ok(()),
+            // The thread died while it asked, or is dying: its process will be reaped in a moment, or it just went.
+            Some(libc::ENOENT) => {
+                std::thread::sleep(std::time::Duration::from_micros(200));
+                Ok(())
+            }
+            _ => Err(Dead),
+        }
+    }
+
+    /// Sleeps until the guest thread has posted a request and sleeps.
+    fn sleep(&mut self) -> Result<(), Dead> {
+        for _ in 0..STRAYS_MAX {
+            let notification = self.receive()?;
+            if notification.nr == i32::try_from(NOTIFY_NR).expect("small") {
+                self.tid = notification.pid.cast_signed();
+                self.asleep = Some(notification.id);
+                return Ok(());
+            }
+            // A call that nobody ordered: refused.
+            let _ =
+                sys::notification_answer(self.listener.as_fd(), notification.id, Reply::Error(libc::EPERM));
+        }
+        Err(Dead)
+    }
+
+    /// Waits for the next request.
+    ///
+    /// # Errors
+    /// [`Dead`].
+    pub fn wait(&mut self, window: &Window) -> Result<(), Dead> {
+        if !self.crossing || !self.spin(window)? {
+            self.sleep()?;
+        }
+        self.consider(window);
+        Ok(())
+    }
+
+    /// Spins for a request; `false`: it must be slept for.
+    fn spin(&mut self, window: &Window) -> Result<bool, Dead> {
+        let word = window.word(RW + rw::STATE);
+        let end = sys::cycles() + self.spin_us * self.shared.cycles_per_us;
+        loop {
+            for _ in 0..32 {
+                match word.load(Ordering::Acquire) {
+                    state::REQUEST => {
+                        self.spin_us = SPIN_US;
+                        self.failures = 0;
+                        return Ok(true);
+                    }
+                    state::REQUEST_ASLEEP => return Ok(false),
+                    _ => std::hint::spin_loop(),
+                }
+            }
+            if self.process.has_ended() {
+                return Err(Dead);
+            }
+            if sys::cycles() > end {
+                self.failures = (self.failures + 1).min(FAILURES_MAX);
+                self.cool_down = COOL_DOWN << self.failures;
+                self.stop_crossing(window);
+                return Ok(false);
+            }
+        }
+    }
+
+    /// After a request: is spinning worth while from now on?
+    fn consider(&mut self, window: &Window) {
+        if self.crossing || !self.shared.options.spin || self.shared.cpu_count < 2 {
+            return;
+        }
+        if self.cool_down > 0 {
+            self.cool_down -= 1;
+            return;
+        }
+        let gap = sys::cycles().wrapping_sub(self.answered_at);
+        self.streak = if gap < QUICK_US * self.shared.cycles_per_us { self.streak + 1 } else { 0 };
+        if self.streak >= STREAK {
+            self.streak = 0;
+            self.start_crossing(window);
+        }
+    }
+
+    fn start_crossing(&mut self, window: &Window) {
+        // Each pair needs two processors; more pairs than that would take turns at spinning in vain.
+        let pairs = self.shared.cpu_count / 2;
+        let taken = self
+            .shared
+            .spinning
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| (n < pairs).then_some(n + 1));
+        if taken.is_err() {
+            return;
+        }
+        let guest_cpu = window.get32(RW + rw::CPU) & 0xfff;
+        let mut mask = self.shared.cpus.clone();
+        if let Some(word) = mask.get_mut(guest_cpu as usize / 64) {
+            *word &= !(1 << (guest_cpu % 64));
+        }
+        if sys::set_affinity(0, &mask).is_err() {
+            self.shared.spinning.fetch_sub(1, Ordering::AcqRel);
+            return;
+        }
+        let _ = sys::notification_synchronous(self.listener.as_fd(), false);
+        self.spin_us = FIRST_SPIN_US;
+        self.crossing = true;
+        window.set32(ro::MODE, 1);
+    }
+
+    fn stop_crossing(&mut self, window: &Window) {
+        if !self.crossing {
+            return;
+        }
+        window.set32(ro::MODE, 0);
+        self.crossing = false;
+        self.shared.spinning.fetch_sub(1, Ordering::AcqRel);
+        // The mask is the one we started with.
+        let _ = sys::set_affinity(0, &self.shared.cpus);
+        let _ = sys::notification_synchronous(self.listener.as_fd(), true);
+    }
+
+    /// Tells the guest thread that its answer and its next order are in the page.
+    ///
+    /// # Errors
+    /// [`Dead`].
+    pub fn answer(&mut self, window: &Window) -> Result<(), Dead> {
+        let word = window.word(RW + rw::STATE);
+        if self.asleep.is_none() {
+            let swapped =
+                word.compare_exchange(state::REQUEST, state::RESPONSE, Ordering::AcqRel, Ordering::Acquire);
+            if swapped.is_ok() {
+                self.answered_at = sys::cycles();
+                return Ok(());
+            }
+            // Its spin has ended meanwhile: it sleeps, or is about to.
+            self.sleep()?;
+        }
+        word.store(state::RESPONSE, Ordering::Release);
+        if let Some(id) = self.asleep.take() {
+            match sys::notification_answer(self.listener.as_fd(), id, Reply::Value(0)) {
+                Ok(()) => {}
+                // It has died, or left the notification in some way of its own: the next wait tells.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(_) => return Err(Dead),
+            }
+        }
+        self.answered_at = sys::cycles();
+        Ok(())
+    }
+
+    /// The sentry thread is about to do something else for long: give the processor back.
+    pub fn rest(&mut self, window: &Window) {
+        self.stop_crossing(window);
+        self.streak = 0;
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        if self.crossing {
+            self.shared.spinning.fetch_sub(1, Ordering::AcqRel);
+            let _ = sys::set_affinity(0, &self.shared.cpus);
+        }
+    }
+}

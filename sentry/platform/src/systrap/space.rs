@@ -1,0 +1,267 @@
+//! Address spaces and templates: stubs and what is forked from them.
+//!
+//! Key types: [`Space`], [`SpaceTemplate`], [`Slot`].
+
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Shared;
+use super::context::SystrapContext;
+use super::handover::Handover;
+use crate::api::{AddressSpace, Context, PlatformError, Template};
+use crate::stub::agent::Agent;
+use crate::stub::arena::Window;
+use crate::stub::layout::{RW, SIGNAL_STACK, SIGNAL_STACK_SIZE, SLOT_SIZE, SLOTS_BASE, SLOTS_MAX, ro, rw};
+use crate::stub::process::Process;
+use crate::sys;
+
+/// Seccomp flags of a guest thread's filter: a listener, and waits in it that only death interrupts.
+const FILTER_FLAGS: u32 = 8 | 0x20;
+/// Longest wait for a new thread's first steps, in looks of 20 ms.
+const LOOKS_MAX: u32 = 3000;
+
+/// A stub and all that the sentry has to do with it.
+pub struct Space {
+    shared: Arc<Shared>,
+    process: Arc<Process>,
+    /// LOCK: held while the agent works. Before `Registry::birth`.
+    agent: Mutex<Agent>,
+    /// LOCK: leaf.
+    slots: Mutex<Slots>,
+    /// LOCK: held while a descriptor is passed and mapped: its number is the same for all threads.
+    passing: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Slots {
+    next: u64,
+    /// Slots whose thread has ended; their windows are still mapped in the stub.
+    free: Vec<Slot>,
+}
+
+/// A guest thread's place in a stub, with its window.
+#[derive(Debug)]
+pub struct Slot {
+    /// Address in the stub.
+    pub addr: u64,
+    /// Its memory.
+    pub window: Window,
+    /// The window is mapped in the stub already.
+    is_mapped: bool,
+}
+
+impl Space {
+    /// A stub without guest threads.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, process: Arc<Process>, agent: Agent) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            process,
+            agent: Mutex::new(agent),
+            slots: Mutex::default(),
+            passing: Mutex::default(),
+        })
+    }
+
+    /// What all stubs share.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The host process.
+    #[must_use]
+    pub fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
+    /// Held while a descriptor is passed and mapped.
+    pub fn passing(&self) -> MutexGuard<'_, ()> {
+        self.passing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_slot(&self) -> Result<Slot, PlatformError> {
+        let mut slots = self.slots();
+        // The host clears the tid word when the thread is really gone.
+        let gone = slots.free.iter().position(|slot| slot.window.get32(RW + rw::TID_WORD) == 0);
+        if let Some(index) = gone {
+            let slot = slots.free.swap_remove(index);
+            slot.window.zero(0, 0x1100);
+            return Ok(slot);
+        }
+        if slots.next >= SLOTS_MAX {
+            return Err(PlatformError::Limit("threads of one address space"));
+        }
+        let window = self.shared.arena.allocate().ok_or(PlatformError::Limit("threads of the sandbox"))?;
+        let addr = SLOTS_BASE + slots.next * SLOT_SIZE;
+        slots.next += 1;
+        Ok(Slot { addr, window, is_mapped: false })
+    }
+
+    /// A thread of `slot` has been told to end.
+    pub fn return_slot(&self, mut slot: Slot) {
+        slot.is_mapped = true;
+        self.slots().free.push(slot);
+    }
+
+    /// Fills the order page for a thread's first steps.
+    fn prepare_slot(&self, slot: &Slot) {
+        let window = &slot.window;
+        window.set64(ro::SIGALTSTACK, slot.addr + SIGNAL_STACK);
+        window.set64(ro::SIGALTSTACK + 16, SIGNAL_STACK_SIZE);
+        let (filter, len) = self.shared.filters.guest;
+        window.set64(ro::FPROG, u64::from(len));
+        window.set64(ro::FPROG + 8, filter);
+        window.set32(ro::START_FLAGS, FILTER_FLAGS);
+        window.set32(ro::SPIN, self.shared.spin_rounds);
+        window.set32(ro::PREFETCH, u32::from(self.shared.options.stub_copy));
+        // Not zero, so that the slot is not taken for free before the host has cleared it.
+        window.set32(RW + rw::TID_WORD, 1);
+    }
+
+    /// Waits for a new thread's first steps and takes over its listener.
+    fn adopt(self: &Arc<Self>, slot: Slot) -> Result<SystrapContext, PlatformError> {
+        let ready = slot.window.word(RW + rw::READY);
+        let mut looks = 0;
+        while ready.load(Ordering::Acquire) == 0 {
+            looks += 1;
+            if self.process.has_ended() || looks > LOOKS_MAX {
+                return Err(PlatformError::Stub("new thread did not come up"));
+            }
+            sys::futex_wait(ready, 0, Duration::from_millis(20));
+        }
+        let number = slot.window.get64(RW + rw::RESULT).cast_signed();
+        let number = i32::try_from(number).ok().filter(|&number| number >= 0);
+        let number = number.ok_or(PlatformError::Stub("could not enter its filter"))?;
+        let listener = sys::pidfd_getfd(self.process.pidfd(), number)
+            .map_err(|source| PlatformError::Host { what: "take over a stub's listener", source })?;
+        let handover = Handover::new(Arc::clone(&self.shared), Arc::clone(&self.process), listener);
+        SystrapContext::new(Arc::clone(self), slot, handover, number)
+    }
+
+    /// Another guest thread in this stub.
+    ///
+    /// # Errors
+    /// When the host refuses or the stub misbehaves.
+    pub fn new_thread(self: &Arc<Self>) -> Result<SystrapContext, PlatformError> {
+        let slot = self.take_slot()?;
+        self.prepare_slot(&slot);
+        {
+            let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+            agent.order_thread(slot.addr, (!slot.is_mapped).then_some(&slot.window));
+            agent.wait(|| !self.process.has_ended())?;
+        }
+        self.adopt(slot)
+    }
+
+    fn fork_process(&self, child: &Agent) -> Result<Arc<Process>, PlatformError> {
+        let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        let _birth = self.shared.registry.birth();
+        agent.order_fork(child);
+        let pid = agent.wait(|| !self.process.has_ended())?;
+        self.shared.registry.enter(pid)
+    }
+
+    fn new_agent(&self) -> Result<Agent, PlatformError> {
+        self.shared.arena.allocate().map(Agent::new).ok_or(PlatformError::Limit("processes of the sandbox"))
+    }
+
+    /// A copy of this stub without guest threads.
+    ///
+    /// # Errors
+    /// When the host refuses or the stub misbehaves.
+    pub fn fork_pristine(&self) -> Result<Arc<Self>, PlatformError> {
+        let agent = self.new_agent()?;
+        let process = self.fork_process(&agent)?;
+        Ok(Self::new(Arc::clone(&self.shared), process, agent))
+    }
+
+    /// A copy of this stub with one guest thread.
+    ///
+    /// # Errors
+    /// When the host refuses or the stub misbehaves.
+    pub fn fork_with_thread(&self) -> Result<(Arc<Self>, SystrapContext), PlatformError> {
+        let mut agent = self.new_agent()?;
+        let window = self.shared.arena.allocate().ok_or(PlatformError::Limit("threads of the sandbox"))?;
+        let slot = Slot { addr: SLOTS_BASE, window, is_mapped: false };
+        self.prepare_slot(&slot);
+        agent.prepare_thread(slot.addr, Some(&slot.window));
+        let process = self.fork_process(&agent)?;
+        let space = Self::new(Arc::clone(&self.shared), process, agent);
+        space.slots().next = 1;
+        let context = space.adopt(slot).inspect_err(|_| space.process.kill())?;
+        Ok((space, context))
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        self.process.kill();
+    }
+}
+
+impl AddressSpace for Space {
+    fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
+        sys::read_process(self.process.pid, addr, buf)
+    }
+
+    fn write(&self, addr: u64, buf: &[u8]) -> usize {
+        sys::write_process(self.process.pid, addr, buf)
+    }
+
+    fn kill(&self) {
+        self.process.kill();
+    }
+
+    fn killed_by_host(&self) -> bool {
+        self.process.killed_by_host()
+    }
+
+    fn cpu_time_ns(&self) -> (u64, u64) {
+        (sys::process_cpu_ns(self.process.pid), 0)
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        0
+    }
+
+    fn vdso(&self) -> u64 {
+        self.shared.vdso
+    }
+}
+
+/// The stub from which those of one container are forked.
+pub struct SpaceTemplate {
+    space: Arc<Space>,
+}
+
+impl SpaceTemplate {
+    /// A template of its own process.
+    #[must_use]
+    pub const fn new(space: Arc<Space>) -> Self {
+        Self { space }
+    }
+}
+
+impl Template for SpaceTemplate {
+    fn pidfd(&self) -> BorrowedFd<'_> {
+        self.space.process.pidfd()
+    }
+
+    fn spawn(&self) -> Result<(Arc<dyn AddressSpace>, Box<dyn Context>), PlatformError> {
+        let (space, mut context) = self.space.fork_with_thread()?;
+        // Whatever the template's registers held is not the guest's business.
+        context.load_extended(None).map_err(|_| PlatformError::Stub("died at birth"))?;
+        Ok((space, Box::new(context)))
+    }
+
+    fn kill(&self) {
+        self.space.process.kill();
+    }
+}
