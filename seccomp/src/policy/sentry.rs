@@ -52,16 +52,6 @@ fn files() -> Vec<Rule> {
         rule(libc::SYS_write, "write", "donated files, the container's output, eventfds, the log"),
         rule(libc::SYS_pread64, "pread64", "donated files at an offset"),
         rule(libc::SYS_pwrite64, "pwrite64", "donated files at an offset"),
-        rule(
-            libc::SYS_preadv2,
-            "preadv2",
-            "the same into several buffers, with RWF_ flags; offset -1 is readv",
-        ),
-        rule(
-            libc::SYS_pwritev2,
-            "pwritev2",
-            "the same from several buffers, with RWF_ flags; offset -1 is writev",
-        ),
         rule(libc::SYS_close, "close", "descriptors of ours"),
         rule(libc::SYS_fstat, "fstat", "size and times of a donated file"),
         rule(libc::SYS_ftruncate, "ftruncate", "size of a donated file or a memfd"),
@@ -148,8 +138,8 @@ fn waiting() -> Vec<Rule> {
         rule(libc::SYS_ppoll, "ppoll", "one blocking descriptor, with a fine timeout"),
         rule(libc::SYS_epoll_create1, "epoll_create1", "the thread that watches host descriptors"),
         rule(libc::SYS_epoll_ctl, "epoll_ctl", "the thread that watches host descriptors"),
-        rule(libc::SYS_epoll_wait, "epoll_wait", "the thread that watches host descriptors"),
         rule(libc::SYS_epoll_pwait, "epoll_pwait", "the thread that watches host descriptors"),
+        rule(libc::SYS_sysinfo, "sysinfo", "how much memory the host has, for a guest's /proc/meminfo"),
         rule(libc::SYS_eventfd2, "eventfd2", "wake that thread"),
     ]
 }
