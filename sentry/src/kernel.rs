@@ -29,6 +29,8 @@ pub struct Kernel {
     pub poller: Arc<Poller>,
     /// Its processes.
     pub tasks: ProcessTree,
+    /// System V objects.
+    pub ipc: Arc<crate::ipc::Namespace>,
     /// What happens when a time comes.
     pub timers: Arc<Timers>,
     /// When it booted, on the host's monotonic clock, in nanoseconds.

@@ -74,6 +74,7 @@ pub(crate) fn kernel() -> Arc<Kernel> {
         vfs: System::new(),
         poller: Poller::start().expect("the host has epoll"),
         tasks: ProcessTree::default(),
+        ipc: crate::ipc::Namespace::new(),
         timers: Timers::start().expect("the host has threads"),
         boot_ns: 0,
     })

@@ -91,6 +91,19 @@ table! {
     pipe2 => crate::sync::pipe::pipe2, Full;
     epoll_pwait2 => crate::sync::epoll::epoll_pwait2, Full;
 
+    // System V interprocess communication.
+    shmget => crate::ipc::shm::shmget, Partial("no huge pages; one namespace for the sandbox");
+    shmat => crate::ipc::shm::shmat, Full;
+    shmctl => crate::ipc::shm::shmctl, Full;
+    semget => crate::ipc::sem::semget, Partial("one namespace for the sandbox");
+    semop => crate::ipc::sem::semop, Full;
+    semctl => crate::ipc::sem::semctl, Full;
+    shmdt => crate::ipc::shm::shmdt, Full;
+    msgget => crate::ipc::msg::msgget, Partial("one namespace for the sandbox");
+    msgsnd => crate::ipc::msg::msgsnd, Full;
+    msgrcv => crate::ipc::msg::msgrcv, Full;
+    msgctl => crate::ipc::msg::msgctl, Full;
+    semtimedop => crate::ipc::sem::semtimedop, Full;
     // Memory.
     mmap => crate::mm::map::mmap, Partial("MAP_GROWSDOWN does not grow; no hugetlb pages; no MAP_SYNC");
     mprotect => crate::mm::map::mprotect, Full;

@@ -206,23 +206,28 @@ impl MemoryManager {
         Ok(())
     }
 
-    /// `shmdt(2)`: unmaps all pieces of the attachment that starts at `addr`.
+    /// `shmdt(2)`: unmaps all pieces of the attachment that starts at `addr`; answers the segment's id.
     ///
     /// # Errors
     /// EINVAL if none does.
-    pub fn detach(&self, context: &mut dyn Context, addr: u64) -> Result<(), Errno> {
+    pub fn detach(&self, context: &mut dyn Context, addr: u64) -> Result<i32, Errno> {
         let mut inner = self.lock_to_change();
         let starting = |vma: &Vma| match &vma.backing {
-            Backing::Memory { id, offset, attachment: Some(_), .. } => Some((*id, *offset)),
+            Backing::Memory { id, offset, attachment: Some(segment), .. } => {
+                Some((*id, *offset, segment.id()))
+            }
             _ => None,
         };
-        let found = inner.tree.find(addr).and_then(starting);
-        let (wanted, _) = found.filter(|&(_, offset)| offset == 0).ok_or(Errno::EINVAL)?;
+        let first = |vma: &&Vma| vma.start == addr;
+        let found = inner.tree.find(addr).filter(first).and_then(starting);
+        let (wanted, _, segment) = found.filter(|&(_, offset, _)| offset == 0).ok_or(Errno::EINVAL)?;
         let ranges: Vec<(u64, u64)> = inner
             .tree
             .iter()
             .filter(|vma| {
-                starting(vma).is_some_and(|(id, offset)| id == wanted && vma.start - offset == addr)
+                starting(vma).is_some_and(|(id, offset, _)| {
+                    id == wanted && vma.start.checked_sub(offset) == Some(addr)
+                })
             })
             .map(|vma| (vma.start, vma.end))
             .collect();
@@ -231,7 +236,7 @@ impl MemoryManager {
             pieces.append(&mut inner.unmap(context, start, end)?);
         }
         drop(inner);
-        Ok(())
+        Ok(segment)
     }
 }
 

@@ -9,7 +9,7 @@ use sentry::mm::MemoryLimits;
 use sentry::task::{Capability, Current};
 
 /// The limits that apply to the running task.
-fn limits(current: &Current) -> MemoryLimits {
+pub(crate) fn limits(current: &Current) -> MemoryLimits {
     let mut limits = MemoryLimits::default();
     if current.credentials().has(Capability::IpcLock) {
         limits.locked = u64::MAX;
