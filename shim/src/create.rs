@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::Context;
 use containerd_shim_protos::api::CreateTaskRequest;
@@ -174,6 +174,7 @@ fn running(
     let config = Config::load(request.options.as_ref())?.annotated(&plan.annotations);
     let (log, tail) = sentry_log(&config, &request.id)?;
     let notices = pod.notices.clone();
+    let generation = pod.generations.fetch_add(1, Ordering::Relaxed);
     let options = BootOptions {
         config: config.boot(&request.id, &plan.container.hostname),
         programs: config.programs()?,
@@ -181,10 +182,10 @@ fn running(
         cgroup: cgroup.clone(),
         log: log.as_fd(),
     };
-    let sandbox = Sandbox::boot(options, move |notice| drop(notices.send(notice)))?;
+    let sandbox = Sandbox::boot(options, move |notice| drop(notices.send((generation, notice))))?;
     let (platform, fallback) = &sandbox.platform;
     tracing::info!(platform, fallback, pid = sandbox.sentry.pid, "sandbox booted");
-    let running = Arc::new(Running { sandbox, cgroup, tail });
+    let running = Arc::new(Running { generation, sandbox, cgroup, tail });
     *slot = Some(Arc::clone(&running));
     let pod = Arc::clone(pod);
     undo.add(move || pod.end_sandbox());

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -51,6 +51,8 @@ const SIGKILL: i32 = 9;
 /// A pod's sandbox.
 #[derive(Debug)]
 pub(crate) struct Running {
+    /// Which of the pod's sandboxes this is: a notice of an earlier one must not be taken for its own.
+    pub(crate) generation: u64,
     pub(crate) sandbox: Sandbox,
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) tail: Tail,
@@ -63,7 +65,8 @@ pub(crate) struct Pod {
     /// Bundle of the first container.
     pub(crate) bundle: PathBuf,
     /// What the sentry tells, on its way to [`Pod::hear`].
-    pub(crate) notices: mpsc::UnboundedSender<Notice>,
+    pub(crate) notices: mpsc::UnboundedSender<(u64, Notice)>,
+    pub(crate) generations: AtomicU64,
     events: Publisher,
     sandbox: Mutex<Option<Arc<Running>>>,
     /// `None` while it is being made.
@@ -86,6 +89,7 @@ impl Pod {
             namespace: namespace.to_owned(),
             bundle,
             notices,
+            generations: AtomicU64::new(0),
             events,
             sandbox: Mutex::default(),
             tasks: Mutex::default(),
@@ -95,8 +99,8 @@ impl Pod {
         });
         let listener = Arc::clone(&pod);
         tokio::spawn(async move {
-            while let Some(notice) = heard.recv().await {
-                listener.hear(notice).await;
+            while let Some((generation, notice)) = heard.recv().await {
+                listener.hear(generation, notice).await;
             }
         });
         pod
@@ -462,8 +466,11 @@ impl Pod {
     }
 
     /// Takes note of what the sentry tells.
-    async fn hear(self: &Arc<Self>, notice: Notice) {
+    async fn hear(self: &Arc<Self>, generation: u64, notice: Notice) {
         let _gate = self.gate.lock().await;
+        let Some(running) = self.sandbox().clone().filter(|running| running.generation == generation) else {
+            return;
+        };
         match notice {
             Notice::Event(Event::Exited { container, exec, status, killed_by_host }) => {
                 let Ok(which) = self.process(&container, exec.as_deref().unwrap_or("")) else { return };
@@ -474,7 +481,7 @@ impl Pod {
                 self.has_exited(&which, status);
             }
             Notice::Event(Event::Warning(text)) => tracing::warn!("{text}"),
-            Notice::Gone(why) => self.sandbox_is_gone(why).await,
+            Notice::Gone(why) => self.sandbox_is_gone(running, why).await,
         }
     }
 
@@ -518,8 +525,7 @@ impl Pod {
     }
 
     /// Every container has ended with its kernel.
-    async fn sandbox_is_gone(&self, why: Option<String>) {
-        let Ok(running) = self.running() else { return };
+    async fn sandbox_is_gone(&self, running: Arc<Running>, why: Option<String>) {
         let watched = Arc::clone(&running);
         let how = blocking(move || {
             let how = watched.sandbox.sentry.wait(Some(END_LIMIT));
