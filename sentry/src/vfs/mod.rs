@@ -5,6 +5,7 @@
 //! File systems themselves live in [`crate::fs`].
 
 mod attributes;
+pub mod container;
 mod dentry;
 mod directory;
 mod fd_table;
@@ -12,6 +13,8 @@ mod file;
 mod fs_context;
 mod inode;
 mod mount;
+pub mod mount_text;
+pub mod mounting;
 mod names;
 mod open;
 pub mod permission;
