@@ -63,7 +63,7 @@ pub type NewTerminal = (Arc<dyn TerminalMaster>, Arc<OpenFile>);
 
 /// What other rooms provide.
 pub trait Hooks: Send + Sync {
-    /// Builds a container's file tree from its mounts and its gofer.
+    /// Builds a container's file tree from its mounts and its gofer; `pids` is whose processes its `/proc` shows.
     ///
     /// # Errors
     /// One line for a person.
@@ -72,6 +72,7 @@ pub trait Hooks: Send + Sync {
         kernel: &Arc<Kernel>,
         config: &ContainerConfig,
         gofer: OwnedFd,
+        pids: &Arc<PidNamespace>,
     ) -> Result<Arc<MountNamespace>, String>;
 
     /// Makes a terminal in the container's `/dev/pts` and makes it the controlling one of `process`, a session leader.
@@ -241,11 +242,11 @@ impl Sandbox {
             return fail(FailureKind::InvalidArgument, "create came without the gofer's socket");
         };
         let internal = |message: String| Failure { kind: FailureKind::Internal, message };
-        let mounts = self.hooks.build_root(&self.kernel, &config, gofer).map_err(internal)?;
+        let pids = self.namespace(config.share_pid_namespace);
+        let mounts = self.hooks.build_root(&self.kernel, &config, gofer, &pids).map_err(internal)?;
         let template = self.kernel.platform.new_template().map_err(|error| internal(chain(&error)))?;
         let pidfd = duplicate(template.pidfd()).map_err(|errno| internal(format!("template: {errno}")))?;
         let origin = Arc::new(Origin { template, killed_by_host: false.into() });
-        let pids = self.namespace(config.share_pid_namespace);
         let state = Mutex::new(State { phase: Phase::Stopped, started: HashMap::new() });
         let container = Arc::new(Container { config, origin, pids, mounts, state });
         let process = &container.config.process;

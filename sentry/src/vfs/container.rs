@@ -4,6 +4,7 @@
 //! masked and read-only paths; only then the root may become read-only. It is done in the name of a task without
 //! program, memory or process id, as nothing of the container runs yet.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use control::{ContainerConfig, Device};
@@ -48,16 +49,17 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Builds a container's mounts. Root and working directory of the result are `/`.
+/// Builds a container's mounts. `gofer`: the socket to its gofer; `pid_namespace`: whose processes its `/proc` shows.
 ///
 /// # Errors
 /// What could not be mounted, and why.
 pub fn build(
     kernel: &Arc<Kernel>,
-    connection: &Arc<Connection>,
+    gofer: OwnedFd,
     config: &ContainerConfig,
     pid_namespace: &Arc<PidNamespace>,
-) -> Result<Arc<FsContext>, BuildError> {
+) -> Result<Arc<MountNamespace>, BuildError> {
+    let connection = &Connection::new(gofer, &kernel.vfs);
     let root = GoferFs::attach(connection, 0, Trust::Exclusive).map_err(failed("cannot attach", "/"))?;
     let root = Mount::of(root, ms::RELATIME, b"overlay");
     build_on(kernel, root, Some(connection), config, pid_namespace)
@@ -73,16 +75,30 @@ pub fn build_on(
     connection: Option<&Arc<Connection>>,
     config: &ContainerConfig,
     pid_namespace: &Arc<PidNamespace>,
-) -> Result<Arc<FsContext>, BuildError> {
+) -> Result<Arc<MountNamespace>, BuildError> {
     let place = root.root_location();
     let namespace = MountNamespace::new(Arc::clone(&root));
     let fs = FsContext::new(Arc::clone(&namespace), place.clone(), place.clone(), 0o022);
     let task = builder_task(kernel, &fs, pid_namespace);
     let caller = Caller::of(&task);
     let scratch = scratch(kernel).map_err(failed("cannot make room for", "/"))?;
-    let builder = Builder { kernel, connection, caller, pid_namespace, namespace, place, scratch };
+    let builder = Builder {
+        kernel,
+        connection,
+        caller,
+        pid_namespace,
+        namespace: Arc::clone(&namespace),
+        place,
+        scratch,
+    };
     for mount in &config.mounts {
-        builder.mount(mount).map_err(failed("cannot mount", &mount.destination))?;
+        match builder.mount(mount) {
+            // One kind less is better than no container.
+            Err(Errno::ENODEV) if mount.kind != "bind" => {
+                tracing::warn!(kind = mount.kind, path = mount.destination, "no such kind of file system");
+            }
+            mounted => mounted.map_err(failed("cannot mount", &mount.destination))?,
+        }
     }
     builder.devices(&config.devices)?;
     for path in &config.masked_paths {
@@ -94,7 +110,7 @@ pub fn build_on(
     if config.root_readonly {
         root.set_flags(root.flags() | ms::RDONLY);
     }
-    Ok(fs)
+    Ok(namespace)
 }
 
 /// A file system for what has no other place: mount points on a root that cannot be written, masks.

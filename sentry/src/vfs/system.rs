@@ -110,14 +110,15 @@ pub const fn makedev(major: u32, minor: u32) -> u64 {
 }
 
 impl System {
-    /// Knows nothing yet.
+    /// Knows tmpfs and nothing else yet.
     #[must_use]
     pub fn new() -> Arc<Self> {
         let root = AnonymousInode::new(mode::S_IFDIR | 0o700, 0, 0);
         let file_system: Arc<dyn FileSystem> = Arc::new(AnonymousFs { root: Arc::clone(&root) });
         let anonymous = Mount::new(file_system, Dentry::root(root), 0, b"none");
+        let tmpfs: Arc<dyn FileSystemType> = Arc::new(crate::fs::tmpfs::TmpFsType);
         Arc::new(Self {
-            types: Mutex::default(),
+            types: Mutex::new(BTreeMap::from([(tmpfs.name(), tmpfs)])),
             devices: Mutex::default(),
             fifos: Mutex::default(),
             anonymous,

@@ -337,3 +337,43 @@ fn a_very_deep_tree_is_dropped_without_recursion() {
     task.fs().set_cwd(top);
     drop(task);
 }
+
+#[test]
+fn a_container_is_built_from_its_configuration() {
+    let task = testing::task();
+    let root = task.fs().namespace().root();
+    mkdir(&task, "sys").expect("mkdir");
+    touch(&task, "secret");
+    let mount = |destination: &str, options: &[&str]| control::Mount {
+        destination: destination.into(),
+        kind: "tmpfs".into(),
+        options: options.iter().map(|option| (*option).to_owned()).collect(),
+        ..control::Mount::default()
+    };
+    let config = control::ContainerConfig {
+        mounts: vec![
+            mount("/dev", &["nosuid", "mode=755", "size=64k"]),
+            mount("/run/deep", &["ro", "noexec"]),
+        ],
+        masked_paths: vec!["/secret".into(), "/absent".into()],
+        readonly_paths: vec!["/sys".into()],
+        root_readonly: true,
+        ..control::ContainerConfig::default()
+    };
+    let namespace = super::container::build_on(&task.kernel, root, None, &config, &task.process.namespace)
+        .expect("built");
+    let place = namespace.root().root_location();
+    task.set_fs(super::FsContext::new(namespace, place.clone(), place, 0o022));
+    let stat = |path| at(&task, path).expect(path).inode().stat().expect("stat");
+    assert_eq!((stat("/dev/null").mode, stat("/dev/null").rdev), (0o020_666, 0x103));
+    assert_eq!(stat("/dev").mode, 0o040_755);
+    assert_eq!(stat("/secret").mode, 0o100_444);
+    assert_eq!(open(&task, "/sys/x", O_CREAT).err(), Some(Errno::EROFS));
+    assert_eq!(open(&task, "/run/deep/x", O_CREAT).err(), Some(Errno::EROFS));
+    assert_eq!(mkdir(&task, "/new").err(), Some(Errno::EROFS));
+    mkdir(&task, "/dev/shm").expect("mkdir");
+    let text = super::mount_text::mounts(&task.fs());
+    assert!(text.contains("tmpfs /dev tmpfs rw,nosuid,relatime,size=64k,mode=755 0 0\n"), "{text}");
+    assert!(text.contains(" /run/deep tmpfs ro,noexec,relatime"), "{text}");
+    assert_eq!(super::mount_text::mountinfo(&task.fs()).lines().count(), 5);
+}
