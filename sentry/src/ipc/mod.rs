@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 use platform::host::clock::{Clock, now_ns};
 
+use crate::task::Process;
+
 /// All System V objects that see each other.
 pub struct Namespace {
     /// Shared memory segments.
@@ -41,6 +43,12 @@ impl Namespace {
             messages: Messages::default(),
         })
     }
+}
+
+/// Names a process to [`Semaphores`]: its address, since it lives until its exit has undone what it did.
+#[must_use]
+pub fn undo_owner(process: &Arc<Process>) -> UndoOwner {
+    Arc::as_ptr(process) as usize as u64
 }
 
 /// Seconds since 1970, as the structures have them.

@@ -3,9 +3,9 @@
 use linux_abi::mm::{MS_ASYNC, MS_INVALIDATE, MS_SYNC, Prot, madv};
 use platform::{Context, MemoryCall};
 
-use super::MemoryManager;
 use super::layout::{self, END, MAX_MAP_COUNT};
 use super::vma::{Backing, Vma, VmaFlags};
+use super::{MemoryManager, host};
 use crate::Errno;
 
 /// Which flag of a mapping an advice sets or clears.
@@ -76,7 +76,7 @@ impl MemoryManager {
             let (from, to) = (vma.start.max(at), vma.end.min(end));
             check(vma, advice)?;
             if host_hears(advice) {
-                context.memory(MemoryCall::Advise { addr: from, len: to - from, advice })?;
+                host::call(context, MemoryCall::Advise { addr: from, len: to - from, advice })?;
             }
             if let Some((set, clear)) = flags {
                 inner.tree.update(from, to, |vma| vma.flags = (vma.flags - clear) | set);
@@ -116,7 +116,7 @@ impl MemoryManager {
         }
         // LOCK: writing back may take long and changes no layout, so it is done without the lock.
         for (from, to) in ranges {
-            match context.memory(MemoryCall::Sync { addr: from, len: to - from, flags }) {
+            match host::call(context, MemoryCall::Sync { addr: from, len: to - from, flags }) {
                 Ok(_) | Err(Errno::ENOMEM) => {}
                 Err(errno) => return Err(errno),
             }
@@ -146,6 +146,6 @@ impl MemoryManager {
         if inner.tree.has_special(addr, end) || !inner.tree.covers(addr, end) {
             return Err(Errno::ENOMEM);
         }
-        context.memory(MemoryCall::Incore { addr, len, vec }).map(drop)
+        host::call(context, MemoryCall::Incore { addr, len, vec }).map(drop)
     }
 }

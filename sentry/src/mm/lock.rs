@@ -5,6 +5,7 @@
 use linux_abi::mm::{Prot, madv};
 use platform::{Context, MemoryCall};
 
+use super::host;
 use super::layout::MAX_MAP_COUNT;
 use super::vma::{Vma, VmaFlags};
 use super::{MemoryLimits, MemoryManager};
@@ -28,7 +29,7 @@ fn populate(context: &mut dyn Context, vma: &Vma, from: u64, to: u64) -> Result<
     } else {
         return Ok(());
     };
-    match context.memory(MemoryCall::Advise { addr: from, len: to - from, advice }) {
+    match host::call(context, MemoryCall::Advise { addr: from, len: to - from, advice }) {
         // LINUX: `__mlock_posix_error_return`.
         Err(Errno::EFAULT) => Err(Errno::ENOMEM),
         Err(Errno::ENOMEM) => Err(Errno::EAGAIN),

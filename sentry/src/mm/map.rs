@@ -10,9 +10,10 @@ use linux_abi::mm::{
     MAP_NONBLOCK, MAP_NORESERVE, MAP_POPULATE, MAP_PRIVATE, MAP_SHARED, MAP_SHARED_VALIDATE, MAP_STACK,
     MAP_TYPE, Prot, madv,
 };
-use platform::host::file;
+use platform::host::file as host_file;
 use platform::{Context, MemoryCall};
 
+use super::host;
 use super::layout::{self, END, HUGE_PAGE, LOW_END, LOW_START, MAX_MAP_COUNT, MIN_ADDR, PAGE};
 use super::vma::{Attachment, Backing, Vma, VmaFlags};
 use super::{Inner, MemoryLimits, MemoryManager};
@@ -303,22 +304,20 @@ impl Inner {
         gone: &mut Vec<Vma>,
     ) -> Result<(), Errno> {
         let end = addr + blueprint.len;
-        let result = context.memory(host_call(addr, &blueprint));
-        if replaces {
-            // A host that failed may or may not have unmapped what was there: then it is told to. Where it cannot even do
-            // that (too many pieces), it did not the first time either.
-            let unmapped =
-                result.is_ok() || context.memory(MemoryCall::Unmap { addr, len: blueprint.len }).is_ok();
-            if unmapped {
-                gone.append(&mut self.tree.remove(addr, end));
-            }
+        let result = host::call(context, host_call(addr, &blueprint));
+        // A host that failed may or may not have unmapped what was there, or have mapped the first pieces: then it is told to
+        // unmap all. Where it cannot even do that (too many pieces), it did nothing the first time either.
+        let undo = result.is_err() && (replaces || blueprint.len > host::PIECE_MAX);
+        let undone = undo && host::call(context, MemoryCall::Unmap { addr, len: blueprint.len }).is_ok();
+        if replaces && (result.is_ok() || undone) {
+            gone.append(&mut self.tree.remove(addr, end));
         }
         result?;
         if blueprint.populate && blueprint.pages.is_some() {
             let write = blueprint.prot.contains(Prot::WRITE);
             let advice = if write { madv::POPULATE_WRITE } else { madv::POPULATE_READ };
             // LINUX: mmap(2) does not fail if the mapping cannot be populated.
-            let _ = context.memory(MemoryCall::Advise { addr, len: blueprint.len, advice });
+            let _ = host::call(context, MemoryCall::Advise { addr, len: blueprint.len, advice });
         }
         let Blueprint { prot, max_prot, flags, backing, .. } = blueprint;
         self.tree.insert(Vma { start: addr, end, prot, max_prot, flags, backing });
@@ -341,7 +340,7 @@ impl Inner {
         }
         let mut gone = Vec::new();
         for (from, to) in self.guest_runs(start, end) {
-            context.memory(MemoryCall::Unmap { addr: from, len: to - from })?;
+            host::call(context, MemoryCall::Unmap { addr: from, len: to - from })?;
             gone.append(&mut self.tree.remove(from, to));
         }
         Ok(gone)
@@ -450,8 +449,8 @@ pub(super) fn anonymous(len: u64, prot: u32, flags: u32) -> Result<Blueprint, Er
         MAP_PRIVATE => Ok(blueprint),
         MAP_SHARED if flags & MAP_GROWSDOWN != 0 => Err(Errno::EINVAL),
         MAP_SHARED => {
-            let source = file::new_memory_file("shared-anonymous")?;
-            file::truncate(&source, len)?;
+            let source = host_file::new_memory_file("shared-anonymous")?;
+            host_file::truncate(&source, len)?;
             blueprint.pages = Some(Pages { source: Arc::new(source), offset: 0 });
             blueprint.flags |= VmaFlags::SHARED;
             blueprint.backing = Backing::Memory {

@@ -4,11 +4,12 @@
 //! the host's memory calls through the running task's `platform::Context`.
 //!
 //! Files: `vma` one mapping, `tree` all of them, `layout` bounds and chance, `map`, `protect`, `remap`, `brk`, `advise`,
-//! `lock` the calls, `query` what others ask (is this writable? where can a trampoline go?), `report` the texts of
+//! `lock` the calls, `host` how the host is told, `query` what others ask (is this writable? where can a trampoline go?), `report` the texts of
 //! `/proc/PID/maps` and its kin, [`loader`] how a program gets into memory.
 
 mod advise;
 mod brk;
+mod host;
 pub mod layout;
 pub mod loader;
 mod lock;

@@ -3,6 +3,7 @@
 use linux_abi::mm::{PROT_GROWSDOWN, PROT_GROWSUP, PROT_SEM, Prot};
 use platform::{Context, MemoryCall};
 
+use super::host;
 use super::layout::{self, END, MAX_MAP_COUNT};
 use super::vma::VmaFlags;
 use super::{MemoryLimits, MemoryManager};
@@ -101,7 +102,7 @@ impl super::Inner {
                 if becomes_data && self.tree.totals().data.saturating_add(stop - at) > limits.data {
                     return Err(Errno::ENOMEM);
                 }
-                context.memory(MemoryCall::Protect { addr: at, len: stop - at, prot: prot.bits() })?;
+                host::call(context, MemoryCall::Protect { addr: at, len: stop - at, prot: prot.bits() })?;
                 self.tree.update(at, stop, |vma| vma.prot = prot);
             }
             at = stop;

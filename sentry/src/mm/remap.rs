@@ -3,6 +3,7 @@
 use linux_abi::mm::{MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE, Prot};
 use platform::{Context, MemoryCall};
 
+use super::host;
 use super::layout::{self, END, MAX_MAP_COUNT, MIN_ADDR, PAGE};
 use super::vma::{Backing, Vma, VmaFlags};
 use super::{Inner, MemoryLimits, MemoryManager};
@@ -159,7 +160,7 @@ impl Inner {
             return Ok(false);
         }
         let call = MemoryCall::Remap { addr, old_len, new_len, new_addr: addr, keep_old: false };
-        if context.memory(call).is_err() {
+        if host::call(context, call).is_err() {
             // The host may have split what is one mapping here; moving works wherever it can.
             return Ok(false);
         }
@@ -180,7 +181,7 @@ impl Inner {
     ) -> Result<(), Errno> {
         let Move { addr, old_len, new_len, flags, .. } = request;
         let keep_old = flags & MREMAP_DONTUNMAP != 0;
-        context.memory(MemoryCall::Remap { addr, old_len, new_len, new_addr: target, keep_old })?;
+        host::call(context, MemoryCall::Remap { addr, old_len, new_len, new_addr: target, keep_old })?;
         let mut moved = vma.clipped(addr, vma.end);
         (moved.start, moved.end) = (target, target + new_len);
         if keep_old {

@@ -205,6 +205,7 @@ fn leave_group(process: &Arc<Process>, task: &Arc<Task>, code: u8) -> Option<Exi
 /// The last thread has ended.
 fn finish(process: &Arc<Process>, status: ExitStatus, uid: u32) {
     process.timers.clear();
+    process.kernel.ipc.semaphores.process_exited(crate::ipc::undo_owner(process), process.pid);
     leave_session(process);
     let killed_by_host = process.was_killed_by_host();
     if process.pid == 1 {

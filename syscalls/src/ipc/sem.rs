@@ -1,7 +1,5 @@
 //! `semget`, `semop`, `semtimedop`, `semctl`.
 
-use std::sync::Arc;
-
 use linux_abi::ipc::{
     GETALL, GETNCNT, GETPID, GETVAL, GETZCNT, IPC_INFO, IPC_RMID, IPC_SET, IPC_STAT, SEM_INFO, SEM_STAT,
     SEM_STAT_ANY, SETALL, SETVAL, SemBuf, SemInfo, SemidDs,
@@ -9,7 +7,7 @@ use linux_abi::ipc::{
 use linux_abi::time::Timespec;
 use linux_abi::{Errno, UserPtr};
 use platform::host::clock::{Clock, now_ns};
-use sentry::ipc::{Attempt, SEMMNI, SEMMNS, SEMMSL, SEMOPM, SEMVMX, SemaphoreSet};
+use sentry::ipc::{Attempt, SEMMNI, SEMMNS, SEMMSL, SEMOPM, SEMVMX, SemaphoreSet, undo_owner};
 use sentry::sync::Events;
 use sentry::task::{Current, WaitEnd};
 
@@ -55,8 +53,7 @@ pub(crate) fn semtimedop(
     };
     let set = namespace(current).semaphores.find(id)?;
     let me = Me::of(current);
-    // The process lives until its exit has undone what it did, so that its address names it.
-    let owner = Arc::as_ptr(current.process()) as usize as u64;
+    let owner = undo_owner(current.process());
     let (num, for_zero) = match set.attempt(&me.caller(), owner, &operations)? {
         Attempt::Done => return Ok(()),
         Attempt::MustWait(num, for_zero) => (num, for_zero),

@@ -10,9 +10,5 @@ use sentry::task::{Capability, Current};
 
 /// The limits that apply to the running task.
 pub(crate) fn limits(current: &Current) -> MemoryLimits {
-    let mut limits = MemoryLimits::default();
-    if current.credentials().has(Capability::IpcLock) {
-        limits.locked = u64::MAX;
-    }
-    limits
+    current.process().memory_limits(current.credentials().has(Capability::IpcLock))
 }

@@ -300,6 +300,7 @@ fn map_stack(
     let limits = MemoryLimits { address_space: u64::MAX, data: u64::MAX, ..MemoryLimits::default() };
     mm.establish(context, Placement::FixedNoReplace(start), blueprint, &limits)?;
     // PERF: a huge page would be zeroed at the first touch and copied at the first fork. A host that has none refuses.
-    let _ = context.memory(MemoryCall::Advise { addr: start, len: size, advice: madv::NOHUGEPAGE });
+    let _ =
+        super::host::call(context, MemoryCall::Advise { addr: start, len: size, advice: madv::NOHUGEPAGE });
     Ok((start, start + size))
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use linux_abi::mm::{
-    MAP_32BIT, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_PRIVATE, MAP_SHARED, MREMAP_DONTUNMAP, MREMAP_FIXED,
-    MREMAP_MAYMOVE, Prot, madv,
+    MAP_32BIT, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, MREMAP_DONTUNMAP,
+    MREMAP_FIXED, MREMAP_MAYMOVE, Prot, madv,
 };
 use platform::fake::{FAKE_VDSO, FakeContext, FakeSpace};
 
@@ -273,4 +273,19 @@ fn maps_lines_look_like_linux() {
     let line = maps.lines().find(|line| line.starts_with(&format!("{shared:08x}"))).expect("shown");
     assert!(line.contains(" rw-s ") && line.ends_with("/dev/zero (deleted)"));
     assert_eq!(line.find('/'), Some(73));
+}
+
+#[test]
+fn the_host_hears_of_huge_ranges_in_pieces() {
+    let mut guest = Guest::new();
+    let terabytes = 3 << (40 - 12);
+    let addr = guest.map(0, terabytes, 0, MAP_PRIVATE | MAP_NORESERVE).expect("room");
+    guest.protect(addr, terabytes, 1).expect("mapped");
+    assert_eq!(guest.space.take_log().len(), 12);
+    guest.check();
+    guest.space.fail_next(Errno::ENOMEM);
+    assert_eq!(guest.map(0, terabytes, 0, MAP_PRIVATE), Err(Errno::ENOMEM));
+    guest.check();
+    guest.unmap(addr, terabytes).expect("mapped");
+    guest.check();
 }
