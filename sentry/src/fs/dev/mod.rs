@@ -1,0 +1,16 @@
+//! Device nodes: who answers when one is opened?
+//!
+//! [`register`] tells the virtual file system of all drivers here: memory devices (major 1) and terminals (major 5).
+//! The nodes themselves lie on whatever file system `/dev` is.
+
+mod memory;
+
+use std::sync::Arc;
+
+use crate::kernel::Kernel;
+
+/// Registers the drivers of character devices.
+pub fn register(kernel: &Kernel) {
+    kernel.vfs.add_device(memory::MAJOR, Arc::new(memory::Memory));
+    kernel.vfs.set_fifo_driver(Arc::new(super::pipe::Fifos));
+}
