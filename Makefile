@@ -15,7 +15,7 @@ BIN := $(TARGET_DIR)/x86_64-unknown-linux-gnu/release
 RUNTIME ?= io.containerd.rvisor.v2
 CONTAINERD ?= system
 export RVISOR_CACHE ?= $(CURDIR)/.cache
-export RVISOR_BIN := $(BIN)
+export RVISOR_BIN := $(BIN)/rvisor
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
 .PHONY: demo test bench build lint unit e2e docs images clean

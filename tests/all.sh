@@ -7,7 +7,7 @@ cd "$(dirname "$(readlink -f "$0")")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
 bin=$target/x86_64-unknown-linux-gnu/release
 logs=$target/test-logs
-export RVISOR_CACHE=${RVISOR_CACHE:-$PWD/.cache} RVISOR_BIN=$bin
+export RVISOR_CACHE=${RVISOR_CACHE:-$PWD/.cache} RVISOR_BIN=$bin/rvisor
 export PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
 runtime=io.containerd.rvisor.v2
 passed=0 failed=0 begun=$SECONDS
