@@ -14,16 +14,23 @@ use crate::world::{BUSYBOX, World};
 /// Longest error message that still counts as a clear line, in characters.
 const CLEAR: usize = 1000;
 
+/// What a message may say when a program is not there, whichever runtime speaks.
+const MISSING: &[&str] = &["no such file", "not found"];
+/// When it must not be executed.
+const FORBIDDEN: &[&str] = &["permission denied", "is a directory"];
+/// When it is for another processor.
+const FOREIGN: &[&str] = &["exec format error", "architecture"];
+
 /// The cases of this file.
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("bad: a missing program", |w| refused(w, &["/no/such/program"])),
-        Case::new("bad: a name that is not on the path", |w| refused(w, &["no-such-program"])),
-        Case::new("bad: a directory as program", |w| refused(w, &["/etc"])),
-        Case::new("bad: a file without execute permission", |w| refused(w, &["/bad/plain"])),
-        Case::new("bad: an ELF file for another architecture", |w| refused(w, &["/bad/arm64"])),
+        Case::new("bad: a missing program", |w| refused(w, &["/no/such/program"], MISSING)),
+        Case::new("bad: a name that is not on the path", |w| refused(w, &["no-such-program"], MISSING)),
+        Case::new("bad: a directory as program", |w| refused(w, &["/etc"], FORBIDDEN)),
+        Case::new("bad: a file without execute permission", |w| refused(w, &["/bad/plain"], FORBIDDEN)),
+        Case::new("bad: an ELF file for another architecture", |w| refused(w, &["/bad/arm64"], FOREIGN)),
         Case::new("bad: a truncated ELF file", |w| refused_or_killed(w, &["/bad/truncated"])),
-        Case::new("bad: a script whose interpreter is missing", |w| refused(w, &["/bad/script"])),
+        Case::new("bad: a script whose interpreter is missing", |w| refused(w, &["/bad/script"], MISSING)),
         Case::new("bad: a symbolic link does not lead out", |w| {
             contained(w, "cat /bad/absolute /bad/relative")
         }),
@@ -76,22 +83,30 @@ fn run_bad(w: &World, command: &[&str]) -> Result<Answer> {
     Ok(answer)
 }
 
-fn refused(w: &World, command: &[&str]) -> Result<()> {
+fn refused(w: &World, command: &[&str], words: &[&str]) -> Result<()> {
+    // Else a runtime that starts nothing would pass.
+    run_bad(w, &["true"])?.ok()?;
     let answer = run_bad(w, command)?.failed()?;
-    let message = answer.stderr.trim();
-    ensure!(!message.is_empty() && message.len() < CLEAR, "no clear message: {answer}");
+    let message = answer.stderr.trim().to_lowercase();
+    ensure!(message.len() < CLEAR, "no clear message: {answer}");
+    ensure!(
+        words.iter().any(|word| message.contains(word)),
+        "does not say why ({}): {answer}",
+        words.join(" or ")
+    );
     Ok(())
 }
 
 /// A file cut within its program headers fails at exec or dies at its first instruction, as on Linux.
 fn refused_or_killed(w: &World, command: &[&str]) -> Result<()> {
+    run_bad(w, &["true"])?.ok()?;
     let answer = run_bad(w, command)?;
     ensure!(answer.status != 0 && answer.status != 137, "should have failed: {answer}");
     Ok(())
 }
 
 fn contained(w: &World, script: &str) -> Result<()> {
-    let answer = run_bad(w, &["sh", "-c", script])?;
+    let answer = run_bad(w, &["sh", "-c", &format!("echo ran; {script}")])?.mentions("ran")?;
     ensure!(!answer.stdout.contains("secret"), "the host's file was read: {answer}");
     ensure!(answer.status == 1, "cat should have failed: {answer}");
     Ok(())
@@ -107,12 +122,21 @@ fn dot_dot(w: &World) -> Result<()> {
     )
 }
 
-/// Runs with a configuration in which one value is wrong.
+/// Runs with a configuration in which one value is wrong; with a right one in its place it must run.
 fn configuration(w: &World, pointer: &str, value: Value) -> Result<()> {
+    configured(w, "/hostname", json!("right"))?.ok()?;
+    let message = configured(w, pointer, value)?.failed()?.stderr;
+    ensure!(!message.trim().is_empty() && message.len() < CLEAR, "no clear message: {message}");
+    Ok(())
+}
+
+fn configured(w: &World, pointer: &str, value: Value) -> Result<Answer> {
     let rootfs = w.options.cache.join("rootfs/busybox");
     let mut config = json!({
         "ociVersion": "1.0.2",
         "process": {"user": {"uid": 0, "gid": 0}, "args": ["true"], "cwd": "/", "env": ["PATH=/bin"]},
+        "hostname": "guest",
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
         "root": {"path": rootfs.display().to_string()},
         "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}]},
     });
@@ -128,7 +152,5 @@ fn configuration(w: &World, pointer: &str, value: Value) -> Result<()> {
     let argv = ["run", "--rm", "--runtime", &w.options.runtime, "--config", &path, &container.id];
     let answer = w.ctr(&argv)?;
     container.clean();
-    let message = answer.failed()?.stderr;
-    ensure!(!message.trim().is_empty() && message.len() < CLEAR, "no clear message: {message}");
-    Ok(())
+    Ok(answer)
 }
