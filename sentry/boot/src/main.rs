@@ -1,2 +1,145 @@
-//! Placeholder while the workspace is laid out.
-fn main() {}
+//! `rvisor-sentry`: puts the kernel together and serves the control socket that is its standard input.
+//!
+//! Order matters: one thread only until the first stub has been forked; the filter before the first guest runs.
+//! When the control socket closes, or anything here fails, the process ends, and every stub ends with it.
+
+#![forbid(unsafe_code)]
+
+mod hooks;
+mod log;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use control::{BootConfig, Channel, ChannelError, Event, Failure, FailureKind, FromSentry, Reply, Request, ToSentry};
+use platform::Platform;
+use platform::host::clock::{Clock, now_ns};
+use platform::host::poller::Poller;
+use platform::systrap;
+use seccomp::compile::{Unexpected, install};
+use seccomp::policy::sentry::{Platform as PolicyPlatform, sentry as sentry_policy};
+use sentry::container::{EventSink, Sandbox};
+use sentry::kernel::Kernel;
+use sentry::machine::Machine;
+use sentry::task::ProcessTree;
+use sentry::time::Timers;
+
+/// Bytes of stack of a thread that answers one request.
+const REQUEST_STACK: usize = 512 << 10;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::fatal(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().context("control socket")?;
+    let channel = Arc::new(Channel::new(socket));
+    let (id, config) = receive_boot(&channel)?;
+    log::start(&config);
+    let booted = boot(&channel, config);
+    let (reply, sandbox) = match booted {
+        Ok((reply, sandbox)) => (Ok(reply), Ok(sandbox)),
+        Err(error) => {
+            let message = format!("{error:#}");
+            (Err(Failure { kind: FailureKind::Internal, message: message.clone() }), Err(anyhow!(message)))
+        }
+    };
+    channel.send(&FromSentry::Reply { id, result: reply }, &[])?;
+    serve(&channel, &sandbox?)
+}
+
+fn receive_boot(channel: &Channel) -> anyhow::Result<(u64, BootConfig)> {
+    let (message, _): (ToSentry, _) = channel.receive().context("first message")?;
+    match message.request {
+        Request::Boot(config) => Ok((message.id, *config)),
+        _ => Err(anyhow!("the first message is not a boot message")),
+    }
+}
+
+/// Makes the kernel; afterwards nothing new is asked of the host.
+fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Arc<Sandbox>)> {
+    let tuning = config.tuning;
+    let options = systrap::Options {
+        patch: tuning.patch,
+        identity: tuning.identity,
+        native_futex: tuning.native_futex,
+        native_clock: tuning.native_clock,
+        spin: tuning.spin,
+        stub_copy: tuning.stub_copy,
+    };
+    let prepared = systrap::prepare(options).context("platform systrap")?;
+    let platform: Arc<dyn Platform> = Arc::new(prepared.start().context("platform systrap")?);
+    let poller = Poller::start().context("poller")?;
+    let timers = Timers::start().context("timers")?;
+    install(&sentry_policy(PolicyPlatform::Systrap), unexpected())?;
+
+    let name = platform.name().to_owned();
+    let kernel = Arc::new(Kernel {
+        machine: Machine::new(&config),
+        config,
+        platform,
+        abi: Arc::new(syscalls::table::Table),
+        vfs: sentry::vfs::System::new(),
+        poller,
+        tasks: ProcessTree::default(),
+        ipc: sentry::ipc::Namespace::new(),
+        timers,
+        boot_ns: now_ns(Clock::Monotonic),
+    });
+    hooks::register(&kernel);
+    let events = Arc::new(Events(Arc::clone(channel)));
+    let sandbox = Sandbox::new(kernel, Box::new(hooks::Rooms), events);
+    Ok((Reply::Booted { platform: name, fallback: None }, sandbox))
+}
+
+/// A call outside the policy ends the sentry. A debug build can be told to go on, to see what a policy lacks.
+fn unexpected() -> Unexpected {
+    if cfg!(debug_assertions) && std::env::var_os("RVISOR_SECCOMP_LOG").is_some() {
+        return Unexpected::Log;
+    }
+    Unexpected::Kill
+}
+
+/// Tells the shim what happens, in order.
+struct Events(Arc<Channel>);
+
+impl EventSink for Events {
+    fn event(&self, event: Event) {
+        // If the shim has gone, the loop in `serve` ends the sandbox.
+        let _ = self.0.send(&FromSentry::Event(event), &[]);
+    }
+}
+
+/// Answers requests until the shim is gone. Each has a thread of its own: one that waits must not hold up a kill.
+fn serve(channel: &Arc<Channel>, sandbox: &Arc<Sandbox>) -> anyhow::Result<()> {
+    loop {
+        let (message, fds): (ToSentry, Vec<OwnedFd>) = match channel.receive() {
+            Ok(received) => received,
+            Err(ChannelError::Closed) => return Ok(()),
+            Err(error) => return Err(error).context("control socket"),
+        };
+        let is_last = matches!(message.request, Request::Shutdown);
+        let (theirs, room) = (Arc::clone(channel), Arc::clone(sandbox));
+        let answer = move || {
+            let (result, fd) = room.handle(message.request, fds);
+            let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
+            // A shim that has gone needs no answer.
+            let _ = theirs.send(&FromSentry::Reply { id: message.id, result }, &fds);
+        };
+        let thread = std::thread::Builder::new().name("request".into()).stack_size(REQUEST_STACK).spawn(answer);
+        let thread = thread.context("thread for a request")?;
+        if is_last {
+            // Its answer must be out before the process ends.
+            let _ = thread.join();
+            return Ok(());
+        }
+    }
+}

@@ -14,3 +14,13 @@ pub mod signalfd;
 pub mod timerfd;
 pub mod tmpfs;
 pub mod tty;
+
+use std::sync::Arc;
+
+use crate::kernel::Kernel;
+
+/// Tells a new kernel which file systems, devices and special files there are.
+pub fn register(kernel: &Arc<Kernel>) {
+    kernel.vfs.add_type(Arc::new(tmpfs::TmpFsType));
+    kernel.vfs.set_fifo_driver(Arc::new(pipe::Fifos));
+}
