@@ -28,7 +28,11 @@ impl Hooks for Rooms {
         sentry::vfs::container::build(kernel, gofer, config, pids).map_err(|error| error.to_string())
     }
 
-    fn new_terminal(&self, _process: &Arc<Process>, _mounts: &Arc<MountNamespace>) -> Result<NewTerminal, String> {
+    fn new_terminal(
+        &self,
+        _process: &Arc<Process>,
+        _mounts: &Arc<MountNamespace>,
+    ) -> Result<NewTerminal, String> {
         Err("terminals are not there yet".to_owned())
     }
 }

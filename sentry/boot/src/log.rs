@@ -10,7 +10,8 @@ pub fn start(config: &BootConfig) {
     let level = if config.log_level.is_empty() { "warn" } else { &config.log_level };
     let level = if config.strace { format!("{level},strace=debug") } else { level.to_owned() };
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("warn"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
     // Only one is ever set.
     let _ = subscriber.try_init();
 }

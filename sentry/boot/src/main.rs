@@ -13,13 +13,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use control::{BootConfig, Channel, ChannelError, Event, Failure, FailureKind, FromSentry, Reply, Request, ToSentry};
+use control::{
+    BootConfig, Channel, ChannelError, Event, Failure, FailureKind, FromSentry, Reply, Request, ToSentry,
+};
 use platform::Platform;
 use platform::host::clock::{Clock, now_ns};
 use platform::host::poller::Poller;
 use platform::systrap;
 use seccomp::compile::{Unexpected, install};
-use seccomp::policy::sentry::{Platform as PolicyPlatform, sentry as sentry_policy};
+use seccomp::policy::{Platform as PolicyPlatform, sentry as sentry_policy};
 use sentry::container::{EventSink, Sandbox};
 use sentry::kernel::Kernel;
 use sentry::machine::Machine;
@@ -134,7 +136,8 @@ fn serve(channel: &Arc<Channel>, sandbox: &Arc<Sandbox>) -> anyhow::Result<()> {
             // A shim that has gone needs no answer.
             let _ = theirs.send(&FromSentry::Reply { id: message.id, result }, &fds);
         };
-        let thread = std::thread::Builder::new().name("request".into()).stack_size(REQUEST_STACK).spawn(answer);
+        let thread =
+            std::thread::Builder::new().name("request".into()).stack_size(REQUEST_STACK).spawn(answer);
         let thread = thread.context("thread for a request")?;
         if is_last {
             // Its answer must be out before the process ends.

@@ -14,7 +14,6 @@ fn check(result: c_long) -> io::Result<c_long> {
 /// `struct seccomp_notif` with its `struct seccomp_data`.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
-#[expect(missing_docs, reason = "fields of include/uapi/linux/seccomp.h")]
 pub struct Notification {
     pub id: u64,
     pub pid: u32,
@@ -280,13 +279,6 @@ pub fn install_kick() {
 pub fn cycles() -> u64 {
     // SAFETY: RDTSC is always allowed to user code under Linux unless prctl forbids it, which we do not.
     unsafe { std::arch::x86_64::_rdtsc() }
-}
-
-/// Number of the processor that this runs on.
-#[must_use]
-pub fn current_cpu() -> u32 {
-    // SAFETY: no arguments.
-    u32::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
 }
 
 /// Processors that the calling thread may use, as a mask.
