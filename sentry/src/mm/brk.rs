@@ -14,7 +14,7 @@ impl MemoryManager {
             let inner = self.lock();
             (inner.program.start_brk, inner.brk)
         };
-        if wanted < start || wanted < MIN_ADDR || wanted > END {
+        if wanted < start || !(MIN_ADDR..=END).contains(&wanted) {
             return old;
         }
         // LINUX: RLIMIT_DATA counts the heap together with the program's own data.

@@ -23,8 +23,8 @@ pub const MAX_MAP_COUNT: usize = 65530;
 pub const STACK_GUARD: u64 = 256 * PAGE;
 /// Largest stack that is set aside, however high `RLIMIT_STACK` is.
 pub const STACK_MAX: u64 = 1 << 30;
-/// Smallest stack that is set aside. LINUX: `setup_arg_pages` makes 128 KiB at first.
-pub const STACK_MIN: u64 = 132 << 10;
+/// Smallest stack that is set aside: the least room for arguments, and some to run in.
+pub const STACK_MIN: u64 = 256 << 10;
 /// Huge page of the host: large anonymous mappings are aligned to it, as Linux does since 6.7.
 pub const HUGE_PAGE: u64 = 2 << 20;
 /// Where `MAP_32BIT` looks. LINUX: `find_start_end` in `arch/x86/kernel/sys_x86_64.c`.

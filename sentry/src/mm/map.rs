@@ -135,6 +135,9 @@ impl MemoryManager {
         if addr != 0 && !replace && !self.lock().tree.is_free(addr, end) {
             return Err(Errno::EINVAL);
         }
+        if addr != 0 && addr < MIN_ADDR {
+            return Err(Errno::EPERM);
+        }
         let placement = if addr == 0 { Placement::Hint(0) } else { Placement::Fixed(addr) };
         let max_prot = if segment.writable { Prot::all() } else { Prot::READ | Prot::EXEC };
         let blueprint = Blueprint {
@@ -205,6 +208,29 @@ impl MemoryManager {
         // LOCK: files are let go of outside the lock, since the last one closes.
         drop(pieces);
         Ok(())
+    }
+
+    /// `RLIMIT_STACK` was raised while the program runs: its stack is extended as far as there is room at once. On Linux
+    /// it would grow when touched.
+    pub fn raise_stack_limit(&self, context: &mut dyn Context, limit: u64) {
+        let wanted = layout::page_down(limit.clamp(layout::STACK_MIN, layout::STACK_MAX));
+        let found = {
+            let inner = self.lock();
+            let stack = inner.tree.iter().rfind(|vma| vma.flags.contains(VmaFlags::STACK));
+            let extended = stack.and_then(|stack| {
+                let start = stack.end.checked_sub(wanted).filter(|&start| start >= MIN_ADDR)?;
+                (start < stack.start && inner.tree.is_free(start, stack.start)).then_some((start, stack))
+            });
+            extended.map(|(start, stack)| (start, stack.start - start, stack.prot))
+        };
+        let Some((start, len, prot)) = found else { return };
+        let Ok(mut blueprint) = anonymous(len, prot.bits(), MAP_PRIVATE | MAP_NORESERVE | MAP_STACK) else {
+            return;
+        };
+        blueprint.flags = VmaFlags::STACK;
+        let limits = MemoryLimits { address_space: u64::MAX, data: u64::MAX, ..MemoryLimits::default() };
+        // The old stack is still there if this fails.
+        let _ = self.establish(context, Placement::FixedNoReplace(start), blueprint, &limits);
     }
 
     /// `shmdt(2)`: unmaps all pieces of the attachment that starts at `addr`; answers the segment's id.

@@ -106,11 +106,11 @@ impl MemoryManager {
     #[must_use]
     pub fn new(space: Arc<dyn AddressSpace>) -> Arc<Self> {
         let mut tree = VmaTree::new(END - layout::HUGE_PAGE);
-        tree.insert(special(STUB_START, STUB_END, "[stub]", VmaFlags::HIDDEN));
+        tree.insert(special(STUB_START, STUB_END, "[stub]", Prot::READ, VmaFlags::HIDDEN));
         let vdso = layout::page_down(space.vdso());
         if vdso > VDSO_BEFORE && vdso < END - VDSO_LEN {
-            tree.insert(special(vdso - VDSO_BEFORE, vdso, "[vvar]", VmaFlags::empty()));
-            tree.insert(special(vdso, vdso + VDSO_LEN, "[vdso]", VmaFlags::empty()));
+            tree.insert(special(vdso - VDSO_BEFORE, vdso, "[vvar]", Prot::READ, VmaFlags::empty()));
+            tree.insert(special(vdso, vdso + VDSO_LEN, "[vdso]", Prot::READ | Prot::EXEC, VmaFlags::empty()));
         }
         let inner = Inner {
             tree,
@@ -232,12 +232,12 @@ impl Inner {
 }
 
 /// A mapping that is not the guest's.
-fn special(start: u64, end: u64, name: &'static str, flags: VmaFlags) -> Vma {
+fn special(start: u64, end: u64, name: &'static str, prot: Prot, flags: VmaFlags) -> Vma {
     Vma {
         start,
         end,
-        prot: Prot::READ | Prot::EXEC,
-        max_prot: Prot::READ | Prot::EXEC,
+        prot,
+        max_prot: prot,
         flags: flags | VmaFlags::SPECIAL,
         backing: Backing::Special(name),
     }

@@ -122,7 +122,13 @@ impl MemoryManager {
         // Above first: below a program lies what it may want for itself at fixed addresses.
         let above = inner.tree.gap_above(len, layout::page_up(addr)?.clamp(low, high), high);
         let place = above.or_else(|| inner.tree.gap_below(len, low, high))?;
-        inner.tree.insert(super::special(place, place + len, "[trampoline]", VmaFlags::HIDDEN));
+        inner.tree.insert(super::special(
+            place,
+            place + len,
+            "[trampoline]",
+            Prot::READ | Prot::EXEC,
+            VmaFlags::HIDDEN,
+        ));
         Some(place)
     }
 

@@ -59,7 +59,8 @@ pub(super) fn map(
         loaded.headers = elf.program_headers_addr().wrapping_add(bias);
     }
     for segment in &elf.segments {
-        let start = segment.vaddr.checked_add(bias).ok_or(Errno::EINVAL)?;
+        // The bias may stand for a negative number; where it leads is checked below.
+        let start = segment.vaddr.wrapping_add(bias);
         let memory_end = start.checked_add(segment.memsz).ok_or(Errno::EINVAL)?;
         if layout::page_up(memory_end).is_none_or(|end| end > END) {
             return Err(Errno::EINVAL);

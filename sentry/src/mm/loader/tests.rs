@@ -179,6 +179,18 @@ fn a_static_program_lies_where_it_says() {
 }
 
 #[test]
+fn a_relocatable_file_may_start_at_a_high_address() {
+    let mut bytes = small_program(3);
+    let base = 0x7e00_0000_0000u64;
+    for at in [24, 64 + 16, 64 + 56 + 16] {
+        let old = u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a word"));
+        bytes[at..at + 8].copy_from_slice(&(old + base).to_le_bytes());
+    }
+    let loaded = load(&bytes).expect("a good program");
+    assert_eq!(loaded.word(loaded.result.registers.rip - 0x200 + 0x1800), 0xcccc_cccc_cccc_cccc);
+}
+
+#[test]
 fn a_file_that_cannot_be_mapped_is_read() {
     let image = Image { mappable: false, ..Image::new(&small_program(2)) };
     let loaded = load_with(image, HashMap::new(), Aslr::Off).expect("a good program");
@@ -368,4 +380,16 @@ fn programs_of_this_machine_load() {
         tried += 1;
     }
     assert!(tried > 0, "this machine has no programs");
+}
+
+#[test]
+fn a_raised_limit_extends_the_stack() {
+    let loaded = load(&small_program(2)).expect("a good program");
+    let (start, end) = loaded.result.stack;
+    let mut context = platform::fake::FakeContext::new(Arc::clone(&loaded.space));
+    loaded.mm.raise_stack_limit(&mut context, 64 << 20);
+    assert!(loaded.mm.is_writable(end - (64 << 20), 64 << 20));
+    loaded.mm.raise_stack_limit(&mut context, 8 << 20);
+    assert!(loaded.mm.is_writable(start, end - start));
+    assert_eq!(loaded.mm.usage().stack, 64 << 20);
 }
