@@ -323,3 +323,65 @@ async fn older_containerds_get_a_bare_address_and_version_two() {
     let socket = text.trim_start_matches("unix://").to_owned();
     eventually("the shim has gone", || !std::path::Path::new(&socket).exists()).await;
 }
+
+/// Pids in a container's record: the sentry, then the gofer.
+fn recorded(pod: &Pod) -> Vec<rustix::process::Pid> {
+    let record = std::fs::read(pod.bundle(&pod.id).join("rvisor.json")).expect("a record");
+    let record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
+    let pids = record["processes"].as_array().expect("a list").iter();
+    let number = |p: &serde_json::Value| i32::try_from(p["pid"].as_i64().expect("a number")).expect("a pid");
+    pids.map(|p| rustix::process::Pid::from_raw(number(p)).expect("not zero")).collect()
+}
+
+#[tokio::test]
+async fn a_killed_sentry_ends_its_containers_as_killed() {
+    if !possible() {
+        return;
+    }
+    for started in [false, true] {
+        let pod = Pod::with_container(&["sleep"]).await;
+        let id = pod.id.clone();
+        if started {
+            pod.start(&id, "").await.expect("started");
+        }
+        rustix::process::kill_process(recorded(&pod)[0], rustix::process::Signal::KILL).expect("killed");
+        assert_eq!(pod.wait(&id, "").await.expect("waited"), 137);
+        pod.delete(&id, "").await.expect("deleted");
+        pod.shutdown().await;
+        pod.nothing_is_left(&id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_gofer_ends_its_container() {
+    if !possible() {
+        return;
+    }
+    let pod = Pod::with_container(&["deaf"]).await;
+    let id = pod.id.clone();
+    pod.start(&id, "").await.expect("started");
+    pod.kill(&id, "", 15).await.expect("sent");
+    assert_eq!(pod.state(&id, "").await.expect("there").status, EnumOrUnknown::new(Status::RUNNING));
+    rustix::process::kill_process(recorded(&pod)[1], rustix::process::Signal::KILL).expect("killed");
+    assert_eq!(pod.wait(&id, "").await.expect("waited"), 137);
+    pod.delete(&id, "").await.expect("deleted");
+    pod.shutdown().await;
+    pod.nothing_is_left(&id).await;
+}
+
+#[tokio::test]
+async fn a_terminated_shim_ends_in_good_order() {
+    if !possible() {
+        return;
+    }
+    let pod = Pod::with_container(&["sleep"]).await;
+    let id = pod.id.clone();
+    pod.start(&id, "").await.expect("started");
+    let request = ConnectRequest { id: id.clone(), ..Default::default() };
+    let shim = pod.client().connect(context(), &request).await.expect("connected").shim_pid;
+    let shim = rustix::process::Pid::from_raw(shim.cast_signed()).expect("a pid");
+    rustix::process::kill_process(shim, rustix::process::Signal::TERM).expect("sent");
+    let socket = std::path::PathBuf::from(pod.address.trim_start_matches("unix://"));
+    eventually("the shim has gone", || !socket.exists()).await;
+    pod.nothing_is_left(&id).await;
+}

@@ -13,7 +13,7 @@ use anyhow::Context;
 use control::{BootConfig, ContainerConfig, Event, FailureKind, GoferConfig};
 use nix::sys::signal::{SigSet, Signal};
 use sandbox::cgroup::Cgroup;
-use sandbox::client::Notice;
+use sandbox::client::{CallError, Notice};
 use sandbox::plan::NetworkPlan;
 use sandbox::spawn::Programs;
 use sandbox::{BootOptions, Error, Sandbox};
@@ -84,9 +84,9 @@ fn run_in(
 ) -> Result<u8, Failure> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-    let container = sandbox.create(config, files, cgroup, stdio).map_err(|e| not_run(&e))?;
+    let container = sandbox.create(config, files, cgroup, stdio).map_err(|e| not_run(sandbox, &e))?;
     let raw = if tty { Some(terminal::RawMode::enter().context("terminal")?) } else { None };
-    sandbox.start(id).map_err(|e| not_run(&e))?;
+    sandbox.start(id).map_err(|e| not_run(sandbox, &e))?;
     let status = wait(sandbox, id, tty, happenings);
     drop(raw);
     if status.is_ok() {
@@ -133,7 +133,10 @@ fn died(sandbox: &Sandbox, why: Option<String>) -> Failure {
 }
 
 /// The shell's statuses for a program that is not there or cannot be executed.
-fn not_run(error: &Error) -> Failure {
+fn not_run(sandbox: &Sandbox, error: &Error) -> Failure {
+    if matches!(error, Error::Call(CallError::Gone)) {
+        return died(sandbox, None);
+    }
     let message = error.to_string();
     let kind = match error {
         Error::Call(call) => Some(call.kind()),

@@ -201,6 +201,10 @@ impl Sandbox {
             if let Some(cgroup) = cgroup {
                 cgroup.put(pid).map_err(Error::Cgroup)?;
             }
+            // Still the same process: a pid may have been reused, but not one that is alive behind a pidfd.
+            if pid_of(template) != Some(pid) {
+                return Err(CallError::Confused("create").into());
+            }
             set_oom_score(pid, oom_score_adj);
             Ok((id.clone(), pid, guest_pid))
         };
