@@ -19,6 +19,13 @@ pub fn show() {
     SHOWN.store(true, Ordering::Relaxed);
 }
 
+/// Does something without showing it.
+pub fn quietly(deed: impl FnOnce()) {
+    let shown = SHOWN.swap(false, Ordering::Relaxed);
+    deed();
+    SHOWN.store(shown, Ordering::Relaxed);
+}
+
 /// What a command answered.
 #[derive(Debug, Clone)]
 pub struct Answer {

@@ -239,6 +239,10 @@ impl Container<'_> {
 
     /// Kills and removes whatever there is of it; fine when there is nothing.
     pub fn clean(&self) {
+        crate::command::quietly(|| self.remove());
+    }
+
+    fn remove(&self) {
         let quiet = |arguments: &[&str]| drop(self.world.ctr_with(arguments, None, 20));
         if self.state().is_ok_and(|state| state != "NONE") {
             quiet(&["tasks", "kill", "-s", "SIGKILL", &self.id]);
