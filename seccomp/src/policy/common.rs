@@ -51,7 +51,7 @@ pub(super) fn runtime() -> Vec<Rule> {
         rule(libc::SYS_prctl, "prctl", "name a thread, for the operator's tools")
             .when([is(0, libc::PR_SET_NAME)]),
         rule(libc::SYS_getrandom, "getrandom", "seeds of hash maps, and randomness that guests ask for")
-            .when([only_int_bits(2, 3)]),
+            .when([only_int_bits(2, 7)]),
         rule(libc::SYS_clock_gettime, "clock_gettime", "clocks, where the vDSO cannot answer"),
         rule(libc::SYS_clock_nanosleep, "clock_nanosleep", "let a thread of ours wait for a time"),
         rule(libc::SYS_exit, "exit", "end of a thread"),

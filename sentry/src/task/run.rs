@@ -29,7 +29,11 @@ fn step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
         Exit::Syscall => {
             let number = current.regs.orig_rax;
             let args = current.regs.args();
-            match abi.call(current, number, args) {
+            let outcome = abi.call(current, number, args);
+            if current.kernel().config.strace {
+                trace(current, abi, (number, args), outcome);
+            }
+            match outcome {
                 Outcome::Return(value) => current.regs.rax = value,
                 Outcome::Error(errno) if errno.is_restart() => restart = Some(Restart { errno, number }),
                 Outcome::Error(errno) => current.regs.rax = errno.to_return(),
@@ -45,4 +49,18 @@ fn step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
         return current.deliver_signals(restart);
     }
     Flow::Run
+}
+
+/// Writes one line of `--strace`, after the call: who, what, with which registers, and what came of it.
+fn trace(current: &Current, abi: &dyn SyscallAbi, call: (u64, [u64; 6]), outcome: Outcome) {
+    let (number, args) = call;
+    let name = abi.name(number).map_or_else(|| format!("syscall_{number}"), str::to_owned);
+    let args = args.map(|arg| format!("{arg:#x}")).join(", ");
+    let result = match outcome {
+        Outcome::Return(value) => format!("{value:#x}"),
+        Outcome::Error(errno) => format!("-1 {}", errno.name()),
+        Outcome::KeepRegs => "(registers set)".to_owned(),
+        Outcome::Exit => "(ended)".to_owned(),
+    };
+    tracing::debug!(target: "strace", "[{}] {} {name}({args}) = {result}", current.task().tid(), current.task().name_text());
 }
