@@ -10,6 +10,8 @@ logs=$target/test-logs
 export RVISOR_CACHE=${RVISOR_CACHE:-$PWD/.cache} RVISOR_BIN=$bin/rvisor
 export PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
 runtime=io.containerd.rvisor.v2
+# Longest that one step may take; a hang fails it.
+STEP_SECONDS=900
 passed=0 failed=0 begun=$SECONDS
 mkdir -p "$logs"
 
@@ -27,7 +29,7 @@ step() {
     shift
     log=$logs/${name//[^a-z0-9.]/-}.log
     echo "== $name"
-    "$@" > "$log" 2>&1
+    timeout -k 10 "$STEP_SECONDS" "$@" > "$log" 2>&1
     status=$?
     read -r p f < <(counts "$log")
     if [ $status != 0 ] && [ "$f" = 0 ]; then f=1; fi
