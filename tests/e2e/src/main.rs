@@ -4,13 +4,17 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line front end")]
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use e2e::cases::{Case, all};
 use e2e::leaks::Snapshot;
 use e2e::options::Options;
 use e2e::world::World;
+
+/// After this long no further case is started: the rest has failed. So a runtime in which everything hangs
+/// is cleaned up after as well, before a caller loses patience.
+const BUDGET: Duration = Duration::from_secs(720);
 
 fn main() -> ExitCode {
     match run() {
@@ -33,6 +37,7 @@ fn run() -> Result<usize> {
     let mark = format!("rvisor-e2e-{}", std::process::id());
     let before = Snapshot::take(&mark, options.ours());
     let (mut passed, mut failed) = (0, 0);
+    let started = Instant::now();
     {
         let world = World::start(&options)?;
         let version = world.ctr(&["version"])?.stdout;
@@ -46,7 +51,10 @@ fn run() -> Result<usize> {
             if options.demo {
                 println!("{}", case.name);
             }
-            let outcome = (case.run)(&world);
+            let outcome = match started.elapsed() < BUDGET {
+                true => (case.run)(&world),
+                false => Err(anyhow::anyhow!("not tried: {BUDGET:?} are over")),
+            };
             let took = begun.elapsed().as_secs_f64();
             match outcome {
                 Ok(()) => {
@@ -64,7 +72,7 @@ fn run() -> Result<usize> {
         }
     }
     // A shim that is told to shut down may take a moment to end.
-    let clean = e2e::command::wait_until("nothing is left", std::time::Duration::from_secs(8), || {
+    let clean = e2e::command::wait_until("nothing is left", Duration::from_secs(8), || {
         Ok(Snapshot::take(&mark, options.ours()).since(&before).is_empty())
     });
     if clean.is_ok() {
