@@ -102,6 +102,11 @@ impl Current {
         }
     }
 
+    /// Remembers what `rseq(2)` registered.
+    pub fn set_rseq(&mut self, area: Option<RseqArea>) {
+        self.rseq = area;
+    }
+
     pub(super) fn set_fault(&mut self, fault: platform::Fault) {
         self.fault = Some(fault);
     }

@@ -3,6 +3,7 @@
 //! Key types: [`ProcessTimers`], [`PosixTimer`], [`IntervalTimer`].
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use linux_abi::signal::SigInfo;
@@ -130,6 +131,7 @@ pub struct PosixTimer {
     pub clock: TimerClock,
     /// Counts wall-clock time: absolute times are on that clock.
     pub is_realtime: bool,
+    last_overrun: AtomicI32,
     state: Mutex<State>,
 }
 
@@ -218,6 +220,7 @@ impl PosixTimer {
         let merge = |info: &mut SigInfo| {
             let overrun = info.uid().cast_signed().saturating_add(more);
             *info = SigInfo::timer(signal.number(), id, overrun, info.value());
+            self.last_overrun.store(overrun, Ordering::Relaxed);
         };
         let merged = match &target {
             Some(Some(task)) => task.update_pending(waits, merge),
@@ -227,6 +230,7 @@ impl PosixTimer {
         if merged {
             return;
         }
+        self.last_overrun.store(more - 1, Ordering::Relaxed);
         let info = SigInfo::timer(signal.number(), id, more - 1, self.value);
         match target {
             Some(Some(task)) => task.send(info, Sender::Kernel),
@@ -242,6 +246,12 @@ impl PosixTimer {
         let process = self.process.upgrade().ok_or(Errno::ESRCH)?;
         let receiver: Weak<dyn Expire> = Arc::downgrade(self) as Weak<dyn Expire>;
         Ok(lock(&self.state).set(&process, self.clock, setting, receiver))
+    }
+
+    /// How many expirations the last signal stands for besides its own.
+    #[must_use]
+    pub fn last_overrun(&self) -> i32 {
+        self.last_overrun.load(Ordering::Relaxed)
     }
 
     /// The setting.
@@ -315,6 +325,7 @@ impl ProcessTimers {
             value: new.value.unwrap_or(u64::from(id.cast_unsigned())),
             clock: new.clock,
             is_realtime: new.is_realtime,
+            last_overrun: AtomicI32::new(0),
             state: Mutex::new(State::OFF),
         };
         inner.posix.insert(id, Arc::new(timer));

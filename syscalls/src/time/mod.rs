@@ -1,1 +1,5 @@
-//! Handlers of the `time` family of system calls.
+//! Clocks, sleeps and timers.
+
+pub(crate) mod clocks;
+pub(crate) mod sleep;
+pub(crate) mod timers;

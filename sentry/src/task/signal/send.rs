@@ -45,6 +45,15 @@ impl Process {
         self.post(None, info, sender)
     }
 
+    /// Takes a signal that is ignored from now on out of all queues.
+    pub fn forget_signal(&self, signal: Signal) {
+        let mut group = self.lock_group();
+        group.pending.remove(SigSet::of(signal));
+        for task in &group.threads {
+            task.lock_signals().pending.remove(SigSet::of(signal));
+        }
+    }
+
     /// Changes a signal that waits for the process (overruns of a timer); `false`: there is none that `matches`.
     pub fn update_pending(
         &self,
