@@ -175,8 +175,6 @@ table! {
     lookup_dcookie => refused, Refused(Errno::ENOSYS, "Linux has dropped it");
     epoll_ctl_old => refused, Refused(Errno::ENOSYS, "never existed on x86-64");
     epoll_wait_old => refused, Refused(Errno::ENOSYS, "never existed on x86-64");
-    clock_settime => refused, Refused(Errno::EPERM, "the clock is the host's");
-    clock_adjtime => refused, Refused(Errno::EPERM, "the clock is the host's");
     vserver => refused, Refused(Errno::ENOSYS, "never existed on Linux");
     add_key => refused, Refused(Errno::ENOSYS, "no key retention service; programs go on without");
     request_key => refused, Refused(Errno::ENOSYS, "see add_key");
@@ -252,7 +250,6 @@ table! {
     prctl => crate::task::prctl::prctl, Partial("no seccomp, PR_SET_MM or speculation control");
     arch_prctl => crate::task::thread::arch_prctl, Partial("segment bases only");
     setrlimit => crate::task::limits::setrlimit, Full;
-    acct => refused, Refused(Errno::EPERM, "accounting files belong to the host");
     gettid => crate::task::groups::gettid, Full;
     futex => crate::task::thread::futex, Partial("no priority inheritance");
     sched_setaffinity => crate::task::scheduling::sched_setaffinity, Partial("of another thread: takes effect at its next clone");
@@ -306,7 +303,6 @@ table! {
     gettimeofday => crate::time::clocks::gettimeofday, Full;
     times => crate::time::clocks::times, Full;
     adjtimex => crate::time::clocks::adjtimex, Partial("reads only, EPERM otherwise");
-    settimeofday => refused, Refused(Errno::EPERM, "the clock is the host's");
     time => crate::time::clocks::time, Full;
     timer_create => crate::time::timers::timer_create, Partial("a thread's CPU clock counts its whole process");
     timer_settime => crate::time::timers::timer_settime, Partial("wall-clock times do not follow jumps of the clock");

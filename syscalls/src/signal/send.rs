@@ -63,7 +63,12 @@ fn find(current: &Current, tgid: Option<i32>, tid: i32) -> Result<Arc<Task>, Err
 }
 
 /// Reads a `siginfo_t` that the guest made up; only to itself may it claim to be the kernel or `kill(2)`.
-fn forged_info(current: &Current, info: UserPtr<SigInfo>, number: i32, to_self: bool) -> Result<SigInfo, Errno> {
+fn forged_info(
+    current: &Current,
+    info: UserPtr<SigInfo>,
+    number: i32,
+    to_self: bool,
+) -> Result<SigInfo, Errno> {
     let mut info = current.read_object(info)?;
     info.signo = number;
     let claims = info.code >= 0 || info.code == code::SI_TKILL;

@@ -30,7 +30,11 @@ fn header(
 }
 
 /// `capget(2)`: <https://man7.org/linux/man-pages/man2/capget.2.html>
-pub(crate) fn capget(current: &mut Current, head: UserPtr<[u32; 2]>, data: UserPtr<[u32; 3]>) -> Result<(), Errno> {
+pub(crate) fn capget(
+    current: &mut Current,
+    head: UserPtr<[u32; 2]>,
+    data: UserPtr<[u32; 3]>,
+) -> Result<(), Errno> {
     let Some((pid, words)) = header(current, head, !data.is_null())? else { return Ok(()) };
     if pid < 0 {
         return Err(Errno::EINVAL);
@@ -45,7 +49,11 @@ pub(crate) fn capget(current: &mut Current, head: UserPtr<[u32; 2]>, data: UserP
 }
 
 /// `capset(2)`: <https://man7.org/linux/man-pages/man2/capset.2.html>
-pub(crate) fn capset(current: &mut Current, head: UserPtr<[u32; 2]>, data: UserPtr<[u32; 3]>) -> Result<(), Errno> {
+pub(crate) fn capset(
+    current: &mut Current,
+    head: UserPtr<[u32; 2]>,
+    data: UserPtr<[u32; 3]>,
+) -> Result<(), Errno> {
     let Some((pid, words)) = header(current, head, true)? else { return Ok(()) };
     if pid != 0 && pid != current.task().tid() {
         return Err(Errno::EPERM);
@@ -93,7 +101,8 @@ mod tests {
 
     #[test]
     fn ambient_capabilities_follow() {
-        let old = Credentials { permitted: 3, inheritable: 3, ambient: 3, bounding: 3, ..Credentials::default() };
+        let old =
+            Credentials { permitted: 3, inheritable: 3, ambient: 3, bounding: 3, ..Credentials::default() };
         assert_eq!(change(&old, [0, 1, 3]).map(|new| new.ambient), Ok(1));
     }
 }

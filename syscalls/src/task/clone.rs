@@ -96,8 +96,7 @@ fn read_args(current: &Current, args: UserPtr<CloneArgs>, size: usize) -> Result
 /// `unshare(2)`: <https://man7.org/linux/man-pages/man2/unshare.2.html>
 pub(crate) fn unshare(current: &mut Current, flags: u64) -> Result<(), Errno> {
     const ALONE: u64 = flag::THREAD | flag::SIGHAND | flag::VM;
-    const KNOWN: u64 =
-        ALONE | flag::FS | flag::FILES | flag::SYSVSEM | flag::NEW_NAMESPACES | flag::NEWTIME;
+    const KNOWN: u64 = ALONE | flag::FS | flag::FILES | flag::SYSVSEM | flag::NEW_NAMESPACES | flag::NEWTIME;
     if flags & !KNOWN != 0 || (flags & ALONE != 0 && current.process().threads().len() > 1) {
         return Err(Errno::EINVAL);
     }

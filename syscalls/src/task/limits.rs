@@ -57,7 +57,7 @@ pub(crate) fn prlimit64(
         if let Some(new) = new {
             limits.change(resource, new, privileged)?;
         }
-        Ok(before)
+        Ok::<_, Errno>(before)
     })?;
     match old.non_null() {
         Some(old) => current.write_object(old, &before),

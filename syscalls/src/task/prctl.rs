@@ -141,7 +141,13 @@ fn figures(current: &mut Current, option: i32, arg: u64, rest_is_zero: bool) -> 
 }
 
 /// Capabilities and secure bits.
-fn privileges(current: &mut Current, option: i32, arg2: u64, arg3: u64, rest_is_zero: bool) -> Result<u64, Errno> {
+fn privileges(
+    current: &mut Current,
+    option: i32,
+    arg2: u64,
+    arg3: u64,
+    rest_is_zero: bool,
+) -> Result<u64, Errno> {
     let old = current.credentials();
     let mut new = Credentials::clone(&old);
     let bit = |number: u64| {
@@ -179,7 +185,13 @@ fn privileges(current: &mut Current, option: i32, arg2: u64, arg3: u64, rest_is_
     Ok(0)
 }
 
-fn ambient(current: &Current, old: &Credentials, command: u64, number: u64, rest_is_zero: bool) -> Result<u64, Errno> {
+fn ambient(
+    current: &Current,
+    old: &Credentials,
+    command: u64,
+    number: u64,
+    rest_is_zero: bool,
+) -> Result<u64, Errno> {
     const IS_SET: u64 = 1;
     const RAISE: u64 = 2;
     const LOWER: u64 = 3;

@@ -59,7 +59,8 @@ pub(crate) fn sched_setaffinity(
     let task = task_by_id(current, tid)?;
     check_owner(current, &task)?;
     let wanted = bytes.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_ne_bytes));
-    let words: Vec<u64> = all_cpus(current).into_iter().zip(wanted).map(|(all, wanted)| all & wanted).collect();
+    let words: Vec<u64> =
+        all_cpus(current).into_iter().zip(wanted).map(|(all, wanted)| all & wanted).collect();
     if words.iter().all(|&word| word == 0) {
         return Err(Errno::EINVAL);
     }

@@ -74,7 +74,11 @@ impl GuestClock {
                 if Arc::ptr_eq(&task.process, own) { Ok(task.cpu_ns()) } else { Err(Errno::EINVAL) }
             }
             Self::Process { pid, user_only } => {
-                let other = if pid == 0 { Arc::clone(own) } else { own.namespace.process(pid).ok_or(Errno::EINVAL)? };
+                let other = if pid == 0 {
+                    Arc::clone(own)
+                } else {
+                    own.namespace.process(pid).ok_or(Errno::EINVAL)?
+                };
                 let (user, system) = other.cpu_ns();
                 Ok(if user_only { user } else { user.saturating_add(system) })
             }
@@ -89,7 +93,11 @@ pub(crate) fn clock_gettime(current: &mut Current, id: i32, time: UserPtr<Timesp
 }
 
 /// `clock_getres(2)`: <https://man7.org/linux/man-pages/man2/clock_getres.2.html>
-pub(crate) fn clock_getres(current: &mut Current, id: i32, resolution: UserPtr<Timespec>) -> Result<(), Errno> {
+pub(crate) fn clock_getres(
+    current: &mut Current,
+    id: i32,
+    resolution: UserPtr<Timespec>,
+) -> Result<(), Errno> {
     GuestClock::from_id(id)?;
     let ns = if matches!(id, clock::REALTIME_COARSE | clock::MONOTONIC_COARSE) { COARSE_NS } else { 1 };
     match resolution.non_null() {

@@ -26,7 +26,11 @@ pub(crate) fn clock_nanosleep(
     remain: UserPtr<Timespec>,
 ) -> Result<u64, Errno> {
     let host = match GuestClock::from_id(id)? {
-        GuestClock::Host(host) if !matches!(id, clock::MONOTONIC_RAW | clock::REALTIME_COARSE | clock::MONOTONIC_COARSE) => host,
+        GuestClock::Host(host)
+            if !matches!(id, clock::MONOTONIC_RAW | clock::REALTIME_COARSE | clock::MONOTONIC_COARSE) =>
+        {
+            host
+        }
         GuestClock::Thread { .. } => return Err(Errno::EINVAL),
         _ => return Err(Errno::EOPNOTSUPP),
     };

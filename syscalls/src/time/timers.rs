@@ -144,7 +144,9 @@ pub(crate) fn timer_settime(
         0 => 0,
         value if flags & TIMER_ABSTIME == 0 => now.saturating_add(value),
         // A wall-clock time is turned into a monotonic one once: later jumps of the wall clock do not count.
-        value if timer.is_realtime => now.saturating_add(value.saturating_sub(now_ns(Clock::Realtime))).max(1),
+        value if timer.is_realtime => {
+            now.saturating_add(value.saturating_sub(now_ns(Clock::Realtime))).max(1)
+        }
         value => value,
     };
     timer.set(Setting { deadline, interval })?;
