@@ -104,6 +104,12 @@ table! {
     msgrcv => crate::ipc::msg::msgrcv, Full;
     msgctl => crate::ipc::msg::msgctl, Full;
     semtimedop => crate::ipc::sem::semtimedop, Full;
+    mq_open => crate::ipc::mqueue::mq_open, Partial("no mqueue file system; one namespace for the sandbox");
+    mq_unlink => crate::ipc::mqueue::mq_unlink, Full;
+    mq_timedsend => crate::ipc::mqueue::mq_timedsend, Full;
+    mq_timedreceive => crate::ipc::mqueue::mq_timedreceive, Full;
+    mq_notify => crate::ipc::mqueue::mq_notify, Partial("no SIGEV_THREAD");
+    mq_getsetattr => crate::ipc::mqueue::mq_getsetattr, Full;
     // Memory.
     mmap => crate::mm::map::mmap, Partial("MAP_GROWSDOWN does not grow; no hugetlb pages; no MAP_SYNC");
     mprotect => crate::mm::map::mprotect, Full;

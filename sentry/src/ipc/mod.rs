@@ -1,4 +1,5 @@
-//! System V interprocess communication: shared memory, semaphores, message queues (`sysvipc(7)`).
+//! Interprocess communication: System V's shared memory, semaphores and message queues (`sysvipc(7)`), and POSIX message
+//! queues (`mq_overview(7)`).
 //!
 //! Key type: [`Namespace`], shared by all containers of a pod. Nothing here waits: operations say that they would have to,
 //! and offer a queue.
@@ -6,6 +7,7 @@
 //! LOCK: each table and each object has a leaf lock of its own, table before object; an object's drop may lock its table.
 
 mod message;
+mod posix;
 mod semaphore;
 mod shared_memory;
 mod table;
@@ -13,6 +15,7 @@ mod table;
 mod tests;
 
 pub use message::{MSGMAX, MSGMNB, MSGMNI, Message, Messages, Queue, Selector};
+pub use posix::{PRIORITIES, PosixQueue, PosixQueues, QueueFile, QueueSize};
 pub use semaphore::{Attempt, SEMMNI, SEMMNS, SEMMSL, SEMOPM, SEMVMX, SemaphoreSet, Semaphores, UndoOwner};
 pub use shared_memory::{SHMALL, SHMMAX, SHMMNI, Segment, SharedMemory};
 pub use table::{Caller, Permissions, Table};
@@ -31,6 +34,8 @@ pub struct Namespace {
     pub semaphores: Semaphores,
     /// Message queues.
     pub messages: Messages,
+    /// POSIX message queues.
+    pub posix: PosixQueues,
 }
 
 impl Namespace {
@@ -41,14 +46,15 @@ impl Namespace {
             shared_memory: SharedMemory::new(),
             semaphores: Semaphores::default(),
             messages: Messages::default(),
+            posix: PosixQueues::default(),
         })
     }
 }
 
-/// Names a process to [`Semaphores`]: its address, since it lives until its exit has undone what it did.
+/// Names a process to [`Semaphores`].
 #[must_use]
-pub fn undo_owner(process: &Arc<Process>) -> UndoOwner {
-    Arc::as_ptr(process) as usize as u64
+pub fn undo_owner(process: &Process) -> UndoOwner {
+    process.key
 }
 
 /// Seconds since 1970, as the structures have them.

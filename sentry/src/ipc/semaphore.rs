@@ -23,7 +23,7 @@ pub const SEMOPM: usize = 500;
 /// Largest value. LINUX: ERANGE above.
 pub const SEMVMX: i32 = 32767;
 
-/// Whose operations are to be undone: a process, by a number that no other has as long as it lives.
+/// Whose operations are to be undone: a process, by a number that is never used twice.
 pub type UndoOwner = u64;
 
 /// All sets.

@@ -181,3 +181,39 @@ fn a_segment_lives_until_its_last_mapping_goes() {
     assert_eq!(mm.detach(&mut context, two), Ok(id));
     assert_eq!(all.lock().get(id).err(), Some(Errno::EINVAL));
 }
+
+#[test]
+fn posix_messages_come_by_priority_then_age() {
+    let (ipc, me) = (Namespace::new(), user(5));
+    let open = |flags, size| ipc.posix.open(&by(&me), b"queue", flags, 0o600, size);
+    assert_eq!(open(2, None).err(), Some(Errno::ENOENT));
+    let size = super::QueueSize { max_messages: 3, max_size: 4 };
+    let queue = open(0o102, Some(size)).expect("made");
+    assert_eq!(open(0o302, None).err(), Some(Errno::EEXIST));
+    assert_eq!(ipc.posix.open(&by(&user(6)), b"queue", 0, 0, None).err(), Some(Errno::EACCES));
+    for (priority, text) in [(1, b"a"), (7, b"b"), (1, b"c")] {
+        assert_eq!(queue.send(&by(&me), priority, text), Ok(()));
+    }
+    assert_eq!(queue.send(&by(&me), 0, b"d"), Err(Errno::EAGAIN));
+    let order: Vec<_> = std::iter::from_fn(|| queue.receive().ok()).collect();
+    assert_eq!(order, [(7, b"b".to_vec()), (1, b"a".to_vec()), (1, b"c".to_vec())]);
+    assert_eq!(ipc.posix.unlink(&by(&user(6)), b"queue"), Err(Errno::EPERM));
+    assert_eq!(ipc.posix.unlink(&by(&me), b"queue"), Ok(()));
+    assert_eq!(ipc.posix.unlink(&by(&me), b"queue"), Err(Errno::ENOENT));
+}
+
+#[test]
+fn posix_queues_are_limited() {
+    let (ipc, me) = (Namespace::new(), user(5));
+    let open = |name: &[u8], max_messages, max_size| {
+        let size = super::QueueSize { max_messages, max_size };
+        ipc.posix.open(&by(&me), name, 0o102, 0o600, Some(size)).err()
+    };
+    assert_eq!(open(b"many", 11, 1), Some(Errno::EINVAL));
+    assert_eq!(open(b"long", 1, 8193), Some(Errno::EINVAL));
+    assert_eq!(open(b"none", 0, 1), Some(Errno::EINVAL));
+    assert_eq!(open(b"a/b", 1, 1), Some(Errno::EACCES));
+    assert_eq!(open(&[b'x'; 256], 1, 1), Some(Errno::ENAMETOOLONG));
+    let first = (0..300).find_map(|n: i32| open(n.to_string().as_bytes(), 1, 1));
+    assert_eq!(first, Some(Errno::ENOSPC));
+}

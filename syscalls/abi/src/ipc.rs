@@ -216,3 +216,34 @@ pub struct MsgInfo {
     pub msgseg: u16,
     pub pad: u16,
 }
+
+/// `struct mq_attr`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+#[expect(missing_docs, reason = "named as in mq_getattr(3)")]
+pub struct MqAttr {
+    pub flags: i64,
+    pub maxmsg: i64,
+    pub msgsize: i64,
+    pub curmsgs: i64,
+    pub reserved: [i64; 4],
+}
+
+/// Tell by a signal.
+pub const SIGEV_SIGNAL: i32 = 0;
+/// Do not tell, but keep others from being told.
+pub const SIGEV_NONE: i32 = 1;
+
+/// `struct sigevent`.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SigEvent {
+    /// Passed along.
+    pub value: u64,
+    /// Signal number.
+    pub signo: i32,
+    /// `SIGEV_*`.
+    pub notify: i32,
+    /// The union.
+    pub fields: [u64; 6],
+}

@@ -1,5 +1,6 @@
-//! System V interprocess communication: `shm`, `sem`, `msg`.
+//! Interprocess communication: System V's `shm`, `sem`, `msg`, and POSIX `mqueue`.
 
+pub(crate) mod mqueue;
 pub(crate) mod msg;
 pub(crate) mod sem;
 pub(crate) mod shm;
