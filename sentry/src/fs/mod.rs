@@ -23,4 +23,6 @@ use crate::kernel::Kernel;
 pub fn register(kernel: &Arc<Kernel>) {
     kernel.vfs.add_type(Arc::new(tmpfs::TmpFsType));
     kernel.vfs.set_fifo_driver(Arc::new(pipe::Fifos));
+    kernel.vfs.add_type(Arc::new(proc::ProcType));
+    dev::register(kernel);
 }

@@ -51,3 +51,10 @@ pub fn aux_info() -> AuxInfo {
         rseq_align: ask(AT_RSEQ_ALIGN),
     }
 }
+
+/// What the processor says of itself: eax, ebx, ecx, edx.
+#[must_use]
+pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+    let answer = std::arch::x86_64::__cpuid_count(leaf, subleaf);
+    [answer.eax, answer.ebx, answer.ecx, answer.edx]
+}

@@ -76,7 +76,7 @@ impl FileOps for Device {
         match self {
             Self::Null => Ok(0),
             Self::Zero | Self::Full => fill(op, sink, |_| {}),
-            Self::Random => fill(op, sink, |piece| file::random(piece)),
+            Self::Random => fill(op, sink, file::random),
             Self::KernelLog(next) => read_log(op, next, sink),
         }
     }

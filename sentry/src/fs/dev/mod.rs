@@ -12,5 +12,4 @@ use crate::kernel::Kernel;
 /// Registers the drivers of character devices.
 pub fn register(kernel: &Kernel) {
     kernel.vfs.add_device(memory::MAJOR, Arc::new(memory::Memory));
-    kernel.vfs.set_fifo_driver(Arc::new(super::pipe::Fifos));
 }

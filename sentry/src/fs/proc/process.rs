@@ -1,0 +1,390 @@
+//! `/proc/PID` and `/proc/PID/task/TID`: what is in a process's directory, and who may look?
+//!
+//! Key types: [`Subject`] (whose directory it is), [`ProcessDirectory`]. Texts come from `status` and `mounts`.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::super::pseudo::{Attributes, Directory, DirectoryNode, Kind, Link, Name, Text, number};
+use super::{mounts, parse_id, status};
+use crate::Errno;
+use crate::io::{Sink, Source};
+use crate::task::{Capability, Process, Task};
+use crate::vfs::{Fd, FileOps, Inode, LinkTarget, Location, Op, Stat, mode};
+
+/// Whose directory it is: a process, or one of its threads.
+#[derive(Clone)]
+pub(super) struct Subject {
+    pub(super) process: Arc<Process>,
+    thread: Option<Arc<Task>>,
+}
+
+impl Subject {
+    pub(super) fn process(process: Arc<Process>) -> Self {
+        Self { process, thread: None }
+    }
+
+    /// The thread that the texts are about.
+    ///
+    /// # Errors
+    /// ESRCH if the last one has ended.
+    pub(super) fn task(&self) -> Result<Arc<Task>, Errno> {
+        self.thread.clone().or_else(|| self.process.any_thread()).ok_or(Errno::ESRCH)
+    }
+
+    /// It is the directory of one thread.
+    pub(super) fn is_thread(&self) -> bool {
+        self.thread.is_some()
+    }
+
+    /// The number in its path.
+    pub(super) fn id(&self) -> i32 {
+        self.thread.as_ref().map_or(self.process.pid, |thread| thread.tid())
+    }
+
+    /// LINUX: `ptrace_may_access` with `PTRACE_MODE_READ_FSCREDS`.
+    fn check_access(&self, reader: &Arc<Task>) -> Result<(), Errno> {
+        if reader.process.key == self.process.key {
+            return Ok(());
+        }
+        let ours = reader.credentials();
+        if ours.has(Capability::SysPtrace) {
+            return Ok(());
+        }
+        let Ok(task) = self.task() else { return Err(Errno::ESRCH) };
+        let theirs = task.credentials();
+        let same_user = [theirs.euid, theirs.suid, theirs.uid].iter().all(|&uid| uid == ours.fsuid);
+        let same_group = [theirs.egid, theirs.sgid, theirs.gid].iter().all(|&gid| gid == ours.fsgid);
+        let covered = theirs.permitted & !ours.permitted == 0;
+        if same_user && same_group && covered && self.process.dumpable() == 1 {
+            Ok(())
+        } else {
+            Err(Errno::EACCES)
+        }
+    }
+
+    fn attributes(&self, dev: u64, permissions: u32, position: u64) -> Attributes {
+        let id = u64::try_from(self.id()).unwrap_or(0);
+        let ino = 0x2000_0000 + (id << 12) + (u64::from(self.is_thread()) << 11) + position;
+        let attributes = Attributes::with_ino(dev, permissions, ino);
+        match self.task() {
+            Ok(task) if self.process.dumpable() == 1 => {
+                let credentials = task.credentials();
+                attributes.owned_by(credentials.euid, credentials.egid)
+            }
+            _ => attributes,
+        }
+    }
+}
+
+/// How a file of text is made.
+type Maker = fn(&Subject, &Arc<Task>) -> Result<Vec<u8>, Errno>;
+/// What becomes of text that is written.
+type Taker = fn(&Subject, &Arc<Task>, &[u8]) -> Result<(), Errno>;
+/// Where a link leads.
+type Target = fn(&Subject, &Arc<Task>) -> Result<LinkTarget, Errno>;
+
+/// Who may read a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    All,
+    /// Those who might trace the process.
+    Tracers,
+}
+
+enum What {
+    File(Readers, Maker),
+    Writable(Readers, Maker, Taker),
+    Link(Target),
+    Descriptors,
+    DescriptorInfo,
+    Threads,
+    Namespaces,
+    Memory,
+}
+
+use Readers::{All, Tracers};
+
+/// Names in alphabetical order; those of `task` and `mem` aside, a thread's directory has the same.
+const ENTRIES: &[(&str, u32, What)] = &[
+    ("auxv", 0o400, What::File(Tracers, status::auxv)),
+    ("cgroup", 0o444, What::File(All, |_, _| Ok(b"0::/\n".to_vec()))),
+    ("cmdline", 0o444, What::File(All, status::cmdline)),
+    ("comm", 0o644, What::Writable(All, status::comm, status::set_comm)),
+    ("coredump_filter", 0o644, What::File(All, |_, _| Ok(b"00000033\n".to_vec()))),
+    ("cwd", 0o777, What::Link(|subject, _| Ok(LinkTarget::Jump(subject.task()?.fs().cwd())))),
+    ("environ", 0o400, What::File(Tracers, status::environ)),
+    ("exe", 0o777, What::Link(exe)),
+    ("fd", 0o500, What::Descriptors),
+    ("fdinfo", 0o555, What::DescriptorInfo),
+    ("gid_map", 0o644, What::File(All, |_, _| Ok(IDENTITY_MAP.to_vec()))),
+    ("io", 0o400, What::File(Tracers, status::io)),
+    ("limits", 0o444, What::File(All, status::limits)),
+    ("loginuid", 0o644, What::File(All, |_, _| Ok(b"4294967295".to_vec()))),
+    ("maps", 0o444, What::File(Tracers, status::maps)),
+    ("mem", 0o600, What::Memory),
+    ("mountinfo", 0o444, What::File(All, mounts::mountinfo)),
+    ("mounts", 0o444, What::File(All, mounts::mounts)),
+    ("mountstats", 0o400, What::File(All, mounts::mountstats)),
+    ("ns", 0o511, What::Namespaces),
+    ("oom_adj", 0o644, What::File(All, |_, _| Ok(b"0\n".to_vec()))),
+    ("oom_score", 0o444, What::File(All, status::oom_score)),
+    ("oom_score_adj", 0o644, What::Writable(All, status::oom_score_adj, status::set_oom_score_adj)),
+    ("personality", 0o400, What::File(Tracers, status::personality)),
+    ("root", 0o777, What::Link(|subject, _| Ok(LinkTarget::Jump(subject.task()?.fs().root())))),
+    ("schedstat", 0o444, What::File(All, status::schedstat)),
+    ("sessionid", 0o444, What::File(All, |_, _| Ok(b"4294967295".to_vec()))),
+    ("setgroups", 0o644, What::File(All, |_, _| Ok(b"allow\n".to_vec()))),
+    ("smaps", 0o444, What::File(Tracers, status::smaps)),
+    ("smaps_rollup", 0o444, What::File(Tracers, status::smaps_rollup)),
+    ("stat", 0o444, What::File(All, status::stat)),
+    ("statm", 0o444, What::File(All, status::statm)),
+    ("status", 0o444, What::File(All, status::status)),
+    ("task", 0o555, What::Threads),
+    ("timerslack_ns", 0o666, What::File(All, |_, _| Ok(b"50000\n".to_vec()))),
+    ("uid_map", 0o644, What::File(All, |_, _| Ok(IDENTITY_MAP.to_vec()))),
+    ("wchan", 0o444, What::File(All, |_, _| Ok(b"0".to_vec()))),
+];
+
+const IDENTITY_MAP: &[u8] = b"         0          0 4294967295\n";
+
+fn exe(subject: &Subject, reader: &Arc<Task>) -> Result<LinkTarget, Errno> {
+    subject.check_access(reader)?;
+    subject.process.exe().map(LinkTarget::Jump).ok_or(Errno::ENOENT)
+}
+
+/// The directory of a process or thread.
+pub(super) struct ProcessDirectory {
+    dev: u64,
+    subject: Subject,
+}
+
+impl ProcessDirectory {
+    pub(super) fn node(dev: u64, subject: Subject) -> Arc<dyn Inode> {
+        DirectoryNode::new(subject.attributes(dev, 0o555, 0), Self { dev, subject })
+    }
+
+    fn make(&self, position: u64, permissions: u32, what: &'static What) -> Arc<dyn Inode> {
+        let attributes = self.subject.attributes(self.dev, permissions, position);
+        let (dev, subject) = (self.dev, self.subject.clone());
+        let checked = |subject: &Subject, reader: &Arc<Task>, readers: Readers| {
+            if readers == Tracers { subject.check_access(reader) } else { Ok(()) }
+        };
+        match what {
+            What::File(readers, maker) => Text::new(attributes, move |reader| {
+                checked(&subject, reader, *readers)?;
+                maker(&subject, reader)
+            }),
+            What::Writable(readers, maker, taker) => {
+                let theirs = subject.clone();
+                let read = move |reader: &Arc<Task>| {
+                    checked(&subject, reader, *readers)?;
+                    maker(&subject, reader)
+                };
+                Text::writable(attributes, read, move |writer, bytes| taker(&theirs, writer, bytes))
+            }
+            What::Link(target) => Link::new(attributes, move |reader| target(&subject, reader)),
+            What::Descriptors => DirectoryNode::new(attributes, Descriptors { dev, subject, info: false }),
+            What::DescriptorInfo => DirectoryNode::new(attributes, Descriptors { dev, subject, info: true }),
+            What::Threads => DirectoryNode::new(attributes, Threads { dev, subject }),
+            What::Namespaces => DirectoryNode::new(attributes, Namespaces { dev, subject }),
+            What::Memory => Arc::new(MemoryNode { attributes, subject }),
+        }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (u64, &'static (&'static str, u32, What))> {
+        let is_thread = self.subject.is_thread();
+        (1..).zip(ENTRIES).filter(move |(_, entry)| !(is_thread && matches!(entry.2, What::Threads)))
+    }
+}
+
+impl Directory for ProcessDirectory {
+    fn child(&self, _: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let found = self.entries().find(|(_, entry)| entry.0.as_bytes() == name);
+        let (position, (_, permissions, what)) = found.ok_or(Errno::ENOENT)?;
+        Ok(self.make(position, *permissions, what))
+    }
+
+    fn names(&self, _: &Arc<Task>) -> Result<Vec<Name>, Errno> {
+        let kind = |what: &What| match what {
+            What::File(..) | What::Writable(..) | What::Memory => Kind::File,
+            What::Link(_) => Kind::Link,
+            _ => Kind::Directory,
+        };
+        let entries = self.entries();
+        Ok(entries
+            .map(|(position, (name, _, what))| Name { name: (*name).into(), kind: kind(what), position })
+            .collect())
+    }
+}
+
+/// `fd` and `fdinfo`.
+struct Descriptors {
+    dev: u64,
+    subject: Subject,
+    info: bool,
+}
+
+impl Descriptors {
+    fn position(fd: Fd) -> u64 {
+        u64::try_from(fd.0).unwrap_or(0) + 1
+    }
+}
+
+impl Directory for Descriptors {
+    fn child(&self, task: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        self.subject.check_access(task)?;
+        let fd = Fd(parse_id(name).ok_or(Errno::ENOENT)?);
+        let file = self.subject.task()?.files().get_any(fd).map_err(|_| Errno::ENOENT)?;
+        let subject = self.subject.clone();
+        let position = (1 << 40) + (u64::from(self.info) << 32) + Self::position(fd);
+        if self.info {
+            let attributes = self.subject.attributes(self.dev, 0o444, position);
+            return Ok(Text::new(attributes, move |_| status::fdinfo(&subject, fd)));
+        }
+        let readable = if file.is_readable() { 0o500 } else { 0 };
+        let writable = if file.is_writable() { 0o300 } else { 0 };
+        let attributes = self.subject.attributes(self.dev, readable | writable, position);
+        Ok(Link::new(attributes, move |reader| {
+            subject.check_access(reader)?;
+            let file = subject.task()?.files().get_any(fd).map_err(|_| Errno::ENOENT)?;
+            Ok(LinkTarget::Jump(file.location.clone()))
+        }))
+    }
+
+    fn names(&self, task: &Arc<Task>) -> Result<Vec<Name>, Errno> {
+        self.subject.check_access(task)?;
+        let kind = if self.info { Kind::File } else { Kind::Link };
+        let numbers = self.subject.task()?.files().numbers();
+        let name = |fd: Fd| Name { name: fd.0.to_string().into(), kind, position: Self::position(fd) };
+        Ok(numbers.into_iter().map(name).collect())
+    }
+}
+
+/// `task`.
+struct Threads {
+    dev: u64,
+    subject: Subject,
+}
+
+impl Directory for Threads {
+    fn child(&self, _: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let tid = parse_id(name).ok_or(Errno::ENOENT)?;
+        let process = &self.subject.process;
+        let thread = process.threads().into_iter().find(|thread| thread.tid() == tid).ok_or(Errno::ENOENT)?;
+        let subject = Subject { process: Arc::clone(process), thread: Some(thread) };
+        Ok(ProcessDirectory::node(self.dev, subject))
+    }
+
+    fn names(&self, _: &Arc<Task>) -> Result<Vec<Name>, Errno> {
+        let threads = self.subject.process.threads();
+        if threads.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        let name = |thread: Arc<Task>| Name {
+            name: thread.tid().to_string().into(),
+            kind: Kind::Directory,
+            position: u64::try_from(thread.tid()).unwrap_or(0),
+        };
+        let mut names: Vec<Name> = threads.into_iter().map(name).collect();
+        names.sort_by_key(|name| name.position);
+        Ok(names)
+    }
+}
+
+/// `ns`: links that tell which namespaces are the same; they cannot be opened.
+struct Namespaces {
+    dev: u64,
+    subject: Subject,
+}
+
+/// LINUX: `PROC_*_INIT_INO`; those that all guests share.
+const NAMESPACES: [(&str, Option<u32>); 8] = [
+    ("cgroup", Some(0xeffffffb)),
+    ("ipc", Some(0xefffffff)),
+    ("mnt", None),
+    ("net", Some(0xeffffff8)),
+    ("pid", None),
+    ("time", Some(0xeffffffa)),
+    ("user", Some(0xeffffffd)),
+    ("uts", Some(0xeffffffe)),
+];
+
+impl Directory for Namespaces {
+    fn child(&self, _: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let entry = NAMESPACES.iter().zip(1..).find(|((known, _), _)| known.as_bytes() == name);
+        let ((kind, shared), position) = entry.ok_or(Errno::ENOENT)?;
+        let attributes = self.subject.attributes(self.dev, 0o777, (1 << 41) + position);
+        let subject = self.subject.clone();
+        Ok(Link::new(attributes, move |reader| {
+            subject.check_access(reader)?;
+            let id = match (*shared, *kind) {
+                (Some(id), _) => id,
+                (None, "pid") => subject.process.namespace.id,
+                (None, _) => subject.task()?.fs().namespace().id,
+            };
+            Ok(LinkTarget::Path(format!("{kind}:[{id}]").into_bytes()))
+        }))
+    }
+
+    fn names(&self, _: &Arc<Task>) -> Result<Vec<Name>, Errno> {
+        Ok(number(NAMESPACES.iter().map(|(name, _)| (name.as_bytes().to_vec(), Kind::Link))))
+    }
+}
+
+/// `mem`: the process's memory by address.
+struct MemoryNode {
+    attributes: Attributes,
+    subject: Subject,
+}
+
+impl Inode for MemoryNode {
+    fn stat(&self) -> Result<Stat, Errno> {
+        let Attributes { dev, ino, permissions, uid, gid, .. } = self.attributes;
+        Ok(Stat { dev, ino, mode: mode::S_IFREG | permissions, nlink: 1, uid, gid, ..Stat::default() })
+    }
+
+    fn open(&self, task: &Arc<Task>, _: &Location, _: u32) -> Result<Arc<dyn FileOps>, Errno> {
+        self.subject.check_access(task)?;
+        Ok(Arc::new(MemoryFile { subject: self.subject.clone() }))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+struct MemoryFile {
+    subject: Subject,
+}
+
+/// Bytes of memory copied at a time.
+const MEMORY_STEP: usize = 64 << 10;
+
+impl FileOps for MemoryFile {
+    fn read(&self, _: &Op<'_>, sink: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
+        let Some(mm) = self.subject.process.mm() else { return Ok(0) };
+        let mut piece = vec![0; sink.remaining().min(MEMORY_STEP)];
+        match mm.space().read(offset, &mut piece) {
+            0 if !piece.is_empty() => Err(Errno::EIO),
+            n => sink.write(&piece[..n]),
+        }
+    }
+
+    fn write(&self, _: &Op<'_>, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
+        let Some(mm) = self.subject.process.mm() else { return Ok(0) };
+        let piece = source.read_to_vec(MEMORY_STEP)?;
+        match mm.space().write(offset, &piece) {
+            0 if !piece.is_empty() => Err(Errno::EIO),
+            n => Ok(n),
+        }
+    }
+
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
