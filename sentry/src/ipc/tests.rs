@@ -12,7 +12,7 @@ use crate::mm::{MemoryLimits, MemoryManager};
 use crate::task::Credentials;
 
 fn user(uid: u32) -> Credentials {
-    Credentials { uid, euid: uid, gid: uid, egid: uid, fsgid: uid, ..Credentials::default() }
+    Credentials { uid, euid: uid, fsuid: uid, gid: uid, egid: uid, fsgid: uid, ..Credentials::default() }
 }
 
 fn by(credentials: &Credentials) -> Caller<'_> {

@@ -59,6 +59,13 @@ pub(crate) fn prlimit64(
         }
         Ok::<_, Errno>(before)
     })?;
+    if resource == Resource::Stack
+        && let Some(new) = new
+        && target.key == current.process().key
+    {
+        let (mm, context) = current.mm_and_context();
+        mm.raise_stack_limit(context, new.soft);
+    }
     match old.non_null() {
         Some(old) => current.write_object(old, &before),
         None => Ok(()),
