@@ -353,6 +353,15 @@ pub trait Context: Send {
     /// The host's errno.
     fn set_affinity(&mut self, mask: &[u64]) -> Result<(), Errno>;
 
+    /// After [`Exit::Syscall`]: where the call came from, if the platform could make that place cheaper.
+    fn call_site(&self) -> Option<u64> {
+        None
+    }
+
+    /// Rewrites a call site (from [`Context::call_site`]). The kernel holds the layout still, has checked that the site lies in a private
+    /// mapping that is executable and not writable, and says its protection; `reserve` finds a page of address space near it.
+    fn patch(&mut self, _site: u64, _prot: u32, _reserve: &mut dyn FnMut() -> Option<u64>) {}
+
     /// CPU time used by the guest thread, in nanoseconds.
     fn cpu_time_ns(&self) -> u64;
 

@@ -66,6 +66,25 @@ impl WritableCache {
     }
 }
 
+/// How far from a call site its trampoline may lie.
+const REACH: u64 = (1 << 31) - (1 << 24);
+
+impl super::Inner {
+    /// Sets aside `len` bytes at most `within` bytes from `addr` for the platform. The guest neither sees nor can replace
+    /// them, and nothing is mapped there: the platform does that itself.
+    pub(super) fn reserve_near(&mut self, addr: u64, within: u64, len: u64) -> Option<u64> {
+        let len = layout::page_up(len)?;
+        let low = layout::page_up(addr.saturating_sub(within))?.max(MIN_ADDR);
+        let high = layout::page_down(addr.checked_add(within)?).min(END);
+        // Above first: below a program lies what it may want for itself at fixed addresses.
+        let above = self.tree.gap_above(len, layout::page_up(addr)?.clamp(low, high), high);
+        let place = above.or_else(|| self.tree.gap_below(len, low, high))?;
+        let prot = Prot::READ | Prot::EXEC;
+        self.tree.insert(super::special(place, place + len, "[trampoline]", prot, VmaFlags::HIDDEN));
+        Some(place)
+    }
+}
+
 impl MemoryManager {
     /// All of `addr..addr + len` is mapped writable, as far as the layout knows. May answer `false` while another thread
     /// changes the layout: the caller then takes the slow way, which is always right.
@@ -112,24 +131,17 @@ impl MemoryManager {
         })
     }
 
-    /// Sets aside `len` bytes at most `within` bytes from `addr` for the platform. The guest neither sees nor can replace
-    /// them, and nothing is mapped there: the platform does that itself.
-    pub fn reserve_near(&self, addr: u64, within: u64, len: u64) -> Option<u64> {
-        let len = layout::page_up(len)?;
+    /// Lets the platform rewrite the call site that the running task has just used, if it wants to and may.
+    pub fn patch_call_site(&self, context: &mut dyn Context) {
+        const SITE_LEN: u64 = 7;
+        let Some(site) = context.call_site() else { return };
+        if !self.is_patchable(site) {
+            return;
+        }
         let mut inner = self.lock_to_change();
-        let low = layout::page_up(addr.saturating_sub(within))?.max(MIN_ADDR);
-        let high = layout::page_down(addr.checked_add(within)?).min(END);
-        // Above first: below a program lies what it may want for itself at fixed addresses.
-        let above = inner.tree.gap_above(len, layout::page_up(addr)?.clamp(low, high), high);
-        let place = above.or_else(|| inner.tree.gap_below(len, low, high))?;
-        inner.tree.insert(super::special(
-            place,
-            place + len,
-            "[trampoline]",
-            Prot::READ | Prot::EXEC,
-            VmaFlags::HIDDEN,
-        ));
-        Some(place)
+        let Some(vma) = inner.tree.find(site).filter(|vma| vma.end - site >= SITE_LEN) else { return };
+        let prot = vma.prot.bits();
+        context.patch(site, prot, &mut || inner.reserve_near(site, REACH, layout::PAGE));
     }
 
     /// The protection of the mapping around `addr`, and whether it is shared; `None`: nothing of the guest's is there.

@@ -217,6 +217,11 @@ impl Current {
         drop(std::mem::replace(&mut self.user, user));
     }
 
+    /// A call that came by the slow way: the platform may make its next one faster.
+    pub(super) fn patch_call_site(&mut self) {
+        self.mm.patch_call_site(self.context.as_mut());
+    }
+
     /// Runs guest code until it needs the kernel.
     pub fn run_guest(&mut self) -> platform::Exit {
         self.refresh_identity();

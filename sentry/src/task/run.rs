@@ -27,6 +27,7 @@ fn step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
     let mut restart = None;
     match current.run_guest() {
         Exit::Syscall => {
+            current.patch_call_site();
             let number = current.regs.orig_rax;
             let args = current.regs.args();
             let outcome = abi.call(current, number, args);

@@ -11,6 +11,7 @@ use linux_abi::{Errno, Registers, TASK_SIZE, nr};
 use super::extended;
 use super::frame::{self, Entry};
 use super::handover::{Dead, Handover};
+use super::patch::{self, Room};
 use super::space::{Slot, Space};
 use crate::api::{
     AddressSpace, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError, ThreadCall,
@@ -36,6 +37,8 @@ pub struct SystrapContext {
     prefetched: Prefetched,
     writes: Writes,
     dead: bool,
+    /// After a trapped call: the address behind it.
+    trapped_at: Option<u64>,
     /// The sentry thread that is kicked if the stub ends; 0: none yet.
     waiter: i32,
 }
@@ -114,6 +117,7 @@ impl SystrapContext {
             prefetched: Prefetched::default(),
             writes: Writes::NONE,
             dead: false,
+            trapped_at: None,
             waiter: 0,
         };
         context.start(listener).map_err(|_| PlatformError::Stub("died at birth"))?;
@@ -267,6 +271,10 @@ impl SystrapContext {
         let trap = frame::trap(&slot.window, offset);
         let signo = i32::try_from(slot.window.get64(RW + rw::SIGNO)).unwrap_or(0);
         self.leave_stub_code(regs);
+        if signo == libc::SIGTRAP && self.was_being_patched(regs.rip.wrapping_sub(1)) {
+            regs.rip = regs.rip.wrapping_sub(1);
+            return Exit::Interrupted;
+        }
         match signo {
             libc::SIGSYS => {
                 // A number of another ABI must not be taken for one of ours.
@@ -294,17 +302,93 @@ impl SystrapContext {
     /// A thread that was stopped between its call site and the host goes back to the site, or, if the host has
     /// served it already, on behind it.
     fn leave_stub_code(&self, regs: &mut Registers) {
-        /// Bytes of `mov imm32, %eax; syscall`.
-        const SITE: u64 = 7;
         let blob = Blob::get();
-        if (blob.rollback_begin..blob.native_after).contains(&regs.rip) {
-            regs.rip = regs.rcx.wrapping_sub(SITE);
+        if let Some(site) = self.space.patches().site_of(regs.rip) {
+            regs.rip = site;
+        } else if (blob.rollback_begin..blob.native_after).contains(&regs.rip) {
+            regs.rip = regs.rcx.wrapping_sub(patch::SITE);
         } else if (blob.native_after..blob.native_end).contains(&regs.rip)
             && let Some(slot) = &self.slot
         {
             regs.rip = slot.window.get64(RW + rw::NATIVE_RET);
             regs.rcx = regs.rip;
         }
+    }
+
+    /// The breakpoint was ours, put there while the site was rewritten, which it is by now.
+    fn was_being_patched(&self, site: u64) -> bool {
+        let is_site = self.space.patches().contains(site);
+        let mut byte = [0];
+        is_site && self.space.read(site, &mut byte) == 1 && byte != [0xcc]
+    }
+
+    /// Writes a trampoline and then the jump to it.
+    fn rewrite(
+        &mut self,
+        site: u64,
+        prot: u32,
+        reserve: &mut dyn FnMut() -> Option<u64>,
+    ) -> Result<(), Errno> {
+        let space = Arc::clone(&self.space);
+        let mut patches = space.patches();
+        let mut bytes = [0; patch::SITE as usize];
+        if space.read(site, &mut bytes) != bytes.len() {
+            return Err(Errno::EFAULT);
+        }
+        let number = patch::number_at(bytes).ok_or(Errno::EINVAL)?;
+        let at = match patches.room(site)? {
+            Room::Here(at) => at,
+            Room::NewPage => {
+                let page = reserve().ok_or(Errno::ENOMEM)?;
+                self.call(nr::MMAP, [page, patch::PAGE, 5, 0x32, u64::MAX, 0])?;
+                patches.add_page(page);
+                page
+            }
+        };
+        let entry = patch::entry(u64::from(number), space.shared().options);
+        let code = patch::trampoline(site, at, number, entry).ok_or(Errno::EINVAL)?;
+        self.write_code(at & !(patch::PAGE - 1), patch::PAGE, 5, |_| {
+            (space.write(at, &code) == code.len()).then_some(())
+        })?;
+        let jump = patch::jump(site, at).ok_or(Errno::EINVAL)?;
+        let start = site & !(patch::PAGE - 1);
+        let end = (site + patch::SITE).next_multiple_of(patch::PAGE);
+        // Entered first: a thread that hits the breakpoint must find it.
+        patches.add(site, at);
+        self.write_code(start, end - start, prot, |context| {
+            context.replace_code(site, &[0xcc])?;
+            context.replace_code(site + 1, &jump[1..])?;
+            context.replace_code(site, &jump[..1])
+        })
+    }
+
+    /// Makes code writable for a moment.
+    fn write_code(
+        &mut self,
+        start: u64,
+        len: u64,
+        prot: u32,
+        write: impl FnOnce(&mut Self) -> Option<()>,
+    ) -> Result<(), Errno> {
+        self.call(nr::MPROTECT, [start, len, 7, 0, 0, 0])?;
+        let written = write(self);
+        self.call(nr::MPROTECT, [start, len, u64::from(prot), 0, 0, 0])?;
+        written.ok_or(Errno::EFAULT)
+    }
+
+    /// Writes code and has every processor that runs this address space take notice.
+    fn replace_code(&mut self, addr: u64, bytes: &[u8]) -> Option<()> {
+        /// `MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE` and its registration, which is idempotent.
+        const SYNC_CORE: u64 = 1 << 5;
+        const REGISTER: u64 = 1 << 6;
+        if self.space.write(addr, bytes) != bytes.len() {
+            return None;
+        }
+        if self.call(nr::MEMBARRIER, [SYNC_CORE, 0, 0, 0, 0, 0]).is_err() {
+            self.call(nr::MEMBARRIER, [REGISTER, 0, 0, 0, 0, 0]).ok()?;
+            self.call(nr::MEMBARRIER, [SYNC_CORE, 0, 0, 0, 0, 0]).ok()?;
+        }
+        Some(())
     }
 
     fn give_up(&mut self) -> Exit {
@@ -353,6 +437,23 @@ impl SystrapContext {
         waited
     }
 
+    /// Sites in memory that becomes something else are sites no more.
+    fn forget_patches(&self, call: MemoryCall<'_>) {
+        let range = match call {
+            MemoryCall::MapAnonymous { addr, len, .. }
+            | MemoryCall::MapFile { addr, len, .. }
+            | MemoryCall::Unmap { addr, len } => Some((addr, len)),
+            MemoryCall::Remap { addr, old_len, new_len, new_addr, .. } => {
+                self.space.patches().forget(new_addr, new_addr.saturating_add(new_len));
+                Some((addr, old_len))
+            }
+            _ => None,
+        };
+        if let Some((addr, len)) = range {
+            self.space.patches().forget(addr, addr.saturating_add(len));
+        }
+    }
+
     fn copy_extended_to(&mut self, child: &mut Self) -> Result<(), Errno> {
         let mut image = Vec::new();
         self.save_extended(&mut image)?;
@@ -388,6 +489,8 @@ impl Context for SystrapContext {
         }
         self.take_prefetched();
         let exit = self.exit_of(regs);
+        let is_trapped_call = exit == Exit::Syscall && self.entry != Entry::Page;
+        self.trapped_at = (is_trapped_call && self.space.shared().options.patch).then_some(regs.rip);
         self.fs_base = regs.fs_base;
         if exit == Exit::Interrupted {
             self.handle.wanted.store(false, Ordering::SeqCst);
@@ -397,6 +500,7 @@ impl Context for SystrapContext {
 
     fn memory(&mut self, call: MemoryCall<'_>) -> Result<u64, Errno> {
         const FIXED: u64 = 0x10;
+        self.forget_patches(call);
         match call {
             MemoryCall::MapAnonymous { addr, len, prot, extra_flags } => {
                 let flags = u64::from(extra_flags) | FIXED | 0x22;
@@ -563,6 +667,20 @@ impl Context for SystrapContext {
     fn set_affinity(&mut self, mask: &[u64]) -> Result<(), Errno> {
         sys::set_affinity(self.handover.tid(), mask)
             .map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EINVAL)))
+    }
+
+    fn call_site(&self) -> Option<u64> {
+        let site = self.trapped_at?.checked_sub(patch::SITE)?;
+        self.space.patches().is_candidate(site).then_some(site)
+    }
+
+    fn patch(&mut self, site: u64, prot: u32, reserve: &mut dyn FnMut() -> Option<u64>) {
+        match self.rewrite(site, prot, reserve) {
+            Ok(()) => {}
+            // The host forbids it, once and for all.
+            Err(Errno::EACCES | Errno::EPERM) => self.space.patches().switch_off(),
+            Err(_) => self.space.patches().refuse(site),
+        }
     }
 
     fn cpu_time_ns(&self) -> u64 {

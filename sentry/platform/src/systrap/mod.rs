@@ -1,12 +1,13 @@
 //! The `systrap` platform: guest code runs in stubs under seccomp; calls reach the sentry through rewritten call sites or `SIGSYS`.
 //!
 //! Key types: [`Systrap`] (the platform), and in the rooms: [`space`] (address spaces and templates), [`context`] (a guest thread),
-//! [`handover`] (how the two threads meet), [`frame`] (registers in pages and signal frames).
+//! [`handover`] (how the two threads meet), [`frame`] (registers in pages and signal frames), [`patch`] (rewritten call sites).
 
 pub mod context;
 pub mod extended;
 pub mod frame;
 pub mod handover;
+pub mod patch;
 pub mod space;
 
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::Shared;
 use super::context::SystrapContext;
 use super::handover::Handover;
+use super::patch::Patches;
 use crate::api::{AddressSpace, Context, PlatformError, Template};
 use crate::stub::agent::Agent;
 use crate::stub::arena::Window;
@@ -32,6 +33,8 @@ pub struct Space {
     slots: Mutex<Slots>,
     /// LOCK: held while a descriptor is passed and mapped: its number is the same for all threads.
     passing: Mutex<()>,
+    /// LOCK: held while a site is rewritten; orders of the one thread that rewrites are given under it.
+    patches: Mutex<Patches>,
 }
 
 #[derive(Default)]
@@ -62,6 +65,7 @@ impl Space {
             agent: Mutex::new(agent),
             slots: Mutex::default(),
             passing: Mutex::default(),
+            patches: Mutex::default(),
         })
     }
 
@@ -80,6 +84,11 @@ impl Space {
     /// Held while a descriptor is passed and mapped.
     pub fn passing(&self) -> MutexGuard<'_, ()> {
         self.passing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has been rewritten.
+    pub fn patches(&self) -> MutexGuard<'_, Patches> {
+        self.patches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -195,6 +204,7 @@ impl Space {
         let process = self.fork_process(&agent)?;
         let space = Self::new(Arc::clone(&self.shared), process, agent);
         space.slots().next = 1;
+        space.patches().clone_from(&self.patches());
         let context = space.adopt(slot).inspect_err(|_| space.process.kill())?;
         Ok((space, context))
     }

@@ -255,7 +255,7 @@ fn sealed_memory_stays() {
 fn room_for_a_trampoline_is_near_hidden_and_safe() {
     let mut guest = Guest::new();
     let code = guest.map(0x40_0000, 4, 5, MAP_PRIVATE | MAP_FIXED).expect("room");
-    let near = guest.mm.reserve_near(code, 1 << 31, PAGE).expect("room");
+    let near = guest.mm.lock_to_change().reserve_near(code, 1 << 31, PAGE).expect("room");
     assert!(near.abs_diff(code) < 1 << 31);
     assert_eq!(guest.map(near, 1, RW, MAP_PRIVATE | MAP_FIXED), Err(Errno::ENOMEM));
     assert!(!guest.maps().contains("trampoline"));
