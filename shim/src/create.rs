@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::Context;
 use containerd_shim_protos::api::CreateTaskRequest;
-use sandbox::cgroup::{Cgroup, Tree};
+use sandbox::cgroup::{Cgroup, CgroupPath, Tree};
 use sandbox::hooks::{self, State};
 use sandbox::plan::{self, Plan, Role};
 use sandbox::rootfs::{self, RootMount};
@@ -63,6 +63,7 @@ pub(crate) fn create(pod: &Arc<Pod>, request: &CreateTaskRequest) -> Outcome<Arc
     }
     plan.container.process.terminal = request.terminal;
 
+    let mut record = announce(pod, &bundle, &plan, &mut undo)?;
     mount_root(request, &bundle, &mut undo)?;
     let (cgroup, sandbox_cgroup) = cgroups(&plan, &mut undo)?;
     let running = running(pod, request, &plan, sandbox_cgroup, &mut undo)?;
@@ -89,7 +90,9 @@ pub(crate) fn create(pod: &Arc<Pod>, request: &CreateTaskRequest) -> Outcome<Arc
     let container = running.sandbox.create(plan.container, plan.gofer, cgroup.as_ref(), fds)?;
     state.pid = container.pid;
     state.status = "created";
-    store_record(pod, &bundle, &container, cgroup.as_ref(), &running);
+    let pids = [running.sandbox.sentry.pid, container.gofer.pid];
+    // The sentry is the first container's to clean up.
+    note_processes(&mut record, if bundle == pod.bundle { &pids } else { &pids[1..] }, &bundle);
     undo.forget();
     Ok(Arc::new(Task {
         id: request.id.clone(),
@@ -203,31 +206,29 @@ fn sentry_log(config: &Config, id: &str) -> anyhow::Result<(OwnedFd, log::Tail)>
     }
 }
 
-/// Notes on disk what there is to clean up. Failing is no reason not to run.
-fn store_record(
-    pod: &Pod,
-    bundle: &Path,
-    container: &sandbox::Container,
-    cgroup: Option<&Cgroup>,
-    running: &Running,
-) {
-    let text = |cgroup: &Cgroup| cgroup.path().as_path().display().to_string();
-    let mut record = Record {
-        cgroups: cgroup.map(text).into_iter().collect(),
-        processes: record::Process::of(container.gofer.pid).into_iter().collect(),
-        members: Vec::new(),
-    };
-    if bundle == pod.bundle {
-        record.cgroups.extend(running.cgroup.as_ref().map(text));
-        record.cgroups.dedup();
-        record.processes.splice(0..0, record::Process::of(running.sandbox.sentry.pid));
-    } else if let Some(mut first) = Record::load(&pod.bundle) {
-        first.members.push(bundle.to_path_buf());
-        if let Err(error) = first.store(&pod.bundle) {
-            tracing::warn!(%error, "cannot note the container for a clean-up");
-        }
+/// Notes on disk what there will be to clean up, before any of it is made: this process may be killed at any time.
+fn announce(pod: &Pod, bundle: &Path, plan: &Plan, undo: &mut Undo) -> Outcome<Record> {
+    let text = |path: &CgroupPath| path.as_path().display().to_string();
+    let mut record = Record { cgroups: plan.cgroup.iter().map(text).collect(), ..Record::default() };
+    if plan.role == Role::Alone {
+        record.cgroups.extend(plan.cgroup.as_ref().map(|path| text(&path.sandbox_sibling())));
     }
+    record.store(bundle)?;
+    let stored = bundle.to_path_buf();
+    undo.add(move || Record::remove(&stored));
+    if bundle != pod.bundle
+        && let Some(mut first) = Record::load(&pod.bundle)
+    {
+        first.members.push(bundle.to_path_buf());
+        first.store(&pod.bundle)?;
+    }
+    Ok(record)
+}
+
+/// Adds the processes. They die with this one, so that failing to note them is no reason not to run.
+fn note_processes(record: &mut Record, pids: &[i32], bundle: &Path) {
+    record.processes.extend(pids.iter().filter_map(|pid| record::Process::of(*pid)));
     if let Err(error) = record.store(bundle) {
-        tracing::warn!(%error, "cannot note the container for a clean-up");
+        tracing::warn!(%error, "cannot note the container's processes");
     }
 }

@@ -366,6 +366,10 @@ impl Pod {
             tracing::warn!(container = task.id, "{error}");
         }
         Record::remove(&task.bundle);
+        if let Some(mut first) = Record::load(&self.bundle) {
+            first.members.retain(|member| *member != task.bundle);
+            let _ = first.store(&self.bundle);
+        }
     }
 
     /// Ends the sentry and removes its cgroup. Blocks.

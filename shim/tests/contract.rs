@@ -385,3 +385,29 @@ async fn a_terminated_shim_ends_in_good_order() {
     eventually("the shim has gone", || !socket.exists()).await;
     pod.nothing_is_left(&id).await;
 }
+
+#[tokio::test]
+async fn a_shim_killed_while_it_creates_leaves_nothing_after_delete() {
+    if !possible() {
+        return;
+    }
+    // Killed at different moments of the same short time: before, in and after the making of cgroups and sentry.
+    for delay_us in [0, 300, 1000, 2000, 4000, 8000] {
+        let mut pod = Pod::new().await;
+        let id = pod.id.clone();
+        pod.write_bundle(&id, &["sleep"], serde_json::Value::Null);
+        pod.start_shim(&id).await;
+        let request = ConnectRequest { id: id.clone(), ..Default::default() };
+        let shim = pod.client().connect(context(), &request).await.expect("connected").shim_pid;
+        let shim = rustix::process::Pid::from_raw(shim.cast_signed()).expect("a pid");
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_micros(delay_us));
+            rustix::process::kill_process(shim, rustix::process::Signal::KILL).expect("killed");
+        });
+        // The client does not always notice that its server has gone.
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(500), pod.create(&id)).await;
+        killer.join().expect("killed");
+        pod.delete_shim(&id);
+        pod.nothing_is_left(&id).await;
+    }
+}
