@@ -89,6 +89,7 @@ unsafe extern "C" {
     static rvisor_stub_start: u8;
     static rvisor_stub_end: u8;
     static rvisor_stub_agent: u8;
+    static rvisor_stub_park: u8;
     static rvisor_stub_rollback_begin: u8;
     static rvisor_stub_getpid: u8;
     static rvisor_stub_gettid: u8;
@@ -98,6 +99,7 @@ unsafe extern "C" {
     static rvisor_stub_getgid: u8;
     static rvisor_stub_getegid: u8;
     static rvisor_stub_native: u8;
+    static rvisor_stub_native_syscall: u8;
     static rvisor_stub_native_after: u8;
     static rvisor_stub_native_end: u8;
     static rvisor_stub_slow: u8;
@@ -114,11 +116,13 @@ unsafe extern "C" {
 pub struct Blob {
     pub bytes: Vec<u8>,
     pub agent: u64,
+    pub park: u64,
     pub template: u64,
     pub signal: u64,
     pub restorer: u64,
     pub slow: u64,
     pub native: u64,
+    pub native_syscall: u64,
     pub native_after: u64,
     pub native_end: u64,
     pub rollback_begin: u64,
@@ -155,11 +159,13 @@ impl Blob {
         }
         Self {
             agent: in_stub(&raw const rvisor_stub_agent),
+            park: in_stub(&raw const rvisor_stub_park),
             template: in_stub(&raw const rvisor_stub_template),
             signal: in_stub(&raw const rvisor_stub_signal),
             restorer: in_stub(&raw const rvisor_stub_restorer),
             slow: in_stub(&raw const rvisor_stub_slow),
             native: in_stub(&raw const rvisor_stub_native),
+            native_syscall: in_stub(&raw const rvisor_stub_native_syscall),
             native_after: in_stub(&raw const rvisor_stub_native_after),
             native_end: in_stub(&raw const rvisor_stub_native_end),
             rollback_begin: in_stub(&raw const rvisor_stub_rollback_begin),

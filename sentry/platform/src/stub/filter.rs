@@ -30,6 +30,17 @@ fn number(number: u64) -> u32 {
 /// The filter of the agent, inherited by every thread. What it lets through is what agents and stub code use.
 #[must_use]
 pub fn agent() -> Vec<sock_filter> {
+    agent_with(&[])
+}
+
+/// The same for stubs under a tracer, whose threads fetch descriptors to be mapped out of a socket. Safe to allow: guest code
+/// runs under `PTRACE_SYSEMU` only, so no call of its own reaches the host, and the only sockets are our own.
+#[must_use]
+pub fn traced_agent() -> Vec<sock_filter> {
+    agent_with(&[nr::RECVMSG])
+}
+
+fn agent_with(more: &[u64]) -> Vec<sock_filter> {
     let calls = [
         nr::MMAP,
         nr::MUNMAP,
@@ -60,8 +71,8 @@ pub fn agent() -> Vec<sock_filter> {
         nr::RESTART_SYSCALL,
     ];
     let mut program = Program::new(Action::Trap(0)).foreign(Action::Trap(0));
-    for call in calls {
-        program = program.rule(number(call), &[], Action::Allow);
+    for call in calls.iter().chain(more) {
+        program = program.rule(number(*call), &[], Action::Allow);
     }
     program.compile()
 }

@@ -47,6 +47,8 @@ pub const XSAVE_SIZE: u64 = 0x3000;
 
 /// Descriptor of the arena in every stub.
 pub const ARENA_FD: u64 = 3;
+/// Descriptor, in stubs under a tracer, of the socket through which files to be mapped come.
+pub const SOCKET_FD: u64 = 4;
 /// Descriptor number at which a file to be mapped is passed.
 pub const PASSED_FD: u64 = 10;
 /// The call number by which a stub thread wakes its sentry thread and sleeps: no real call has it.

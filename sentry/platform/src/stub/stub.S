@@ -134,6 +134,8 @@ stub_die:
 // ---------------------------------------------------------------------------------------------------------------
 thread_start:
     lea rbx, [r15 + {RW}]
+    cmp dword ptr [r15 + {RO_START_FLAGS}], -1
+    je traced_start
     wrgsbase rbx
     mov [rbx + {SELF}], rbx
     mov eax, 131                        // sigaltstack
@@ -146,15 +148,12 @@ thread_start:
     xor edx, edx
     mov r10d, 8
     syscall
-    xor eax, eax
-    mov esi, [r15 + {RO_START_FLAGS}]
-    cmp esi, -1                         // traced from outside: no filter of its own
-    je 1f
     mov eax, 317                        // seccomp(SET_MODE_FILTER, NEW_LISTENER and more)
     mov edi, 1
+    mov esi, [r15 + {RO_START_FLAGS}]
     lea rdx, [r15 + {RO_FPROG}]
     syscall
-1:  mov [rbx + {RESULT}], rax
+    mov [rbx + {RESULT}], rax
     mov dword ptr [rbx + {READY}], 1
     mov eax, 202
     lea rdi, [rbx + {READY}]
@@ -165,6 +164,30 @@ thread_start:
     mov dword ptr [rbx + {KIND}], {KIND_START}
     call exchange
     jmp exit_begin
+
+// A guest thread that will be traced: no filter of its own, no use of %gs. Sleeps whenever nobody traces it.
+traced_start:
+    mov eax, 14                         // rt_sigprocmask(SIG_SETMASK, nothing blocked)
+    mov edi, 2
+    lea rsi, [r15 + {RO_SIGSET}]
+    xor edx, edx
+    mov r10d, 8
+    syscall
+    mov dword ptr [rbx + {READY}], 1
+    mov eax, 202
+    lea rdi, [rbx + {READY}]
+    mov esi, 1
+    mov edx, 1
+    syscall
+.globl rvisor_stub_park
+rvisor_stub_park:
+    mov eax, 202                        // futex(a word that stays 0, FUTEX_WAIT, 0, no time limit)
+    lea rdi, [r15 + {RO_MODE}]
+    xor esi, esi
+    xor edx, edx
+    xor r10d, r10d
+    syscall
+    jmp rvisor_stub_park
 
 // ---------------------------------------------------------------------------------------------------------------
 // Calls from rewritten call sites come here: eax = number, rcx = where to go on, r11 free, all else the guest's.

@@ -5,7 +5,7 @@
 //! or from one of its descendants.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_int, c_void, sock_filter};
 
@@ -13,7 +13,7 @@ use super::agent::Agent;
 use super::arena::Arena;
 use super::blob::Blob;
 use super::filter::{self, Natives};
-use super::layout::{AGENT_RO, AGENT_RW, ARENA_FD, CODE_MAX, STUB_BASE, STUB_END};
+use super::layout::{AGENT_RO, AGENT_RW, ARENA_FD, CODE_MAX, SOCKET_FD, STUB_BASE, STUB_END};
 use crate::api::PlatformError;
 
 /// Pages looked at on each side of the vDSO image for what belongs to it (its data, and the rest of its code).
@@ -56,8 +56,17 @@ fn filter_bytes(program: &[sock_filter]) -> Vec<u8> {
     bytes
 }
 
+/// What holds guest threads back.
+#[derive(Debug, Clone, Copy)]
+pub enum Wall<'a> {
+    /// A filter of their own.
+    Filter(Natives),
+    /// A tracer; files to be mapped come through this socket.
+    Tracer(BorrowedFd<'a>),
+}
+
 /// Code and filters as they are to lie at [`STUB_BASE`].
-fn image(natives: Natives) -> (Vec<u8>, Filters) {
+fn image(wall: Wall<'_>) -> (Vec<u8>, Filters) {
     let mut bytes = Blob::get().bytes.clone();
     let mut put = |program: &[sock_filter]| {
         bytes.resize(bytes.len().next_multiple_of(64), 0);
@@ -65,8 +74,10 @@ fn image(natives: Natives) -> (Vec<u8>, Filters) {
         bytes.extend_from_slice(&filter_bytes(program));
         (at, u16::try_from(program.len()).expect("the compiler limits programs"))
     };
-    let guest = put(&filter::guest(natives));
-    let agent = put(&filter::agent());
+    let (guest, agent) = match wall {
+        Wall::Filter(natives) => (put(&filter::guest(natives)), put(&filter::agent())),
+        Wall::Tracer(_) => ((0, 0), put(&filter::traced_agent())),
+    };
     assert!(bytes.len() as u64 <= CODE_MAX, "code and filters fit");
     (bytes, Filters { guest, agent })
 }
@@ -99,6 +110,7 @@ fn vdso_range() -> (u64, u64, u64) {
 struct Plan {
     code: Vec<u8>,
     arena: c_int,
+    socket: Option<c_int>,
     ro_offset: i64,
     rw_offset: i64,
     entry: u64,
@@ -108,8 +120,8 @@ struct Plan {
 ///
 /// # Errors
 /// When the host refuses.
-pub fn fork_first(arena: &std::sync::Arc<Arena>, natives: Natives) -> Result<First, PlatformError> {
-    let (code, filters) = image(natives);
+pub fn fork_first(arena: &std::sync::Arc<Arena>, wall: Wall<'_>) -> Result<First, PlatformError> {
+    let (code, filters) = image(wall);
     let window = arena.allocate().ok_or(PlatformError::Limit("arena"))?;
     let agent = Agent::new(window);
     let (ro, rw) = agent.offsets();
@@ -118,6 +130,10 @@ pub fn fork_first(arena: &std::sync::Arc<Arena>, natives: Natives) -> Result<Fir
     let plan = Plan {
         code,
         arena: arena.fd().as_raw_fd(),
+        socket: match wall {
+            Wall::Filter(_) => None,
+            Wall::Tracer(socket) => Some(socket.as_raw_fd()),
+        },
         ro_offset: i64::try_from(ro).expect("small"),
         rw_offset: i64::try_from(rw).expect("small"),
         entry: Blob::get().template,
@@ -175,21 +191,7 @@ fn be_stub(plan: &Plan) -> ! {
 fn prepare(plan: &Plan) -> Option<()> {
     map_pages(plan)?;
     set_handlers()?;
-    let arena = c_int::try_from(ARENA_FD).ok()?;
-    // SAFETY: descriptors of the child only.
-    if plan.arena != arena && unsafe { libc::dup2(plan.arena, arena) } < 0 {
-        return None;
-    }
-    // SAFETY: as above.
-    unsafe { libc::fcntl(arena, libc::F_SETFD, 0) };
-    for low in 0..arena {
-        // SAFETY: as above.
-        unsafe { libc::close(low) };
-    }
-    // SAFETY: plain numbers in.
-    if unsafe { libc::syscall(libc::SYS_close_range, arena + 1, u32::MAX, 0) } < 0 {
-        return None;
-    }
+    keep_descriptors(plan)?;
     // SAFETY: plain numbers in.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } < 0 {
         return None;
@@ -203,6 +205,37 @@ fn prepare(plan: &Plan) -> Option<()> {
     // Guests' initial rseq area would be ours otherwise: glibc has registered one for this thread.
     unregister_rseq();
     Some(())
+}
+
+/// Puts the arena, and the socket if there is one, at their numbers, and closes all others.
+fn keep_descriptors(plan: &Plan) -> Option<()> {
+    /// Above all numbers that are given out below.
+    const ASIDE: c_int = 16;
+    let arena = c_int::try_from(ARENA_FD).ok()?;
+    // SAFETY: descriptors of the child only, here and below.
+    let socket = plan.socket.map(|socket| unsafe { libc::fcntl(socket, libc::F_DUPFD, ASIDE) });
+    put_at(plan.arena, arena)?;
+    let mut last = arena;
+    if let Some(socket) = socket {
+        last = c_int::try_from(SOCKET_FD).ok()?;
+        put_at(socket, last)?;
+    }
+    for low in 0..arena {
+        // SAFETY: as above.
+        unsafe { libc::close(low) };
+    }
+    // SAFETY: plain numbers in.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, last + 1, u32::MAX, 0) };
+    (closed >= 0).then_some(())
+}
+
+fn put_at(fd: c_int, number: c_int) -> Option<()> {
+    // SAFETY: descriptors of the child only.
+    if fd != number && unsafe { libc::dup2(fd, number) } < 0 {
+        return None;
+    }
+    // SAFETY: as above.
+    (unsafe { libc::fcntl(number, libc::F_SETFD, 0) } >= 0).then_some(())
 }
 
 fn unregister_rseq() {

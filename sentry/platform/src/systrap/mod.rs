@@ -17,7 +17,7 @@ use crate::api::{Platform, PlatformError, Template};
 use crate::stub::arena::Arena;
 use crate::stub::filter::Natives;
 use crate::stub::process::Registry;
-use crate::stub::template::{First, fork_first};
+use crate::stub::template::{First, Wall, fork_first};
 use crate::sys;
 use space::{Space, SpaceTemplate};
 
@@ -99,7 +99,7 @@ pub fn prepare(options: Options) -> Result<Prepared, PlatformError> {
     let arena =
         Arena::new().map_err(|source| PlatformError::Host { what: "shared memory for stubs", source })?;
     let natives = Natives { futex: options.native_futex, clock: options.native_clock };
-    let first = fork_first(&arena, natives)?;
+    let first = fork_first(&arena, Wall::Filter(natives))?;
     Ok(Prepared { arena, first, options })
 }
 
