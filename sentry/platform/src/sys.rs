@@ -217,26 +217,21 @@ pub fn set_affinity(thread: pid_t, mask: &[u64]) -> io::Result<()> {
         .map(drop)
 }
 
-/// A child that has ended.
-#[derive(Debug, Clone, Copy)]
-pub struct Ended {
-    /// Its process id.
-    pub pid: pid_t,
-    /// The signal that killed it, if one did.
-    pub signal: Option<c_int>,
-}
-
-/// `waitpid(-1, ..., __WALL)`: waits for any child to end.
+/// `waitpid(2)` for a child that has ended: answers the signal that killed it, if one did.
 ///
 /// # Errors
-/// ECHILD when there is none; EINTR.
-pub fn wait_any() -> io::Result<Ended> {
-    let mut status = 0;
-    // SAFETY: `status` lives across the call.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) };
-    let pid = pid_t::try_from(check(c_long::from(pid))?).expect("a process id");
-    let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
-    Ok(Ended { pid, signal })
+/// ECHILD when it is no child of ours.
+pub fn wait_process(pid: pid_t) -> io::Result<Option<c_int>> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` lives across the call.
+        let result = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
+        match check(c_long::from(result)) {
+            Ok(_) => return Ok(libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status))),
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// CPU time clock of another process, `clock_getcpuclockid(3)`: nanoseconds of user and system time together.

@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use libc::pid_t;
+use rustix::event::epoll;
 
 use crate::api::PlatformError;
 use crate::sys;
@@ -56,6 +58,14 @@ impl Process {
         let _ = sys::pidfd_signal(self.pidfd.as_fd(), libc::SIGKILL);
     }
 
+    /// It has ended, or a thread of it has been killed, which ends all of it.
+    pub fn set_ended(&self, signal: Option<libc::c_int>) {
+        if let Some(signal) = signal {
+            self.signal.store(signal, Ordering::Release);
+        }
+        self.ended.store(true, Ordering::Release);
+    }
+
     /// This sentry thread will wait for a thread of this stub.
     pub fn add_waiter(&self, me: pid_t) {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner).push(me);
@@ -80,17 +90,35 @@ impl Process {
 }
 
 /// All stubs of a sandbox.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
-    /// LOCK: held while a stub is forked, so that an unknown child of ours can only be that one.
+    /// Tells which stubs have ended. Each is waited for by its number: tracees of other threads are theirs to wait for.
+    ends: OwnedFd,
+    /// LOCK: held while a stub is forked: forks are one at a time.
     births: Mutex<()>,
     /// LOCK: after `births`.
     by_pid: Mutex<HashMap<pid_t, Arc<Process>>>,
-    /// There are children to wait for.
-    born: Condvar,
+    /// Ended stubs that are still waited for. LOCK: leaf but for `Process::waiters`.
+    to_kick: Mutex<Vec<Arc<Process>>>,
+    /// There is somebody to kick.
+    kicks: Condvar,
 }
 
 impl Registry {
+    /// An empty one; nothing is reaped yet.
+    ///
+    /// # Errors
+    /// When the host refuses a descriptor.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            ends: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            births: Mutex::default(),
+            by_pid: Mutex::default(),
+            to_kick: Mutex::default(),
+            kicks: Condvar::new(),
+        })
+    }
+
     /// Starts the thread that reaps.
     ///
     /// # Errors
@@ -110,8 +138,12 @@ impl Registry {
     }
 
     /// No other stub is born while the guard is held.
-    pub fn birth(&self) -> std::sync::MutexGuard<'_, ()> {
+    pub fn birth(&self) -> MutexGuard<'_, ()> {
         self.births.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn by_pid(&self) -> MutexGuard<'_, HashMap<pid_t, Arc<Process>>> {
+        self.by_pid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters a newborn stub by the process id that its parent claims. The caller holds the [`Registry::birth`] guard.
@@ -123,8 +155,8 @@ impl Registry {
         if pid <= 1 || pid == sys::getpid() {
             return Err(PlatformError::Stub("claims an impossible process id"));
         }
-        let pidfd =
-            sys::pidfd_open(pid).map_err(|source| PlatformError::Host { what: "new stub", source })?;
+        let host = |source| PlatformError::Host { what: "new stub", source };
+        let pidfd = sys::pidfd_open(pid).map_err(host)?;
         let process = Arc::new(Process {
             pid,
             pidfd,
@@ -133,57 +165,59 @@ impl Registry {
             signal: AtomicI32::new(0),
             waiters: Mutex::default(),
         });
-        let mut by_pid = self.by_pid.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_pid = self.by_pid();
         if by_pid.contains_key(&pid) {
             return Err(PlatformError::Stub("claims the process id of another stub"));
         }
+        let key = epoll::EventData::new_u64(u64::from(pid.cast_unsigned()));
+        epoll::add(&self.ends, &process.pidfd, key, epoll::EventFlags::IN).map_err(|e| host(e.into()))?;
         by_pid.insert(pid, Arc::clone(&process));
-        self.born.notify_all();
         Ok(process)
     }
 
     fn reap(&self) {
+        let mut events = Vec::with_capacity(64);
         loop {
-            match sys::wait_any() {
-                Ok(ended) => self.end(ended),
-                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
-                Err(_) => {
-                    let by_pid = self.by_pid.lock().unwrap_or_else(PoisonError::into_inner);
-                    // No children at all: sleep until one is entered.
-                    drop(self.born.wait_timeout(by_pid, std::time::Duration::from_secs(1)));
+            events.clear();
+            match epoll::wait(&self.ends, rustix::buffer::spare_capacity(&mut events), None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                // It does not happen; if it did, a busy loop would be worse than a slow one.
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+            for event in &events {
+                let pid = event.data.u64();
+                if let Ok(pid) = pid_t::try_from(pid) {
+                    self.end(pid);
                 }
             }
         }
     }
 
-    fn end(&self, ended: sys::Ended) {
-        // A stub that dies right after its birth is entered by the thread that holds the guard, first.
-        let process = {
-            let early = self.by_pid.lock().unwrap_or_else(PoisonError::into_inner).remove(&ended.pid);
-            early.or_else(|| {
-                let _birth = self.birth();
-                self.by_pid.lock().unwrap_or_else(PoisonError::into_inner).remove(&ended.pid)
-            })
-        };
-        if let Some(process) = process {
-            process.signal.store(ended.signal.unwrap_or(0), Ordering::Release);
-            process.ended.store(true, Ordering::Release);
-            if process.kick_waiters() {
-                self.by_pid.lock().unwrap_or_else(PoisonError::into_inner).insert(-ended.pid, process);
-                self.born.notify_all();
-            }
+    /// A stub has ended: forgets it, then reaps it, so that its number is not given out again while it is known.
+    fn end(&self, pid: pid_t) {
+        let Some(process) = self.by_pid().remove(&pid) else { return };
+        // The descriptor is in the set: `enter` has put it there.
+        let _ = epoll::delete(&self.ends, &process.pidfd);
+        let signal = sys::wait_process(pid).unwrap_or(None);
+        process.set_ended(signal);
+        if process.kick_waiters() {
+            self.to_kick.lock().unwrap_or_else(PoisonError::into_inner).push(process);
+            self.kicks.notify_all();
         }
     }
 
     /// A kick that comes just before a wait begins is lost, so waiters of ended stubs are kicked until they are gone.
     fn kick(&self) {
-        let mut by_pid = self.by_pid.lock().unwrap_or_else(PoisonError::into_inner);
+        const PAUSE: Duration = Duration::from_millis(5);
+        let mut to_kick = self.to_kick.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            by_pid.retain(|&pid, process| pid > 0 || process.kick_waiters());
-            let pause = if by_pid.keys().any(|&pid| pid < 0) { 5 } else { 60_000 };
-            let pause = std::time::Duration::from_millis(pause);
-            by_pid =
-                self.born.wait_timeout(by_pid, pause).map_or_else(|e| e.into_inner().0, |(guard, _)| guard);
+            to_kick.retain(|process| process.kick_waiters());
+            to_kick = if to_kick.is_empty() {
+                self.kicks.wait(to_kick).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                let waited = self.kicks.wait_timeout(to_kick, PAUSE);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            };
         }
     }
 }

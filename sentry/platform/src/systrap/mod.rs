@@ -110,12 +110,13 @@ impl Prepared {
     /// When the first stub has died, or the host refuses threads.
     pub fn start(self) -> Result<Systrap, PlatformError> {
         sys::install_kick();
-        let registry = Arc::new(Registry::default());
+        let threads = |source| PlatformError::Host { what: "platform threads", source };
+        let registry = Arc::new(Registry::new().map_err(threads)?);
         let process = {
             let _birth = registry.birth();
             registry.enter(u64::from(self.first.pid.cast_unsigned()))?
         };
-        registry.start().map_err(|source| PlatformError::Host { what: "platform threads", source })?;
+        registry.start().map_err(threads)?;
         let cpus = sys::affinity();
         let cpu_count = cpus.iter().map(|word| word.count_ones() as usize).sum::<usize>().max(1);
         let (cycles_per_us, spin_rounds) = calibrate();
