@@ -222,3 +222,41 @@ fn identity_calls_of_rewritten_sites_do_not_come_to_the_kernel() {
     assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
     assert_eq!((g.regs.orig_rax, g.regs.rbx), (1000, 77));
 }
+
+/// Prints what calls cost; run by hand: `cargo test -p platform --release -- --ignored --nocapture costs`.
+#[test]
+#[ignore = "measures, checks nothing"]
+fn costs() {
+    const ROUNDS: u32 = 200_000;
+    let time = |name: &str, g: &mut Guest| {
+        for _ in 0..1000 {
+            g.context.run(&mut g.regs);
+        }
+        let start = std::time::Instant::now();
+        for _ in 0..ROUNDS {
+            assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
+        }
+        println!("{name}: {} ns", start.elapsed().as_nanos() / u128::from(ROUNDS));
+    };
+    let mut g = guest(&[0xb8, 0xe8, 3, 0, 0, 0x0f, 5, 0xeb, 0xf7]);
+    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
+    time("trapped call", &mut g);
+    g.context.patch(CODE, 5, &mut || Some(CODE + 0x10_0000));
+    time("rewritten call", &mut g);
+    let start = std::time::Instant::now();
+    for _ in 0..2000 {
+        let _ = g.context.fork().expect("fork");
+    }
+    println!("fork and kill: {} us", start.elapsed().as_micros() / 2000);
+    let start = std::time::Instant::now();
+    for _ in 0..2000 {
+        let _ = g.context.clone_thread().expect("thread");
+    }
+    println!("thread and exit: {} us", start.elapsed().as_micros() / 2000);
+    let start = std::time::Instant::now();
+    for _ in 0..20_000 {
+        let call = MemoryCall::Advise { addr: DATA, len: 0x1000, advice: 4 };
+        g.context.memory(call).expect("madvise");
+    }
+    println!("memory call: {} ns", start.elapsed().as_nanos() / 20_000);
+}
