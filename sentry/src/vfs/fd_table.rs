@@ -2,6 +2,7 @@
 //!
 //! Key types: [`FdTable`], [`Fd`], [`Descriptor`].
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::OpenFile;
@@ -23,6 +24,8 @@ pub struct Descriptor {
 
 /// A process's descriptors (`CLONE_FILES`).
 pub struct FdTable {
+    /// Who holds a process's file locks.
+    id: u64,
     /// LOCK: innermost but for wait queues; no file is closed under it.
     slots: Mutex<Slots>,
 }
@@ -38,7 +41,18 @@ impl FdTable {
     /// An empty table.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { slots: Mutex::default() })
+        Self::with(Slots::default())
+    }
+
+    fn with(slots: Slots) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Self { id: NEXT.fetch_add(1, Ordering::Relaxed), slots: Mutex::new(slots) })
+    }
+
+    /// Distinguishes tables: the owner of record locks.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Slots> {
@@ -48,7 +62,7 @@ impl FdTable {
     /// A table of its own with the same files (`fork`).
     #[must_use]
     pub fn copy(&self) -> Arc<Self> {
-        Arc::new(Self { slots: Mutex::new(self.lock().clone()) })
+        Self::with(self.lock().clone())
     }
 
     /// The open file, `O_PATH` ones included.
@@ -177,7 +191,7 @@ impl FdTable {
             }
         }
         for descriptor in closed {
-            descriptor.file.ops.closing(task);
+            descriptor.file.close(task, self);
         }
     }
 }

@@ -6,11 +6,11 @@
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use platform::MapSource;
 
-use super::Location;
+use super::{FdTable, Location, Locks};
 use crate::Errno;
 use crate::fs::epoll::Watchers;
 use crate::io::{Sink, Source};
@@ -228,11 +228,16 @@ pub struct OpenFile {
     pub id: u64,
     /// The epoll instances that watch it.
     pub watchers: Watchers,
+    /// Set once a lock was taken that belongs to the open file.
+    locks: OnceLock<Arc<Locks>>,
 }
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
         self.watchers.release(self.ops.as_ref());
+        if let Some(locks) = self.locks.get() {
+            locks.release_file(self.location.inode(), self.id);
+        }
     }
 }
 
@@ -249,7 +254,24 @@ impl OpenFile {
             position: Mutex::new(0),
             id,
             watchers: Watchers::default(),
+            locks: OnceLock::new(),
         })
+    }
+
+    /// The position, for the time of a transfer.
+    pub fn lock_position(&self) -> MutexGuard<'_, u64> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A descriptor of `table` for this open file has been closed.
+    pub fn close(&self, task: &Arc<Task>, table: &FdTable) {
+        self.ops.closing(task);
+        task.kernel.vfs.locks.release_process(self.location.inode(), table.id());
+    }
+
+    /// A lock has been taken through this open file: it goes with it.
+    pub(super) fn remember_locks(&self, locks: &Arc<Locks>) {
+        let _ = self.locks.set(Arc::clone(locks));
     }
 
     /// Access mode and status flags.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::{Dentry, FileOps, FileSystem, Inode, Location, Mount, SetAttr, Stat, StatFs, mode, now};
+use super::{Dentry, FileOps, FileSystem, Inode, Location, Locks, Mount, SetAttr, Stat, StatFs, mode, now};
 use crate::Errno;
 use crate::kernel::Kernel;
 use crate::task::{PidNamespace, Task};
@@ -88,6 +88,8 @@ pub struct System {
     /// Where nameless files live.
     anonymous: Arc<Mount>,
     next_device: AtomicU64,
+    /// Locks on files.
+    pub locks: Arc<Locks>,
 }
 
 /// `makedev`'s major number.
@@ -123,6 +125,7 @@ impl System {
             fifos: Mutex::default(),
             anonymous,
             next_device: AtomicU64::new(ANONYMOUS_DEVICE + 1),
+            locks: Arc::default(),
         })
     }
 
