@@ -74,7 +74,12 @@ pub(crate) fn child_log() -> io::Result<(OwnedFd, Tail)> {
             }
             line.truncate(LINE_MAX);
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            tracing::info!("{text}");
+            // The child's own level stands behind its time.
+            match text.split_whitespace().nth(1) {
+                Some("ERROR") => tracing::error!("{text}"),
+                Some("WARN") => tracing::warn!("{text}"),
+                _ => tracing::info!("{text}"),
+            }
             *last.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
         }
     });
