@@ -11,6 +11,7 @@ pub mod pipe;
 pub mod proc;
 pub mod pseudo;
 pub mod signalfd;
+pub mod sys;
 pub mod timerfd;
 pub mod tmpfs;
 pub mod tty;
@@ -24,5 +25,6 @@ pub fn register(kernel: &Arc<Kernel>) {
     kernel.vfs.add_type(Arc::new(tmpfs::TmpFsType));
     kernel.vfs.set_fifo_driver(Arc::new(pipe::Fifos));
     kernel.vfs.add_type(Arc::new(proc::ProcType));
+    sys::register(kernel);
     dev::register(kernel);
 }

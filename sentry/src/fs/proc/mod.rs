@@ -14,6 +14,7 @@ mod system;
 use std::sync::Arc;
 
 use self::process::{ProcessDirectory, Subject};
+pub(in crate::fs) use self::system::cpu_list;
 use super::pseudo::{Attributes, Directory, DirectoryNode, Fixed, Kind, Link, Name, Tree};
 use crate::Errno;
 use crate::task::{PidNamespace, Task};
