@@ -7,9 +7,12 @@ mod memory;
 
 use std::sync::Arc;
 
+use super::tty::devpts;
 use crate::kernel::Kernel;
 
 /// Registers the drivers of character devices.
 pub fn register(kernel: &Kernel) {
     kernel.vfs.add_device(memory::MAJOR, Arc::new(memory::Memory));
+    kernel.vfs.add_device(devpts::TTY_MAJOR, Arc::new(devpts::TerminalDevices));
+    kernel.vfs.add_type(Arc::new(devpts::DevPtsType));
 }
