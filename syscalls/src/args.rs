@@ -18,8 +18,6 @@ pub trait FromArg: Sized {
 macro_rules! from_register {
     ($($kind:ty),*) => {$(
         impl FromArg for $kind {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "Linux takes the low bits")]
-            #[allow(trivial_numeric_casts, clippy::unnecessary_cast, reason = "u64 is among the kinds")]
             fn from_arg(raw: u64) -> Result<Self, Errno> {
                 Ok(raw as $kind)
             }

@@ -60,11 +60,14 @@ pub trait Template: Send + Sync {
     ///
     /// # Errors
     /// When the host has no more processes or memory.
-    fn spawn(&self) -> Result<(Arc<dyn AddressSpace>, Box<dyn Context>), PlatformError>;
+    fn spawn(&self) -> Result<Spawned, PlatformError>;
 
     /// Kills the template; address spaces forked from it live on.
     fn kill(&self);
 }
+
+/// A new address space and the first context in it.
+pub type Spawned = (Arc<dyn AddressSpace>, Box<dyn Context>);
 
 /// Memory protection and mapping calls that a context executes for the kernel, in its own address space.
 ///
@@ -308,7 +311,7 @@ pub trait Context: Send {
     ///
     /// # Errors
     /// When the host has no more processes or memory, or the stub misbehaves.
-    fn fork(&mut self) -> Result<(Arc<dyn AddressSpace>, Box<dyn Context>), PlatformError>;
+    fn fork(&mut self) -> Result<Spawned, PlatformError>;
 
     /// How other threads stop this one.
     fn interrupter(&self) -> Arc<dyn Interrupter>;

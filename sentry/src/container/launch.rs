@@ -193,7 +193,7 @@ fn enter_directory(task: &Arc<Task>, cwd: &str) -> Result<(), Failure> {
     if found.as_ref().err() == Some(&Errno::ENOENT) {
         for (at, _) in cwd.match_indices('/').filter(|(at, _)| *at > 0).chain([(cwd.len(), "")]) {
             // One that is there already is fine; any other failure shows below.
-            let _ = as_root.mkdir(&root, cwd[..at].as_bytes(), 0o755);
+            let _ = as_root.mkdir(&root, &cwd.as_bytes()[..at], 0o755);
         }
         found = as_root.resolve(&root, cwd.as_bytes(), flags);
     }

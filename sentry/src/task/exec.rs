@@ -102,7 +102,7 @@ fn transform(
     let has_file_capabilities = file.is_some();
     let root_counts = old.securebits & SECBIT_NOROOT == 0;
     let mut effective = file.is_some_and(|file| file.effective);
-    if root_counts && (new.uid == 0 || new.euid == 0) && !(has_file_capabilities && new.uid != 0) {
+    if root_counts && (new.uid == 0 || new.euid == 0) && (!has_file_capabilities || new.uid == 0) {
         file = Some(FileCapabilities { permitted: u64::MAX, inheritable: u64::MAX, effective: false });
         effective = new.euid == 0;
     }

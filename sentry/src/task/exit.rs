@@ -107,12 +107,13 @@ impl Current {
 
     /// LINUX: `handle_futex_death`. Always wakes one: a waiter may have come between our read and our write.
     fn leave_lock(&mut self, addr: u64, inheriting: bool, pending: bool) {
-        if addr % 4 != 0 {
+        if !addr.is_multiple_of(4) {
             return;
         }
         let Ok(word) = self.read_object(UserPtr::<u32>::new(addr)) else { return };
         let is_mine = word & FUTEX_TID_MASK == self.task().tid().cast_unsigned();
-        if !is_mine && !(pending && !inheriting && word == 0) {
+        let was_to_be_mine = pending && !inheriting && word == 0;
+        if !is_mine && !was_to_be_mine {
             return;
         }
         if is_mine {

@@ -144,7 +144,7 @@ impl After {
         }
     }
 
-    fn to_group(&mut self, nodes: &Nodes, group: &Arc<ProcessGroup>, signals: &[Signal]) {
+    fn signal_group(&mut self, nodes: &Nodes, group: &Arc<ProcessGroup>, signals: &[Signal]) {
         for node in nodes.values().filter(|node| Arc::ptr_eq(&node.group, group)) {
             let infos = signals.iter().map(|signal| SigInfo::kernel(signal.number()));
             self.signals.extend(infos.map(|info| (Arc::clone(&node.process), info)));
@@ -315,7 +315,7 @@ impl ProcessTree {
         // LINUX: kill_orphaned_pgrp: its going may leave its own group without anybody to continue it.
         if parent_other_group && is_orphaned(&nodes, &group, Some(process.key)) && has_stopped(&nodes, &group)
         {
-            after.to_group(&nodes, &group, &[Signal::HUP, Signal::CONT]);
+            after.signal_group(&nodes, &group, &[Signal::HUP, Signal::CONT]);
         }
         tell_parent(&mut nodes, process.key, &mut after);
         drop(nodes);
@@ -475,7 +475,7 @@ fn reparent(nodes: &mut Nodes, process: &Arc<Process>, after: &mut After) {
         if is_zombie {
             tell_parent(nodes, key, after);
         } else if is_orphaned(nodes, &group, Some(process.key)) && has_stopped(nodes, &group) {
-            after.to_group(nodes, &group, &[Signal::HUP, Signal::CONT]);
+            after.signal_group(nodes, &group, &[Signal::HUP, Signal::CONT]);
         }
     }
 }

@@ -70,7 +70,8 @@ impl Caller<'_> {
         let is_owner = self.credentials.fsuid == stat.uid;
         let may_uid = uid.is_none_or(|uid| is_owner && uid == stat.uid);
         let may_gid = gid.is_none_or(|gid| is_owner && (gid == stat.gid || self.credentials.in_group(gid)));
-        if !(may_uid && may_gid) && !self.has(Capability::Chown) {
+        let may = may_uid && may_gid;
+        if !may && !self.has(Capability::Chown) {
             return Err(Errno::EPERM);
         }
         let mut mode = None;

@@ -441,6 +441,7 @@ impl Errno {
 
     /// The symbolic name, `E?` if unknown.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "a table, one line a name")]
     pub const fn name(self) -> &'static str {
         match self.0 {
             1 => "EPERM",

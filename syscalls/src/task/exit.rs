@@ -51,7 +51,7 @@ pub(crate) fn wait4(
     }
     let which = match pid {
         i32::MIN => return Err(Errno::ESRCH),
-        ..-1 => WaitFor::Group(-pid),
+        _ if pid < -1 => WaitFor::Group(-pid),
         -1 => WaitFor::Any,
         0 => WaitFor::Group(own_group(current)?),
         _ => WaitFor::Pid(pid),

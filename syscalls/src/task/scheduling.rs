@@ -36,7 +36,7 @@ pub(crate) fn sched_getaffinity(
     mask: UserPtr<u8>,
 ) -> Result<usize, Errno> {
     let all = all_cpus(current);
-    if len.saturating_mul(8) < current.kernel().machine.cpus || len % 8 != 0 {
+    if len.saturating_mul(8) < current.kernel().machine.cpus || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
     let words = task_by_id(current, tid)?.scheduling().affinity.unwrap_or(all);

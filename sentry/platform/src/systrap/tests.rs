@@ -226,6 +226,7 @@ fn identity_calls_of_rewritten_sites_do_not_come_to_the_kernel() {
 /// Prints what calls cost; run by hand: `cargo test -p platform --release -- --ignored --nocapture costs`.
 #[test]
 #[ignore = "measures, checks nothing"]
+#[expect(clippy::print_stdout, reason = "its figures are for whoever runs it")]
 fn costs() {
     const ROUNDS: u32 = 200_000;
     let time = |name: &str, g: &mut Guest| {

@@ -101,7 +101,7 @@ fn errno(error: gofer_protocol::Errno) -> Errno {
 }
 
 /// What the nodes of one mount share.
-pub(self) struct Shared {
+struct Shared {
     connection: Arc<Connection>,
     trust: Trust,
     /// Live nodes by the gofer's device and inode number. LOCK: leaf.

@@ -227,8 +227,8 @@ pub(super) fn status(subject: &Subject, reader: &Arc<Task>) -> Result<Vec<u8>, E
         process.parent_pid(),
     );
     let c = &credentials;
-    let _ = write!(text, "Uid:\t{}\t{}\t{}\t{}\n", c.uid, c.euid, c.suid, c.fsuid);
-    let _ = write!(text, "Gid:\t{}\t{}\t{}\t{}\n", c.gid, c.egid, c.sgid, c.fsgid);
+    let _ = writeln!(text, "Uid:\t{}\t{}\t{}\t{}", c.uid, c.euid, c.suid, c.fsuid);
+    let _ = writeln!(text, "Gid:\t{}\t{}\t{}\t{}", c.gid, c.egid, c.sgid, c.fsgid);
     let groups: String = c.groups.iter().map(|gid| format!("{gid} ")).collect();
     let fd_size = task.files().numbers().len().next_power_of_two().max(64);
     let _ = write!(

@@ -298,7 +298,7 @@ fn too_many_arguments_are_too_big() {
     assert_eq!(Program::prepare(image(), many, STACK, open).err(), Some(Errno::E2BIG));
     let mut none = input(&[]);
     none.envp.clear();
-    let program = Program::prepare(image(), none, STACK, open).ok().expect("a good program");
+    let Ok(program) = Program::prepare(image(), none, STACK, open) else { panic!("a good program") };
     assert_eq!(program.input.argv, [b""], "a program always has a name");
 }
 
