@@ -31,6 +31,8 @@ pub struct Kernel {
     pub tasks: ProcessTree,
     /// System V objects.
     pub ipc: Arc<crate::ipc::Namespace>,
+    /// What sockets share.
+    pub net: Arc<crate::net::Namespace>,
     /// What happens when a time comes.
     pub timers: Arc<Timers>,
     /// When it booted, on the host's monotonic clock, in nanoseconds.

@@ -75,6 +75,7 @@ pub(crate) fn kernel() -> Arc<Kernel> {
         poller: Poller::start().expect("the host has epoll"),
         tasks: ProcessTree::default(),
         ipc: crate::ipc::Namespace::new(),
+        net: crate::net::Namespace::new(),
         timers: Timers::start().expect("the host has threads"),
         boot_ns: 0,
     })

@@ -240,6 +240,26 @@ table! {
     timerfd_gettime => crate::sync::timerfd::timerfd_gettime, Full;
     signalfd4 => crate::sync::signalfd::signalfd4, Partial("readiness is that of the process that made it");
 
+    // Sockets.
+    socket => crate::net::socket::socket, Partial("AF_UNIX, AF_INET, AF_INET6, AF_NETLINK (route)");
+    connect => crate::net::socket::connect, Full;
+    accept => crate::net::socket::accept, Full;
+    sendto => crate::net::message::sendto, Full;
+    recvfrom => crate::net::message::recvfrom, Partial("MSG_ERRQUEUE finds nothing");
+    sendmsg => crate::net::message::sendmsg, Full;
+    recvmsg => crate::net::message::recvmsg, Partial("MSG_ERRQUEUE finds nothing");
+    shutdown => crate::net::socket::shutdown, Full;
+    bind => crate::net::socket::bind, Full;
+    listen => crate::net::socket::listen, Full;
+    getsockname => crate::net::socket::getsockname, Full;
+    getpeername => crate::net::socket::getpeername, Full;
+    socketpair => crate::net::socket::socketpair, Full;
+    setsockopt => crate::net::option::setsockopt, Partial("the usual options; others are ENOPROTOOPT");
+    getsockopt => crate::net::option::getsockopt, Partial("the usual options; others are ENOPROTOOPT");
+    accept4 => crate::net::socket::accept4, Full;
+    recvmmsg => crate::net::message::recvmmsg, Partial("MSG_ERRQUEUE finds nothing");
+    sendmmsg => crate::net::message::sendmmsg, Full;
+
     // The machine as a whole.
     sysinfo => crate::misc::system::sysinfo, Full;
     syslog => crate::misc::log::syslog, Partial("reading an empty log does not wait");

@@ -1,6 +1,293 @@
 //! Sockets: `AF_UNIX` of our own, IP through sockets of the host in the sandbox's network namespace, netlink.
 //!
-//! Key type: [`Socket`], an endpoint behind a file.
+//! Key types: [`Socket`] (an endpoint behind a file), [`Outgoing`] and [`Received`] (one message), [`Namespace`] (what
+//! all sockets of the sandbox share). As all files, sockets never block but in [`Socket::connect`], which is told
+//! how long it may.
 
-/// A socket. Methods are added with the families that need them.
-pub trait Socket: Send + Sync {}
+pub mod control;
+pub mod options;
+pub mod unix;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use linux_abi::net::{family, kind};
+
+use self::control::{Cmsg, ControlOut};
+use self::options::{Common, Direction};
+use crate::Errno;
+use crate::io::{Sink, Source};
+use crate::task::{Capability, Current, Task};
+use crate::vfs::{FileOps, Op, OpenFile, mode};
+
+/// Longest address that any call takes. LINUX: `sizeof(struct sockaddr_storage)`, EINVAL above.
+pub const ADDRESS_MAX: usize = 128;
+/// Most sockets of the sandbox, those waiting to be accepted included; ENFILE above.
+const SOCKETS_MAX: usize = 1 << 18;
+
+/// `SOCK_*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in socket(2)")]
+pub enum Kind {
+    Stream,
+    Datagram,
+    SeqPacket,
+    Raw,
+}
+
+impl Kind {
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Stream => kind::SOCK_STREAM,
+            Self::Datagram => kind::SOCK_DGRAM,
+            Self::SeqPacket => kind::SOCK_SEQPACKET,
+            Self::Raw => kind::SOCK_RAW,
+        }
+    }
+
+    /// `None`: none of ours.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            kind::SOCK_STREAM => Some(Self::Stream),
+            kind::SOCK_DGRAM => Some(Self::Datagram),
+            kind::SOCK_SEQPACKET => Some(Self::SeqPacket),
+            kind::SOCK_RAW => Some(Self::Raw),
+            _ => None,
+        }
+    }
+}
+
+/// Which halves `shutdown(2)` ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in shutdown(2)")]
+pub enum Shutdown {
+    Read,
+    Write,
+    Both,
+}
+
+/// How long a call may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all.
+    None,
+    /// Until then, on the monotonic clock; for ever if `None`.
+    Until(Option<u64>),
+}
+
+/// A message on its way out.
+pub struct Outgoing<'a> {
+    /// Its bytes.
+    pub source: &'a mut dyn Source,
+    /// Where to; the peer if `None`.
+    pub address: Option<&'a [u8]>,
+    /// What goes with it.
+    pub control: &'a [Cmsg],
+    /// `MSG_*`.
+    pub flags: u32,
+}
+
+/// A message that has come in.
+#[derive(Default)]
+pub struct Received {
+    /// What the call answers: bytes put into the sink, or (by `MSG_TRUNC`) the message's real length.
+    pub len: usize,
+    /// `MSG_*` to report.
+    pub flags: u32,
+    /// Whom it is from; the empty address if it has no name. `None`: this kind of socket does not say.
+    pub address: Option<Vec<u8>>,
+    /// What came with it.
+    pub control: Vec<ControlOut>,
+    /// A stream has come to something that must not be read together with what follows.
+    pub is_boundary: bool,
+}
+
+/// A connection that has been accepted.
+pub struct Accepted {
+    /// The new socket.
+    pub ops: Arc<dyn FileOps>,
+    /// The peer's address.
+    pub address: Vec<u8>,
+}
+
+/// An endpoint. Addresses are those of the ABI, at most [`ADDRESS_MAX`] bytes long.
+pub trait Socket: Send + Sync {
+    /// `AF_*`.
+    fn family(&self) -> u16;
+
+    /// `SOCK_*`.
+    fn kind(&self) -> Kind;
+
+    /// What sockets of all families have: timeouts and the like.
+    fn common(&self) -> &Common;
+
+    /// `bind(2)`.
+    ///
+    /// # Errors
+    /// As the man page.
+    fn bind(&self, task: &Arc<Task>, address: &[u8]) -> Result<(), Errno>;
+
+    /// `connect(2)`.
+    ///
+    /// # Errors
+    /// As the man page; ERESTARTSYS if a signal came first.
+    fn connect(&self, current: &mut Current, address: &[u8], patience: Patience) -> Result<(), Errno>;
+
+    /// `listen(2)`.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP by default.
+    fn listen(&self, _task: &Arc<Task>, _backlog: i32) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// `accept(2)`.
+    ///
+    /// # Errors
+    /// EAGAIN; EOPNOTSUPP by default.
+    fn accept(&self, _task: &Arc<Task>) -> Result<Accepted, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Sends a message, or as much of a stream as there is room for. Nothing is taken from the source with EAGAIN.
+    ///
+    /// # Errors
+    /// As `sendmsg(2)`.
+    fn send(&self, op: &Op<'_>, message: &mut Outgoing<'_>) -> Result<usize, Errno>;
+
+    /// Receives a message, or what there is of a stream.
+    ///
+    /// # Errors
+    /// As `recvmsg(2)`.
+    fn receive(&self, op: &Op<'_>, sink: &mut dyn Sink, flags: u32) -> Result<Received, Errno>;
+
+    /// `shutdown(2)`.
+    ///
+    /// # Errors
+    /// ENOTCONN.
+    fn shutdown(&self, how: Shutdown) -> Result<(), Errno>;
+
+    /// `getsockopt(2)`: the value, which the caller cuts to what the guest has room for (`room` bytes).
+    ///
+    /// # Errors
+    /// ENOPROTOOPT.
+    fn get_option(&self, task: &Arc<Task>, level: i32, name: i32, room: usize) -> Result<Vec<u8>, Errno>;
+
+    /// `setsockopt(2)`.
+    ///
+    /// # Errors
+    /// ENOPROTOOPT; EINVAL for values that are too short.
+    fn set_option(&self, task: &Arc<Task>, level: i32, name: i32, value: &[u8]) -> Result<(), Errno>;
+
+    /// `getsockname(2)`.
+    ///
+    /// # Errors
+    /// The host's.
+    fn local_name(&self) -> Result<Vec<u8>, Errno>;
+
+    /// `getpeername(2)`.
+    ///
+    /// # Errors
+    /// ENOTCONN.
+    fn peer_name(&self) -> Result<Vec<u8>, Errno>;
+}
+
+/// What all sockets of the sandbox share: there is one network namespace.
+#[derive(Default)]
+pub struct Namespace {
+    /// LOCK: leaf.
+    pub(crate) abstract_names: Mutex<HashMap<Vec<u8>, Weak<unix::UnixSocket>>>,
+    /// All `AF_UNIX` sockets, for `/proc/net/unix` and to find those that hold only each other. LOCK: leaf.
+    pub(crate) unix_sockets: Mutex<Vec<Weak<unix::UnixSocket>>>,
+    /// Files on their way between sockets.
+    pub(crate) in_flight: Arc<unix::InFlight>,
+    count: Arc<AtomicUsize>,
+}
+
+/// A place among the sandbox's sockets.
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Namespace {
+    /// Without sockets.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// ENFILE when there are too many sockets.
+    pub(crate) fn place(&self) -> Result<Place, Errno> {
+        let place = Place(Arc::clone(&self.count));
+        if self.count.fetch_add(1, Ordering::Relaxed) >= SOCKETS_MAX { Err(Errno::ENFILE) } else { Ok(place) }
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes an open file of a socket; `flags`: `O_NONBLOCK`.
+#[must_use]
+pub fn open(task: &Arc<Task>, ops: Arc<dyn FileOps>, flags: u32) -> Arc<OpenFile> {
+    const O_RDWR: u32 = 2;
+    let credentials = task.credentials();
+    let node_mode = mode::S_IFSOCK | 0o777;
+    let location = task.kernel.vfs.anonymous("socket", node_mode, credentials.fsuid, credentials.fsgid);
+    OpenFile::new(ops, location, flags | O_RDWR)
+}
+
+/// `socket(2)`: a new endpoint.
+///
+/// # Errors
+/// As the man page.
+pub fn new_socket(
+    task: &Arc<Task>,
+    family: i32,
+    kind: u32,
+    protocol: i32,
+) -> Result<Arc<dyn FileOps>, Errno> {
+    let family = u16::try_from(family).ok().filter(|&it| it < family::AF_MAX).ok_or(Errno::EAFNOSUPPORT)?;
+    if kind >= kind::SOCK_MAX {
+        return Err(Errno::EINVAL);
+    }
+    match family {
+        family::AF_UNIX => unix::new(task, kind, protocol),
+        family::AF_PACKET if !task.credentials().has(Capability::NetRaw) => Err(Errno::EPERM),
+        _ => Err(Errno::EAFNOSUPPORT),
+    }
+}
+
+/// `socketpair(2)`: two endpoints, connected.
+///
+/// # Errors
+/// As the man page.
+pub fn new_pair(
+    task: &Arc<Task>,
+    family: i32,
+    kind: u32,
+    protocol: i32,
+) -> Result<[Arc<dyn FileOps>; 2], Errno> {
+    if family == i32::from(family::AF_UNIX) {
+        if kind >= kind::SOCK_MAX {
+            return Err(Errno::EINVAL);
+        }
+        return unix::new_pair(task, kind, protocol);
+    }
+    new_socket(task, family, kind, protocol)?;
+    Err(Errno::EOPNOTSUPP)
+}
+
+/// When a call that begins now has to be over, by the socket's own timeout.
+#[must_use]
+pub fn deadline(socket: &dyn Socket, direction: Direction) -> Option<u64> {
+    socket.common().deadline(direction)
+}

@@ -33,7 +33,7 @@ pub use run::run;
 pub use session::{ControllingTerminal, ProcessGroup, Session};
 pub use space_user::SpaceUser;
 pub use tree::{ChildEvent, ExitStatus, ProcessTree, WaitFor};
-pub use user_memory::{Iovec, PATH_MAX, UserReader, UserWriter};
+pub use user_memory::{IOV_MAX, Iovec, PATH_MAX, RW_MAX, UserReader, UserWriter};
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -11,6 +11,7 @@ pub mod fs;
 pub mod ipc;
 pub mod misc;
 pub mod mm;
+pub mod net;
 pub mod nr;
 pub mod poll;
 pub mod regs;
