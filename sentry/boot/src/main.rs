@@ -95,6 +95,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         poller,
         tasks: ProcessTree::default(),
         ipc: sentry::ipc::Namespace::new(),
+        net: sentry::net::Namespace::new(),
         timers,
         boot_ns: now_ns(Clock::Monotonic),
     });

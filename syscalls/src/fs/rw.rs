@@ -4,14 +4,17 @@
 
 use std::sync::Arc;
 
+use linux_abi::net::msg;
 use linux_abi::signal::{SIGPIPE, SIGXFSZ, SigInfo};
 use linux_abi::{Errno, UserPtr};
 use sentry::io::{Sink, Source};
 use sentry::sync::Events;
 use sentry::task::signal::Sender;
 use sentry::task::{Current, INFINITY, Iovec, Resource};
-use sentry::vfs::open_flags::O_APPEND;
+use sentry::vfs::open_flags::{O_APPEND, O_NONBLOCK};
 use sentry::vfs::{Caller, Fd, Op, OpenFile, Whence};
+
+use crate::net::io;
 
 /// Most bytes of one transfer.
 const TRANSFER_MAX: usize = 0x7fff_f000;
@@ -36,6 +39,20 @@ impl Place {
 pub(super) enum Memory {
     One(UserPtr<u8>, usize),
     Several(Vec<Iovec>),
+}
+
+impl Memory {
+    fn pieces(&self) -> Result<Vec<Iovec>, Errno> {
+        match self {
+            Self::One(buf, len) => io::one_piece(*buf, *len),
+            Self::Several(pieces) => Ok(pieces.clone()),
+        }
+    }
+}
+
+/// `MSG_*` for `O_*`.
+fn socket_flags(more_flags: u32) -> u32 {
+    if more_flags & O_NONBLOCK == 0 { 0 } else { msg::DONTWAIT }
 }
 
 /// `read(2)`: <https://man7.org/linux/man-pages/man2/read.2.html>
@@ -99,9 +116,12 @@ pub(super) fn read_into(
     if matches!(place, Place::At(_)) && !file.ops.is_seekable() {
         return Err(Errno::ESPIPE);
     }
+    if file.ops.as_socket().is_some() {
+        return io::read(current, file, memory.pieces()?, socket_flags(more_flags));
+    }
     let task = Arc::clone(current.task());
     let op = Op { task: &task, flags: file.flags() | more_flags };
-    let nonblocking = op.flags & sentry::vfs::open_flags::O_NONBLOCK != 0;
+    let nonblocking = op.flags & O_NONBLOCK != 0;
     current.block_on_file(file, Events::READABLE, nonblocking, None, |current| {
         let mut sink = match memory {
             Memory::One(buf, len) => current.user_writer(*buf, *len)?,
@@ -136,9 +156,12 @@ pub(super) fn write_from(
     if matches!(place, Place::At(_)) && !is_seekable {
         return Err(Errno::ESPIPE);
     }
+    if file.ops.as_socket().is_some() {
+        return io::write(current, file, memory.pieces()?, socket_flags(more_flags));
+    }
     let task = Arc::clone(current.task());
     let op = Op { task: &task, flags: file.flags() | more_flags };
-    let nonblocking = op.flags & sentry::vfs::open_flags::O_NONBLOCK != 0;
+    let nonblocking = op.flags & O_NONBLOCK != 0;
     let limit = if is_seekable { before_write(current, file)? } else { INFINITY };
     // What a stream has taken before it had to wait is not taken again.
     let mut done = 0;

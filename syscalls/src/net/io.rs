@@ -4,15 +4,15 @@
 
 use std::sync::Arc;
 
-use linux_abi::Errno;
 use linux_abi::net::msg;
 use linux_abi::signal::SigInfo;
+use linux_abi::{Errno, TASK_SIZE, UserPtr};
 use sentry::net::control::Cmsg;
 use sentry::net::options::Direction;
 use sentry::net::{Kind, Outgoing, Received, deadline};
 use sentry::sync::Events;
 use sentry::task::signal::{Sender, Signal};
-use sentry::task::{Current, Iovec};
+use sentry::task::{Current, Iovec, RW_MAX};
 use sentry::vfs::OpenFile;
 
 use super::socket;
@@ -27,6 +27,18 @@ pub(super) struct Message {
     pub(super) control: Vec<Cmsg>,
     /// `MSG_*`.
     pub(super) flags: u32,
+}
+
+/// A buffer of the guest's as the only piece.
+///
+/// # Errors
+/// EFAULT if it is not in user space at all.
+pub(crate) fn one_piece(buf: UserPtr<u8>, len: usize) -> Result<Vec<Iovec>, Errno> {
+    let len = (len as u64).min(RW_MAX);
+    if buf.addr().checked_add(len).is_none_or(|end| end > TASK_SIZE) {
+        return Err(Errno::EFAULT);
+    }
+    Ok(vec![Iovec { base: buf.addr(), len }])
 }
 
 /// What is left after `n` bytes.
@@ -137,16 +149,24 @@ pub(super) fn receive(
 }
 
 /// `read(2)` and theirs on a socket.
-#[expect(dead_code, reason = "called by the read calls once they know sockets")]
-pub(crate) fn read(current: &mut Current, file: &Arc<OpenFile>, pieces: Vec<Iovec>) -> Result<usize, Errno> {
+pub(crate) fn read(
+    current: &mut Current,
+    file: &Arc<OpenFile>,
+    pieces: Vec<Iovec>,
+    flags: u32,
+) -> Result<usize, Errno> {
     if length(&pieces) == 0 {
         return Ok(0);
     }
-    receive(current, file, pieces, 0).map(|received| received.len)
+    receive(current, file, pieces, flags).map(|received| received.len)
 }
 
 /// `write(2)` and theirs on a socket.
-#[expect(dead_code, reason = "called by the write calls once they know sockets")]
-pub(crate) fn write(current: &mut Current, file: &Arc<OpenFile>, pieces: Vec<Iovec>) -> Result<usize, Errno> {
-    send(current, file, Message { pieces, address: None, control: Vec::new(), flags: 0 })
+pub(crate) fn write(
+    current: &mut Current,
+    file: &Arc<OpenFile>,
+    pieces: Vec<Iovec>,
+    flags: u32,
+) -> Result<usize, Errno> {
+    send(current, file, Message { pieces, address: None, control: Vec::new(), flags })
 }

@@ -7,25 +7,17 @@ use linux_abi::net::{MMsgHdr, MsgHdr, msg};
 use linux_abi::{Errno, UserPtr};
 use platform::host::clock::{Clock, now_ns};
 use sentry::net::ADDRESS_MAX;
-use sentry::task::{Current, IOV_MAX, Iovec, RW_MAX};
+use sentry::task::{Current, IOV_MAX, Iovec};
 use sentry::vfs::{Fd, OpenFile};
 
 use super::file_of;
 use super::guest::{encode_control, read_address, read_control, write_address};
-use super::io::{Message, receive, send};
+use super::io::{Message, one_piece, receive, send};
 
 /// Most messages of one call. LINUX: `UIO_MAXIOV`; more are not looked at.
 const MESSAGES_MAX: u32 = 1024;
 /// Flags that only the kernel sets. LINUX: `MSG_INTERNAL_SENDMSG_FLAGS`.
 const INTERNAL: u32 = 0x0800_0000 | 0x8_0000 | 0x10_0000;
-
-fn one_piece(buf: UserPtr<u8>, len: usize) -> Result<Vec<Iovec>, Errno> {
-    let len = (len as u64).min(RW_MAX);
-    if buf.addr().checked_add(len).is_none_or(|end| end > linux_abi::TASK_SIZE) {
-        return Err(Errno::EFAULT);
-    }
-    Ok(vec![Iovec { base: buf.addr(), len }])
-}
 
 /// `sendto(2)`: <https://man7.org/linux/man-pages/man2/send.2.html>
 pub(crate) fn sendto(

@@ -181,11 +181,11 @@ pub fn bury(packets: impl IntoIterator<Item = Packet>) {
         grave.get_or_insert_default().extend(packets);
         is_outermost
     });
-    while is_outermost {
-        let Some(packet) = GRAVE.with_borrow_mut(|grave| grave.as_mut().and_then(Vec::pop)) else {
-            GRAVE.set(None);
-            return;
-        };
+    if !is_outermost {
+        return;
+    }
+    while let Some(packet) = GRAVE.with_borrow_mut(|grave| grave.as_mut().and_then(Vec::pop)) {
         drop(packet);
     }
+    GRAVE.set(None);
 }

@@ -94,10 +94,7 @@ impl UnixSocket {
         let data = message.source.read_to_vec(limit)?;
         let len = data.len();
         let packet = Packet::new(&self.account, data, name.cloned(), identity.clone(), rights.take())?;
-        peer.push(packet).map_err(|packet| {
-            bury([packet]);
-            Errno::EPIPE
-        })?;
+        peer.push(packet)?;
         Ok(len)
     }
 
@@ -106,11 +103,13 @@ impl UnixSocket {
         !state.is_dead && state.shutdown & SHUT_READ == 0
     }
 
-    /// Queues a packet; gives it back if nobody will read it.
-    fn push(&self, packet: Packet) -> Result<(), Packet> {
+    /// Queues a packet; EPIPE if nobody will read it.
+    fn push(&self, packet: Packet) -> Result<(), Errno> {
         let mut state = lock(&self.state);
         if state.is_dead || state.shutdown & SHUT_READ != 0 {
-            return Err(packet);
+            drop(state);
+            bury([packet]);
+            return Err(Errno::EPIPE);
         }
         state.bytes += packet.bytes().len();
         state.packets.push_back(packet);
@@ -155,10 +154,7 @@ impl UnixSocket {
             return Err(Errno::EFAULT);
         }
         let packet = Packet::new(&self.account, data, name, identity, rights)?;
-        target.push(packet).map_err(|packet| {
-            bury([packet]);
-            Errno::EPIPE
-        })?;
+        target.push(packet)?;
         Ok(len)
     }
 
