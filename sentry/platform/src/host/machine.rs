@@ -44,7 +44,8 @@ pub fn aux_info() -> AuxInfo {
     // SAFETY: `getauxval` reads the process's own auxiliary vector and answers 0 for what is not there.
     let ask = |kind: u64| unsafe { libc::getauxval(kind) };
     AuxInfo {
-        hwcap: ask(libc::AT_HWCAP),
+        // A static C library answers AT_HWCAP with bits of its own; the kernel's are CPUID's.
+        hwcap: u64::from(cpuid(1, 0)[3]),
         hwcap2: ask(libc::AT_HWCAP2),
         min_signal_stack: ask(AT_MINSIGSTKSZ).max(2048),
         rseq_feature_size: ask(AT_RSEQ_FEATURE_SIZE),
