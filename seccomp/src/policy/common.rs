@@ -97,12 +97,6 @@ pub(super) fn memory() -> Vec<Rule> {
             ],
         )]),
         rule(libc::SYS_brk, "brk", "the allocator's oldest way to grow"),
-        rule(
-            libc::SYS_openat,
-            "openat",
-            "the allocator asks for the host's overcommit policy when it shrinks; nothing can be opened",
-        )
-        .refuse(libc::ENOENT),
     ]
 }
 

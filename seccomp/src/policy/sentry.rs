@@ -65,6 +65,12 @@ fn files() -> Vec<Rule> {
         rule(libc::SYS_fdatasync, "fdatasync", "durability that a guest asks for"),
         rule(libc::SYS_fcntl, "fcntl", "duplicate, non-blocking mode, seals; no owner, no lease, no signal")
             .when([one_of(1, &FCNTL)]),
+        rule(
+            libc::SYS_openat,
+            "openat",
+            "the allocator asks for the host's overcommit policy when it shrinks; nothing can be opened",
+        )
+        .refuse(libc::ENOENT),
         rule(libc::SYS_memfd_create, "memfd_create", "memory that guests share"),
     ]
 }
