@@ -61,6 +61,12 @@ fn files() -> Vec<Rule> {
                 libc::FALLOC_FL_KEEP_SIZE | libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE,
             ),
         ]),
+        rule(
+            libc::SYS_lseek,
+            "lseek",
+            "data and holes in a donated file or a memfd; no position is ever moved",
+        )
+        .when([one_of(2, &[libc::SEEK_DATA, libc::SEEK_HOLE])]),
         rule(libc::SYS_fsync, "fsync", "durability that a guest asks for"),
         rule(libc::SYS_fdatasync, "fdatasync", "durability that a guest asks for"),
         rule(libc::SYS_fcntl, "fcntl", "duplicate, non-blocking mode, seals; no owner, no lease, no signal")
