@@ -386,7 +386,7 @@ table! {
     waitid => crate::task::exit::waitid, Partial("of the usage only times are counted");
     ioprio_set => crate::task::scheduling::ioprio_set, Partial("kept, without effect on the host");
     ioprio_get => crate::task::scheduling::ioprio_get, Full;
-    unshare => crate::task::clone::unshare, Partial("no new namespaces");
+    unshare => crate::task::clone::unshare, Partial("of namespaces only that of mounts");
     set_robust_list => crate::task::thread::set_robust_list, Full;
     get_robust_list => crate::task::thread::get_robust_list, Partial("of the caller only");
     prlimit64 => crate::task::limits::prlimit64, Full;

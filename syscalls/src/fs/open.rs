@@ -134,6 +134,9 @@ fn open_how(current: &mut Current, dir: Fd, path: UserCStr, how: How) -> Result<
 
 /// A fifo waits for its other end.
 fn wait_until_open(current: &mut Current, file: &Arc<OpenFile>) -> Result<(), Errno> {
+    if file.is_nonblocking() {
+        return Ok(());
+    }
     let interest = Events::READABLE | Events::WRITABLE;
     current.block_on_file(file, interest, false, None, |_| file.ops.open_ready())
 }
@@ -152,8 +155,7 @@ pub(crate) fn close_range(current: &mut Current, first: u32, last: u32, flags: u
         return Err(Errno::EINVAL);
     }
     if flags & CLOSE_RANGE_UNSHARE != 0 {
-        let copy = current.files().copy();
-        current.task().set_files(copy);
+        current.unshare_files();
     }
     let files = current.files();
     let is_meant = |fd: Fd| u32::try_from(fd.0).is_ok_and(|number| (first..=last).contains(&number));

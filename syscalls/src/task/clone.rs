@@ -2,7 +2,7 @@
 
 use linux_abi::task::{CloneArgs, clone as flag};
 use linux_abi::{Errno, PAGE_SIZE, TASK_SIZE, UserPtr};
-use sentry::task::{CloneRequest, Current, exit_signal};
+use sentry::task::{Capability, CloneRequest, Current, exit_signal};
 use sentry::vfs::Fd;
 
 const SIGCHLD: i32 = 17;
@@ -100,10 +100,16 @@ pub(crate) fn unshare(current: &mut Current, flags: u64) -> Result<(), Errno> {
     if flags & !KNOWN != 0 || (flags & ALONE != 0 && current.process().threads().len() > 1) {
         return Err(Errno::EINVAL);
     }
-    if flags & (flag::NEW_NAMESPACES | flag::NEWTIME) != 0 {
+    if flags & ((flag::NEW_NAMESPACES & !flag::NEWNS) | flag::NEWTIME) != 0 {
         return Err(Errno::EPERM);
     }
-    if flags & flag::FS != 0 {
+    if flags & flag::NEWNS != 0 {
+        if !current.credentials().has(Capability::SysAdmin) {
+            return Err(Errno::EPERM);
+        }
+        let fs = current.fs();
+        current.task().set_fs(fs.namespace().copy(&fs));
+    } else if flags & flag::FS != 0 {
         current.task().set_fs(current.fs().copy());
     }
     if flags & flag::FILES != 0 {
