@@ -65,14 +65,6 @@ pub fn write_at(fd: impl AsFd, source: &mut dyn Source, offset: u64, limit: usiz
     write_by(source, limit, |bytes, done| file::write_at(&fd, bytes, offset.saturating_add(done as u64)))
 }
 
-/// Writes at the end of the host file, wherever that is by then.
-///
-/// # Errors
-/// As [`write_at`].
-pub fn append(fd: impl AsFd, source: &mut dyn Source) -> Result<usize, Errno> {
-    write_by(source, usize::MAX, |bytes, _| file::append(&fd, bytes))
-}
-
 /// `put`: writes bytes; it is also told how many have been written before.
 fn write_by(
     source: &mut dyn Source,

@@ -41,15 +41,6 @@ pub fn write_at(fd: impl AsFd, buf: &[u8], offset: u64) -> Result<usize, Errno> 
     rustix::io::pwrite(fd, buf, offset).map_err(errno)
 }
 
-/// Writes at the end, wherever that is by then.
-///
-/// # Errors
-/// As `pwritev2(2)`.
-pub fn append(fd: impl AsFd, buf: &[u8]) -> Result<usize, Errno> {
-    let pieces = [std::io::IoSlice::new(buf)];
-    rustix::io::pwritev2(fd, &pieces, 0, rustix::io::ReadWriteFlags::APPEND).map_err(errno)
-}
-
 /// Sets the length.
 ///
 /// # Errors

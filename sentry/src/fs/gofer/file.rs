@@ -20,11 +20,13 @@ pub struct GoferFile {
     inode: Arc<GoferInode>,
     /// Open for reading at least; for writing too if this file is.
     file: MapSource,
+    /// Whether that descriptor writes at the end.
+    is_appending: bool,
 }
 
 impl GoferFile {
-    pub(super) fn new(inode: Arc<GoferInode>, file: MapSource) -> Self {
-        Self { inode, file }
+    pub(super) fn new(inode: Arc<GoferInode>, file: MapSource, is_appending: bool) -> Self {
+        Self { inode, file, is_appending }
     }
 
     /// The host's descriptor, for transfers that the stub makes.
@@ -40,11 +42,14 @@ impl FileOps for GoferFile {
     }
 
     fn write(&self, op: &Op<'_>, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
-        let written = if op.flags & O_APPEND != 0 {
-            host_file::append(&*self.file, source)
+        // `fcntl(F_SETFL)` may have changed its mind since the open.
+        let appends = op.flags & O_APPEND != 0;
+        let file = if appends == self.is_appending {
+            Arc::clone(&self.file)
         } else {
-            host_file::write_at(&*self.file, source, offset, usize::MAX)
-        }?;
+            self.inode.file(O_RDWR | op.flags & O_APPEND)?
+        };
+        let written = host_file::write_at(&*file, source, offset, usize::MAX)?;
         self.inode.written();
         if op.flags & O_DSYNC != 0 {
             file::sync(&*self.file, op.flags & O_SYNC != O_SYNC)?;

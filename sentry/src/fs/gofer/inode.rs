@@ -15,7 +15,7 @@ use platform::host::file;
 use super::{GoferFile, Shared, Trust, errno};
 use crate::Errno;
 use crate::task::Task;
-use crate::vfs::open_flags::{O_ACCMODE, O_EXCL, O_RDONLY, O_RDWR};
+use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_EXCL, O_RDONLY, O_RDWR};
 use crate::vfs::{
     Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Location, NewKind, NewNode, SetAttr, SocketSlot,
     Stat, mode, now,
@@ -56,6 +56,8 @@ struct Attributes {
 struct Files {
     readable: Option<MapSource>,
     writable: Option<MapSource>,
+    /// Opened with `O_APPEND`. LINUX: `pwrite(2)` then writes at the end, whatever offset it is given.
+    appending: Option<MapSource>,
 }
 
 impl GoferInode {
@@ -116,7 +118,7 @@ impl GoferInode {
     /// Any host descriptor that is at hand.
     fn any_file(&self) -> Option<MapSource> {
         let files = self.files();
-        files.writable.as_ref().or(files.readable.as_ref()).cloned()
+        [&files.writable, &files.readable, &files.appending].into_iter().find_map(Option::as_ref).cloned()
     }
 
     /// Size and times as the host has them. Owner and group it would tell in its own numbers.
@@ -142,11 +144,14 @@ impl GoferInode {
     pub(super) fn file(&self, flags: u32) -> Result<MapSource, Errno> {
         let is_writable = flags & O_ACCMODE != O_RDONLY;
         let mut files = self.files();
-        let place = if is_writable { &mut files.writable } else { &mut files.readable };
+        let (place, mode) = match is_writable {
+            false => (&mut files.readable, O_RDONLY),
+            true if flags & O_APPEND != 0 => (&mut files.appending, O_RDWR | O_APPEND),
+            true => (&mut files.writable, O_RDWR),
+        };
         if let Some(file) = place {
             return Ok(Arc::clone(file));
         }
-        let mode = if is_writable { O_RDWR } else { O_RDONLY };
         let reply = self.shared.client().open(self.node, mode).map_err(errno)?;
         let file = Arc::new(reply.fd);
         *place = Some(Arc::clone(&file));
@@ -324,7 +329,8 @@ impl Inode for GoferInode {
             mode::S_IFREG => {
                 let file = self.file(flags)?;
                 let inode = self.me.upgrade().ok_or(Errno::ESTALE)?;
-                Ok(Arc::new(GoferFile::new(inode, file)))
+                let is_appending = flags & O_ACCMODE != O_RDONLY && flags & O_APPEND != 0;
+                Ok(Arc::new(GoferFile::new(inode, file, is_appending)))
             }
             mode::S_IFLNK => Err(Errno::ELOOP),
             _ => task.kernel.vfs.open_special(task, location, &stat, &self.fifo, flags),
