@@ -5,7 +5,11 @@
 
 pub mod api;
 pub mod fake;
+#[cfg(test)]
+mod guest_tests;
 pub mod host;
+pub mod ptrace;
+pub mod select;
 pub mod stub;
 mod sys;
 pub mod systrap;

@@ -287,3 +287,10 @@ pub fn affinity() -> Vec<u64> {
     mask.truncate(usize::try_from(n).unwrap_or(8) / 8);
     mask
 }
+
+/// Number of the processor that this runs on.
+#[must_use]
+pub fn current_cpu() -> u32 {
+    // SAFETY: no arguments.
+    u32::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
+}

@@ -1,0 +1,63 @@
+//! How other threads stop a guest thread: a signal before which its tracer sees it stop.
+//!
+//! Key type: [`Handle`]. An interrupt sticks until a `run` has answered it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::tracee::Tracee;
+use crate::api::Interrupter;
+
+/// One guest thread, as those who interrupt it see it.
+#[derive(Debug)]
+pub struct Handle {
+    wanted: AtomicBool,
+    in_guest: AtomicBool,
+    tracee: Tracee,
+}
+
+impl Handle {
+    /// Of a thread that does not run.
+    #[must_use]
+    pub const fn new(tracee: Tracee) -> Self {
+        Self { wanted: AtomicBool::new(false), in_guest: AtomicBool::new(false), tracee }
+    }
+
+    /// The guest is about to run. `true`: it must not, it is interrupted already.
+    #[must_use]
+    pub fn enter(&self) -> bool {
+        // Pairs with `interrupt`: either that sees `in_guest`, or this sees `wanted`.
+        self.in_guest.store(true, Ordering::SeqCst);
+        self.take_wanted()
+    }
+
+    /// The thread is about to make a call that may last, whose maker looks at [`Handle::is_wanted`] first.
+    pub fn enter_order(&self) {
+        self.in_guest.store(true, Ordering::SeqCst);
+    }
+
+    /// The guest does not run any more.
+    pub fn leave(&self) {
+        self.in_guest.store(false, Ordering::SeqCst);
+    }
+
+    /// An interrupt has not been answered.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst)
+    }
+
+    /// The same, and it is answered now.
+    #[must_use]
+    pub fn take_wanted(&self) -> bool {
+        self.wanted.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Interrupter for Handle {
+    fn interrupt(&self) {
+        self.wanted.store(true, Ordering::SeqCst);
+        if self.in_guest.load(Ordering::SeqCst) {
+            self.tracee.signal(libc::SIGURG);
+        }
+    }
+}
