@@ -16,12 +16,11 @@ use anyhow::{Context as _, anyhow};
 use control::{
     BootConfig, Channel, ChannelError, Event, Failure, FailureKind, FromSentry, Reply, Request, ToSentry,
 };
-use platform::Platform;
 use platform::host::clock::{Clock, now_ns};
 use platform::host::poller::Poller;
 use platform::systrap;
 use seccomp::compile::{Unexpected, install};
-use seccomp::policy::{Platform as PolicyPlatform, sentry as sentry_policy};
+use seccomp::policy::sentry as sentry_policy;
 use sentry::container::{EventSink, Sandbox};
 use sentry::kernel::Kernel;
 use sentry::machine::Machine;
@@ -77,13 +76,17 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         spin: tuning.spin,
         stub_copy: tuning.stub_copy,
     };
-    let prepared = systrap::prepare(options).context("platform systrap")?;
-    let platform: Arc<dyn Platform> = Arc::new(prepared.start().context("platform systrap")?);
+    let prepared = platform::select::select(&config.platform, options)?;
+    let (policy, fallback) = (prepared.policy(), prepared.fallback().map(str::to_owned));
+    if let Some(why) = &fallback {
+        tracing::warn!("{why}");
+    }
+    let platform = prepared.start().context("platform")?;
     let poller = Poller::start().context("poller")?;
     let timers = Timers::start().context("timers")?;
     // Asks the host for processors and memory, which the filter forbids.
     let machine = Machine::new(&config);
-    install(&sentry_policy(PolicyPlatform::Systrap), unexpected(&config))?;
+    install(&sentry_policy(policy), unexpected(&config))?;
 
     let name = platform.name().to_owned();
     let kernel = Arc::new(Kernel {
@@ -102,7 +105,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
     hooks::register(&kernel);
     let events = Arc::new(Events(Arc::clone(channel)));
     let sandbox = Sandbox::new(kernel, Box::new(hooks::Rooms), events);
-    Ok((Reply::Booted { platform: name, fallback: None }, sandbox))
+    Ok((Reply::Booted { platform: name, fallback }, sandbox))
 }
 
 /// A call outside the policy ends the sentry. A debug build that logs everything goes on,
