@@ -35,6 +35,8 @@ pub struct Kernel {
     pub net: Arc<crate::net::Namespace>,
     /// What happens when a time comes.
     pub timers: Arc<Timers>,
+    /// Who watches which files.
+    pub inotify: crate::fs::inotify::Registry,
     /// When it booted, on the host's monotonic clock, in nanoseconds.
     pub boot_ns: u64,
 }

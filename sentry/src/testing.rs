@@ -77,6 +77,7 @@ pub(crate) fn kernel() -> Arc<Kernel> {
         ipc: crate::ipc::Namespace::new(),
         net: crate::net::Namespace::new(),
         timers: Timers::start().expect("the host has threads"),
+        inotify: crate::fs::inotify::Registry::default(),
         boot_ns: 0,
     })
 }

@@ -259,6 +259,10 @@ table! {
     accept4 => crate::net::socket::accept4, Full;
     recvmmsg => crate::net::message::recvmmsg, Partial("MSG_ERRQUEUE finds nothing");
     sendmmsg => crate::net::message::sendmmsg, Full;
+    inotify_init => crate::sync::inotify::inotify_init, Full;
+    inotify_add_watch => crate::sync::inotify::inotify_add_watch, Partial("only changes made in the sandbox are seen");
+    inotify_rm_watch => crate::sync::inotify::inotify_rm_watch, Full;
+    inotify_init1 => crate::sync::inotify::inotify_init1, Full;
 
     // The machine as a whole.
     sysinfo => crate::misc::system::sysinfo, Full;

@@ -100,6 +100,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         ipc: sentry::ipc::Namespace::new(),
         net: sentry::net::Namespace::new(),
         timers,
+        inotify: sentry::fs::inotify::Registry::default(),
         boot_ns: now_ns(Clock::Monotonic),
     });
     hooks::register(&kernel);

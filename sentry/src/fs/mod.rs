@@ -7,6 +7,7 @@ pub mod eventfd;
 pub mod gofer;
 pub mod host_file;
 pub mod host_stream;
+pub mod inotify;
 pub mod pipe;
 pub mod proc;
 pub mod pseudo;

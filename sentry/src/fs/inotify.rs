@@ -1,0 +1,419 @@
+//! `inotify(7)`: what happens to files, as a file.
+//!
+//! Key types: [`Registry`] (all watches of the sandbox, by node), [`Instance`] (one descriptor's watches and events).
+//! [`notify`] and [`notify_at`] are called by whoever changes or uses files; they cost one load while nobody watches.
+
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use super::anon;
+use crate::Errno;
+use crate::io::Sink;
+use crate::kernel::Kernel;
+use crate::sync::{Events, WaitQueue};
+use crate::task::{Current, Task};
+use crate::vfs::{FileOps, Inode, Location, Op, OpenFile};
+
+/// Most instances. LINUX: `fs.inotify.max_user_instances`, EMFILE above.
+const INSTANCES_MAX: usize = 128;
+/// Most watches. LINUX: `fs.inotify.max_user_watches`, ENOSPC above.
+const WATCHES_MAX: usize = 65536;
+/// Most events that wait in one instance. LINUX: `fs.inotify.max_queued_events`, `IN_Q_OVERFLOW` above.
+const QUEUE_MAX: usize = 16384;
+const FIONREAD: u32 = 0x541b;
+const HEADER: usize = 16;
+
+/// Event and watch bits.
+#[expect(missing_docs, reason = "named as in inotify(7)")]
+pub mod mask {
+    pub const ACCESS: u32 = 0x1;
+    pub const MODIFY: u32 = 0x2;
+    pub const ATTRIB: u32 = 0x4;
+    pub const CLOSE_WRITE: u32 = 0x8;
+    pub const CLOSE_NOWRITE: u32 = 0x10;
+    pub const OPEN: u32 = 0x20;
+    pub const MOVED_FROM: u32 = 0x40;
+    pub const MOVED_TO: u32 = 0x80;
+    pub const CREATE: u32 = 0x100;
+    pub const DELETE: u32 = 0x200;
+    pub const DELETE_SELF: u32 = 0x400;
+    pub const MOVE_SELF: u32 = 0x800;
+    pub const ALL_EVENTS: u32 = 0xfff;
+    pub const UNMOUNT: u32 = 0x2000;
+    pub const Q_OVERFLOW: u32 = 0x4000;
+    pub const IGNORED: u32 = 0x8000;
+    pub const ONLYDIR: u32 = 0x0100_0000;
+    pub const DONT_FOLLOW: u32 = 0x0200_0000;
+    pub const EXCL_UNLINK: u32 = 0x0400_0000;
+    pub const MASK_CREATE: u32 = 0x1000_0000;
+    pub const MASK_ADD: u32 = 0x2000_0000;
+    pub const ISDIR: u32 = 0x4000_0000;
+    pub const ONESHOT: u32 = 0x8000_0000;
+}
+
+/// A node, whatever objects stand for it: device and inode number.
+type Key = (u64, u64);
+
+/// All watches of the sandbox.
+#[derive(Default)]
+pub struct Registry {
+    count: AtomicUsize,
+    instances: AtomicUsize,
+    next_cookie: AtomicU32,
+    /// LOCK: before an instance's.
+    watches: Mutex<HashMap<Key, Vec<Arc<Watch>>>>,
+}
+
+struct Watch {
+    number: i32,
+    instance: Weak<Instance>,
+    mask: AtomicU32,
+    key: Key,
+}
+
+/// One descriptor's watches and events.
+pub struct Instance {
+    me: Weak<Instance>,
+    kernel: Arc<Kernel>,
+    inner: Mutex<Inner>,
+    queue: WaitQueue,
+}
+
+#[derive(Default)]
+struct Inner {
+    last_number: i32,
+    by_number: HashMap<i32, Arc<Watch>>,
+    events: VecDeque<Event>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Event {
+    number: i32,
+    mask: u32,
+    cookie: u32,
+    name: Vec<u8>,
+}
+
+impl Event {
+    /// `struct inotify_event`, its name padded with zeros to a multiple of the header.
+    fn to_bytes(&self) -> Vec<u8> {
+        let len = if self.name.is_empty() { 0 } else { (self.name.len() + 1).next_multiple_of(HEADER) };
+        let mut bytes = Vec::with_capacity(HEADER + len);
+        bytes.extend_from_slice(&self.number.to_ne_bytes());
+        bytes.extend_from_slice(&self.mask.to_ne_bytes());
+        bytes.extend_from_slice(&self.cookie.to_ne_bytes());
+        bytes.extend_from_slice(&u32::try_from(len).unwrap_or(0).to_ne_bytes());
+        bytes.extend_from_slice(&self.name);
+        bytes.resize(HEADER + len, 0);
+        bytes
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Something has happened to `inode`; `name`: to this entry of it, a directory. `cookie` joins the two halves of a rename.
+pub fn notify(kernel: &Kernel, inode: &Arc<dyn Inode>, events: u32, name: Option<&[u8]>, cookie: u32) {
+    let registry = &kernel.inotify;
+    if registry.count.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    let Ok(stat) = inode.stat() else { return };
+    let watches = lock(&registry.watches).get(&(stat.dev, stat.ino)).cloned().unwrap_or_default();
+    for watch in watches {
+        let Some(instance) = watch.instance.upgrade() else { continue };
+        let wanted = watch.mask.load(Ordering::Acquire);
+        if wanted & events & mask::ALL_EVENTS == 0 {
+            continue;
+        }
+        let event =
+            Event { number: watch.number, mask: events, cookie, name: name.unwrap_or_default().to_vec() };
+        instance.push(event);
+        if wanted & mask::ONESHOT != 0 {
+            instance.end(&watch);
+        }
+    }
+    if events & mask::DELETE_SELF != 0 {
+        registry.end_all((stat.dev, stat.ino));
+    }
+}
+
+/// Something has happened to what is at `location`: tells those who watch it, and those who watch its directory.
+pub fn notify_at(kernel: &Kernel, location: &Location, events: u32) {
+    if kernel.inotify.count.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    let is_dir = location.inode().stat().is_ok_and(|stat| stat.is_dir());
+    let events = if is_dir { events | mask::ISDIR } else { events };
+    if let Some(parent) = location.dentry.parent() {
+        notify(kernel, parent.inode(), events, Some(&location.dentry.name()), 0);
+    }
+    notify(kernel, location.inode(), events, None, 0);
+}
+
+impl Registry {
+    /// A number that joins the two halves of a rename.
+    pub fn next_cookie(&self) -> u32 {
+        self.next_cookie.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn enter(&self, watch: &Arc<Watch>) -> Result<(), Errno> {
+        if self.count.fetch_add(1, Ordering::AcqRel) >= WATCHES_MAX {
+            self.count.fetch_sub(1, Ordering::AcqRel);
+            return Err(Errno::ENOSPC);
+        }
+        lock(&self.watches).entry(watch.key).or_default().push(Arc::clone(watch));
+        Ok(())
+    }
+
+    fn leave(&self, watch: &Arc<Watch>) {
+        let mut watches = lock(&self.watches);
+        let Some(there) = watches.get_mut(&watch.key) else { return };
+        let before = there.len();
+        there.retain(|other| !Arc::ptr_eq(other, watch));
+        self.count.fetch_sub(before - there.len(), Ordering::AcqRel);
+        if there.is_empty() {
+            watches.remove(&watch.key);
+        }
+    }
+
+    /// The node is gone.
+    fn end_all(&self, key: Key) {
+        let watches = lock(&self.watches).get(&key).cloned().unwrap_or_default();
+        for watch in watches {
+            if let Some(instance) = watch.instance.upgrade() {
+                instance.end(&watch);
+            }
+        }
+    }
+}
+
+/// `inotify_init1(2)`; `flags`: `O_NONBLOCK`.
+///
+/// # Errors
+/// EMFILE.
+pub fn new(task: &Arc<Task>, flags: u32) -> Result<Arc<OpenFile>, Errno> {
+    let instance = Instance::new(&task.kernel)?;
+    Ok(anon::open(task, "inotify", Arc::new(InstanceFile(instance)), flags))
+}
+
+/// The instance behind an open file, if it is one.
+#[must_use]
+pub fn instance_of(file: &OpenFile) -> Option<&Arc<Instance>> {
+    file.ops.as_any().downcast_ref::<InstanceFile>().map(|file| &file.0)
+}
+
+impl Instance {
+    fn new(kernel: &Arc<Kernel>) -> Result<Arc<Self>, Errno> {
+        if kernel.inotify.instances.fetch_add(1, Ordering::AcqRel) >= INSTANCES_MAX {
+            kernel.inotify.instances.fetch_sub(1, Ordering::AcqRel);
+            return Err(Errno::EMFILE);
+        }
+        Ok(Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            kernel: Arc::clone(kernel),
+            inner: Mutex::default(),
+            queue: WaitQueue::new(),
+        }))
+    }
+
+    /// `inotify_add_watch(2)` on a node; answers the watch's number.
+    ///
+    /// # Errors
+    /// EINVAL without events; EEXIST with `IN_MASK_CREATE`; ENOSPC.
+    pub fn add(&self, inode: &Arc<dyn Inode>, wanted: u32) -> Result<i32, Errno> {
+        if wanted & mask::ALL_EVENTS == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let stat = inode.stat()?;
+        let key = (stat.dev, stat.ino);
+        let kept = wanted & (mask::ALL_EVENTS | mask::ONESHOT | mask::EXCL_UNLINK);
+        let mut inner = lock(&self.inner);
+        if let Some(there) = inner.by_number.values().find(|watch| watch.key == key) {
+            if wanted & mask::MASK_CREATE != 0 {
+                return Err(Errno::EEXIST);
+            }
+            let old = if wanted & mask::MASK_ADD == 0 { 0 } else { there.mask.load(Ordering::Acquire) };
+            there.mask.store(old | kept, Ordering::Release);
+            return Ok(there.number);
+        }
+        inner.last_number = inner.last_number.checked_add(1).ok_or(Errno::ENOSPC)?;
+        let number = inner.last_number;
+        let watch = Arc::new(Watch { number, instance: self.me.clone(), mask: AtomicU32::new(kept), key });
+        inner.by_number.insert(number, Arc::clone(&watch));
+        drop(inner);
+        self.kernel.inotify.enter(&watch).inspect_err(|_| {
+            lock(&self.inner).by_number.remove(&number);
+        })?;
+        Ok(number)
+    }
+
+    /// `inotify_rm_watch(2)`.
+    ///
+    /// # Errors
+    /// EINVAL for no such watch.
+    pub fn remove(&self, number: i32) -> Result<(), Errno> {
+        let watch = lock(&self.inner).by_number.get(&number).cloned().ok_or(Errno::EINVAL)?;
+        self.end(&watch);
+        Ok(())
+    }
+
+    /// Ends a watch and says so.
+    fn end(&self, watch: &Arc<Watch>) {
+        self.kernel.inotify.leave(watch);
+        if lock(&self.inner).by_number.remove(&watch.number).is_some() {
+            self.push(Event { number: watch.number, mask: mask::IGNORED, cookie: 0, name: Vec::new() });
+        }
+    }
+
+    fn push(&self, event: Event) {
+        let mut inner = lock(&self.inner);
+        if inner.events.back() == Some(&event) {
+            return;
+        }
+        if inner.events.len() >= QUEUE_MAX {
+            let overflow = Event { number: -1, mask: mask::Q_OVERFLOW, cookie: 0, name: Vec::new() };
+            if inner.events.back() != Some(&overflow) {
+                inner.events.push_back(overflow);
+            }
+            return;
+        }
+        inner.events.push_back(event);
+        drop(inner);
+        self.queue.wake(Events::READABLE);
+    }
+}
+
+/// The descriptor; its end ends all watches.
+struct InstanceFile(Arc<Instance>);
+
+impl Drop for InstanceFile {
+    fn drop(&mut self) {
+        let watches: Vec<_> = lock(&self.0.inner).by_number.drain().map(|(_, watch)| watch).collect();
+        for watch in watches {
+            self.0.kernel.inotify.leave(&watch);
+        }
+        self.0.kernel.inotify.instances.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl FileOps for InstanceFile {
+    fn read(&self, _: &Op<'_>, sink: &mut dyn Sink, _: u64) -> Result<usize, Errno> {
+        let mut done = 0;
+        let mut inner = lock(&self.0.inner);
+        while let Some(event) = inner.events.front() {
+            let bytes = event.to_bytes();
+            if bytes.len() > sink.remaining() {
+                return if done == 0 { Err(Errno::EINVAL) } else { Ok(done) };
+            }
+            match sink.write(&bytes) {
+                Err(errno) if done == 0 => return Err(errno),
+                Err(_) => return Ok(done),
+                Ok(n) => done += n,
+            }
+            inner.events.pop_front();
+        }
+        if done == 0 { Err(Errno::EAGAIN) } else { Ok(done) }
+    }
+
+    fn readiness(&self) -> Events {
+        if lock(&self.0.inner).events.is_empty() { Events::empty() } else { Events::READABLE }
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.0.queue)
+    }
+
+    fn ioctl(&self, current: &mut Current, _: &Arc<OpenFile>, command: u32, arg: u64) -> Result<u64, Errno> {
+        if command != FIONREAD {
+            return Err(Errno::ENOTTY);
+        }
+        let waiting: usize = lock(&self.0.inner).events.iter().map(|event| event.to_bytes().len()).sum();
+        let waiting = i32::try_from(waiting).unwrap_or(i32::MAX);
+        current.write_object(linux_abi::UserPtr::new(arg), &waiting).map(|()| 0)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn fdinfo(&self) -> String {
+        let line = |watch: &Arc<Watch>| {
+            let (dev, ino) = watch.key;
+            let mask = watch.mask.load(Ordering::Relaxed);
+            format!("inotify wd:{:x} ino:{ino:x} sdev:{dev:x} mask:{mask:x} ignored_mask:0\n", watch.number)
+        };
+        lock(&self.0.inner).by_number.values().map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(instance: &Arc<Instance>) -> Vec<(i32, u32, Vec<u8>)> {
+        let events = lock(&instance.inner).events.drain(..).collect::<Vec<_>>();
+        events.into_iter().map(|event| (event.number, event.mask, event.name)).collect()
+    }
+
+    #[test]
+    fn a_watch_hears_what_it_asked_for() {
+        let task = crate::testing::task();
+        let inode = Arc::clone(task.fs().root().inode());
+        let instance = Instance::new(&task.kernel).unwrap();
+        let number = instance.add(&inode, mask::CREATE | mask::DELETE).unwrap();
+        notify(&task.kernel, &inode, mask::CREATE, Some(b"a"), 0);
+        notify(&task.kernel, &inode, mask::OPEN, None, 0);
+        notify(&task.kernel, &inode, mask::CREATE, Some(b"a"), 0);
+        notify(&task.kernel, &inode, mask::DELETE, Some(b"a"), 0);
+        let expected = [(number, mask::CREATE, b"a".to_vec()), (number, mask::DELETE, b"a".to_vec())];
+        assert_eq!(events(&instance), expected);
+    }
+
+    #[test]
+    fn a_oneshot_ends_itself_and_a_removed_watch_is_silent() {
+        let task = crate::testing::task();
+        let inode = Arc::clone(task.fs().root().inode());
+        let instance = Instance::new(&task.kernel).unwrap();
+        let number = instance.add(&inode, mask::OPEN | mask::ONESHOT).unwrap();
+        notify(&task.kernel, &inode, mask::OPEN, None, 0);
+        notify(&task.kernel, &inode, mask::OPEN, None, 0);
+        assert_eq!(events(&instance), [(number, mask::OPEN, vec![]), (number, mask::IGNORED, vec![])]);
+        assert_eq!(instance.remove(number), Err(Errno::EINVAL));
+        assert_eq!(task.kernel.inotify.count.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn the_end_of_an_instance_leaves_no_watch() {
+        let task = crate::testing::task();
+        let inode = Arc::clone(task.fs().root().inode());
+        let file = InstanceFile(Instance::new(&task.kernel).unwrap());
+        file.0.add(&inode, mask::ALL_EVENTS).unwrap();
+        assert_eq!(file.0.add(&inode, mask::ALL_EVENTS | mask::MASK_CREATE), Err(Errno::EEXIST));
+        drop(file);
+        assert!(lock(&task.kernel.inotify.watches).is_empty());
+        assert_eq!(task.kernel.inotify.instances.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn names_are_padded_to_sixteen() {
+        let event = Event { number: 1, mask: 2, cookie: 3, name: b"abc".to_vec() };
+        assert_eq!(event.to_bytes().len(), 32);
+        assert_eq!(Event { name: vec![b'x'; 16], ..event }.to_bytes().len(), 48);
+    }
+
+    #[test]
+    fn a_full_queue_says_so_once() {
+        let task = crate::testing::task();
+        let instance = Instance::new(&task.kernel).unwrap();
+        for number in 0..20_000 {
+            instance.push(Event { number, mask: 1, cookie: 0, name: Vec::new() });
+        }
+        let events = events(&instance);
+        assert_eq!(events.len(), QUEUE_MAX + 1);
+        assert_eq!(events.last(), Some(&(-1, mask::Q_OVERFLOW, vec![])));
+    }
+}
