@@ -7,6 +7,7 @@ use super::permission::{self, Want, check_writable_mount};
 use super::walk::Caller;
 use super::{Location, SetAttr, Stat, mode, now};
 use crate::Errno;
+use crate::fs::inotify;
 use crate::task::Capability;
 
 /// A time to set.
@@ -57,7 +58,9 @@ impl Caller<'_> {
         if !self.credentials.in_group(stat.gid) && !self.has(Capability::Fsetid) {
             bits &= !mode::S_ISGID;
         }
-        location.inode().set_attr(&SetAttr { mode: Some(bits), ..SetAttr::default() })
+        location.inode().set_attr(&SetAttr { mode: Some(bits), ..SetAttr::default() })?;
+        inotify::notify_at(&self.task.kernel, location, inotify::mask::ATTRIB);
+        Ok(())
     }
 
     /// `chown(2)`; `None` leaves one alone.
@@ -82,7 +85,9 @@ impl Caller<'_> {
             }
             mode = Some(bits);
         }
-        location.inode().set_attr(&SetAttr { mode, uid, gid, ..SetAttr::default() })
+        location.inode().set_attr(&SetAttr { mode, uid, gid, ..SetAttr::default() })?;
+        inotify::notify_at(&self.task.kernel, location, inotify::mask::ATTRIB);
+        Ok(())
     }
 
     /// `truncate(2)`.
@@ -100,7 +105,9 @@ impl Caller<'_> {
         check_writable_mount(location)?;
         self.check(&stat, Want::WRITE)?;
         let mode = self.mode_without_privileges(&stat);
-        location.inode().set_attr(&SetAttr { size: Some(len), mode, ..SetAttr::default() })
+        location.inode().set_attr(&SetAttr { size: Some(len), mode, ..SetAttr::default() })?;
+        inotify::notify_at(&self.task.kernel, location, inotify::mask::MODIFY);
+        Ok(())
     }
 
     /// Somebody writes to the file: if set-ID bits are to go, they go now. LINUX: `file_remove_privs`.
@@ -137,7 +144,9 @@ impl Caller<'_> {
             mtime_ns: times.mtime.value(now),
             ..SetAttr::default()
         };
-        location.inode().set_attr(&change)
+        location.inode().set_attr(&change)?;
+        inotify::notify_at(&self.task.kernel, location, inotify::mask::ATTRIB);
+        Ok(())
     }
 
     /// `setxattr(2)`.

@@ -13,6 +13,7 @@ use platform::MapSource;
 use super::{FdTable, Location, Locks};
 use crate::Errno;
 use crate::fs::epoll::Watchers;
+use crate::fs::inotify::{self, mask};
 use crate::io::{Sink, Source};
 use crate::sync::{Events, WaitQueue};
 use crate::task::{Current, Task};
@@ -264,8 +265,13 @@ impl OpenFile {
     }
 
     /// A descriptor of `table` for this open file has been closed.
-    pub fn close(&self, task: &Arc<Task>, table: &FdTable) {
+    pub fn close(self: &Arc<Self>, task: &Arc<Task>, table: &FdTable) {
         self.ops.closing(task);
+        // The caller's is the last reference, unless another descriptor or a call under way has one.
+        if Arc::strong_count(self) == 1 {
+            let event = if self.is_writable() { mask::CLOSE_WRITE } else { mask::CLOSE_NOWRITE };
+            inotify::notify_at(&task.kernel, &self.location, event);
+        }
         task.kernel.vfs.locks.release_process(self.location.inode(), table.id());
     }
 

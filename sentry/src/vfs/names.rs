@@ -8,6 +8,7 @@ use super::permission::{self, Want};
 use super::walk::{Caller, Last, LastName, Lookup};
 use super::{Dentry, Inode, Location, NewKind, NewNode, Stat, mode};
 use crate::Errno;
+use crate::fs::inotify::{self, mask};
 use crate::task::Capability;
 
 /// Longest target of a symbolic link. LINUX: `PATH_MAX` with its zero byte.
@@ -57,12 +58,15 @@ impl Caller<'_> {
     /// Makes a node under a name that the caller has checked.
     pub(super) fn make(&self, dir: &Location, name: &[u8], new: &NewNode) -> Result<Location, Errno> {
         let parent = &dir.dentry;
-        let _names = parent.lock_names();
+        let names = parent.lock_names();
         if parent.is_deleted() {
             return Err(Errno::ENOENT);
         }
         let inode = parent.inode().create(name, new)?;
         let dentry = parent.add_child(name, inode);
+        drop(names);
+        let is_dir = matches!(new.kind, NewKind::Directory);
+        self.notify_name(parent, mask::CREATE, name, is_dir);
         Ok(Location { mount: Arc::clone(&dir.mount), dentry })
     }
 
@@ -124,13 +128,16 @@ impl Caller<'_> {
             return Err(Errno::EPERM);
         }
         let parent = &last.dir.dentry;
-        let _names = parent.lock_names();
+        let names = parent.lock_names();
         if parent.is_deleted() {
             return Err(Errno::ENOENT);
         }
         parent.inode().link(&name, old.inode())?;
         old.inode().links_changed();
         parent.add_child(&name, Arc::clone(old.inode()));
+        drop(names);
+        self.notify_name(parent, mask::CREATE, &name, false);
+        inotify::notify(&self.task.kernel, old.inode(), mask::ATTRIB, None, 0);
         Ok(())
     }
 
@@ -212,7 +219,7 @@ impl Caller<'_> {
 
     fn remove(&self, dir: &Location, name: &[u8], victim: &Arc<Dentry>, is_dir: bool) -> Result<(), Errno> {
         let parent = &dir.dentry;
-        let _names = parent.lock_names();
+        let names = parent.lock_names();
         if victim.is_mountpoint() {
             return Err(Errno::EBUSY);
         }
@@ -222,7 +229,18 @@ impl Caller<'_> {
         if parent.inode().caching() == super::Caching::Exclusive {
             parent.add_absent(name);
         }
+        drop(names);
+        self.notify_name(parent, mask::DELETE, name, is_dir);
+        let is_gone = is_dir || victim.inode().stat().is_ok_and(|stat| stat.nlink == 0);
+        let events = if is_gone { mask::DELETE_SELF } else { mask::ATTRIB };
+        inotify::notify(&self.task.kernel, victim.inode(), events, None, 0);
         Ok(())
+    }
+
+    /// Tells those who watch the directory.
+    fn notify_name(&self, dir: &Dentry, event: u32, name: &[u8], is_dir: bool) {
+        let event = if is_dir { event | mask::ISDIR } else { event };
+        inotify::notify(&self.task.kernel, dir.inode(), event, Some(name), 0);
     }
 
     /// Where a bound socket's name leads; for `connect(2)` and `sendto(2)`.

@@ -12,6 +12,7 @@ use super::permission::{self, Want, ms};
 use super::walk::{Caller, Found, Last, LastName, Lookup, Walk};
 use super::{Dentry, DirectoryFile, FileOps, Location, NewKind, OpenFile, SetAttr, Stat, mode};
 use crate::Errno;
+use crate::fs::inotify;
 use crate::task::Capability;
 
 /// How a path is to be opened.
@@ -215,7 +216,9 @@ impl Caller<'_> {
         if flags & O_TRUNC != 0 && found.stat.is_regular() && made == Made::Before {
             self.truncate_opened(found)?;
         }
-        self.open_unchecked(&found.location, &found.stat, flags)
+        let file = self.open_unchecked(&found.location, &found.stat, flags)?;
+        inotify::notify_at(&self.task.kernel, &found.location, inotify::mask::OPEN);
+        Ok(file)
     }
 
     /// Opens a location that this caller may open already (a descriptor's, by `/proc/self/fd` and exec).

@@ -9,6 +9,7 @@ use super::permission::{self, Want};
 use super::walk::{Caller, Last, LastName, Lookup};
 use super::{Cached, Caching, Dentry, Location, Stat};
 use crate::Errno;
+use crate::fs::inotify::{self, mask};
 
 /// The target must not exist.
 pub const RENAME_NOREPLACE: u32 = 1;
@@ -48,7 +49,7 @@ impl Caller<'_> {
         permission::check_writable_mount(&old.dir)?;
         let tree = old.dir.dentry.tree().cloned().ok_or(Errno::EINVAL)?;
         let _one_at_a_time = tree.lock_renames();
-        let _names = Dentry::lock_two(&old.dir.dentry, &new.dir.dentry);
+        let names = Dentry::lock_two(&old.dir.dentry, &new.dir.dentry);
         let source = self.node(&old)?;
         let target = match self.node(&new) {
             Ok(target) => Some(target),
@@ -64,7 +65,7 @@ impl Caller<'_> {
         if let Some(target) = &target {
             target.dentry.inode().links_changed();
         }
-        match target {
+        match &target {
             Some(target) if flags & RENAME_EXCHANGE != 0 => source.dentry.exchange(&target.dentry),
             _ => {
                 source.dentry.move_to(&new.dir.dentry, &new.name);
@@ -75,7 +76,23 @@ impl Caller<'_> {
                 }
             }
         }
+        drop(names);
+        self.notify_renamed(&old, &new, &source, target.filter(|_| flags & RENAME_EXCHANGE == 0));
         Ok(())
+    }
+
+    /// LINUX: `fsnotify_move`. `replaced`: what was there before.
+    fn notify_renamed(&self, old: &Side, new: &Side, source: &Node, replaced: Option<Node>) {
+        let kernel = &self.task.kernel;
+        let cookie = kernel.inotify.next_cookie();
+        let dir = if source.stat.is_dir() { mask::ISDIR } else { 0 };
+        inotify::notify(kernel, old.dir.inode(), mask::MOVED_FROM | dir, Some(&old.name), cookie);
+        inotify::notify(kernel, new.dir.inode(), mask::MOVED_TO | dir, Some(&new.name), cookie);
+        inotify::notify(kernel, source.dentry.inode(), mask::MOVE_SELF, None, 0);
+        if let Some(replaced) = replaced.filter(|replaced| replaced.stat.nlink <= 1 || replaced.stat.is_dir())
+        {
+            inotify::notify(kernel, replaced.dentry.inode(), mask::DELETE_SELF, None, 0);
+        }
     }
 
     fn node(&self, side: &Side) -> Result<Node, Errno> {

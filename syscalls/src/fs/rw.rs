@@ -7,6 +7,7 @@ use std::sync::Arc;
 use linux_abi::net::msg;
 use linux_abi::signal::{SIGPIPE, SIGXFSZ, SigInfo};
 use linux_abi::{Errno, UserPtr};
+use sentry::fs::inotify;
 use sentry::io::{Sink, Source};
 use sentry::sync::Events;
 use sentry::task::signal::Sender;
@@ -122,13 +123,17 @@ pub(super) fn read_into(
     let task = Arc::clone(current.task());
     let op = Op { task: &task, flags: file.flags() | more_flags };
     let nonblocking = op.flags & O_NONBLOCK != 0;
-    current.block_on_file(file, Events::READABLE, nonblocking, None, |current| {
+    let n = current.block_on_file(file, Events::READABLE, nonblocking, None, |current| {
         let mut sink = match memory {
             Memory::One(buf, len) => current.user_writer(*buf, *len)?,
             Memory::Several(pieces) => current.user_writer_of(pieces.clone()),
         };
         read_at_place(file, &op, &mut sink, place)
-    })
+    })?;
+    if n > 0 {
+        inotify::notify_at(&task.kernel, &file.location, inotify::mask::ACCESS);
+    }
+    Ok(n)
 }
 
 fn read_at_place(file: &OpenFile, op: &Op<'_>, sink: &mut dyn Sink, place: Place) -> Result<usize, Errno> {
@@ -181,6 +186,9 @@ pub(super) fn write_from(
             Ok(())
         }
     });
+    if done > 0 {
+        inotify::notify_at(&task.kernel, &file.location, inotify::mask::MODIFY);
+    }
     match result {
         Ok(()) => Ok(done),
         Err(_) if done > 0 => Ok(done),

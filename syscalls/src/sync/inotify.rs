@@ -4,7 +4,8 @@ use linux_abi::poll::{O_CLOEXEC, O_NONBLOCK};
 use linux_abi::{Errno, UserCStr};
 use sentry::fs::inotify::{self, mask};
 use sentry::task::Current;
-use sentry::vfs::{Caller, Fd, Lookup, Want};
+use sentry::vfs::permission::Want;
+use sentry::vfs::{Caller, Fd, Lookup};
 
 /// `inotify_init(2)`: <https://man7.org/linux/man-pages/man2/inotify_init.2.html>
 pub(crate) fn inotify_init(current: &mut Current) -> Result<Fd, Errno> {
