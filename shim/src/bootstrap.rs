@@ -8,14 +8,15 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult};
 use containerd_shim_protos::protobuf::Message;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use sandbox::plan;
 use seccomp::jail::{Jail, Namespaces, Privileges, Root};
 use sha2::{Digest, Sha256};
@@ -41,11 +42,9 @@ pub(crate) fn start(flags: &Flags) -> anyhow::Result<()> {
     let directory = params.as_ref().and_then(|p| p.socket_dir.clone()).unwrap_or_default();
     let directory = if directory.is_empty() { SOCKET_DIRECTORY.to_owned() } else { directory };
     let socket = socket_path(Path::new(&directory), &flags.address, &flags.namespace, &group)?;
-    if let Some(listener) = bind(&socket)?
-        && let Err(error) = serve_in_background(flags, &group, &params, listener)
-    {
-        let _ = fs::remove_file(&socket);
-        return Err(error);
+    if !is_served(&socket) {
+        make_directory(&socket)?;
+        serve_in_background(flags, &group, &params, &socket)?;
     }
     let address = format!("unix://{}", socket.display());
     write_address(&bundle, &address)?;
@@ -72,37 +71,46 @@ fn socket_path(directory: &Path, address: &str, namespace: &str, group: &str) ->
     Ok(path)
 }
 
-/// Binds the socket; `None` if a living server has it already.
-fn bind(path: &Path) -> anyhow::Result<Option<UnixListener>> {
-    if let Some(parent) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).context("socket directory")?;
-    }
-    match UnixListener::bind(path) {
-        Ok(listener) => return restrict(path, listener).map(Some),
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse => {}
-        Err(e) => return Err(e).with_context(|| format!("socket {}", path.display())),
-    }
-    if UnixStream::connect(path).is_ok() {
-        return Ok(None);
-    }
-    // Nobody listens: left by a server that was killed.
-    fs::remove_file(path).context("remove an old socket")?;
-    let listener = UnixListener::bind(path).with_context(|| format!("socket {}", path.display()))?;
-    restrict(path, listener).map(Some)
+fn make_directory(path: &Path) -> anyhow::Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).context("socket directory")
 }
 
-fn restrict(path: &Path, listener: UnixListener) -> anyhow::Result<UnixListener> {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).context("socket permissions")?;
-    Ok(listener)
+/// True if somebody listens there.
+fn is_served(path: &Path) -> bool {
+    UnixStream::connect(path).is_ok()
+}
+
+/// Gives the socket its name, taking over one that nobody serves: left by a server that was killed.
+fn bind(socket: &OwnedFd, path: &Path) -> anyhow::Result<()> {
+    /// Connections that wait to be accepted.
+    const BACKLOG: i32 = 128;
+    let name = || format!("socket {}", path.display());
+    let address = SocketAddrUnix::new(path).with_context(name)?;
+    match rustix::net::bind(socket, &address) {
+        Err(rustix::io::Errno::ADDRINUSE) if !is_served(path) => {
+            fs::remove_file(path).context("remove an old socket")?;
+            rustix::net::bind(socket, &address).with_context(name)?;
+        }
+        other => other.with_context(name)?,
+    }
+    rustix::net::listen(socket, BACKLOG).with_context(name)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).context("socket permissions")
 }
 
 /// Starts this program again as the server, in a session of its own, with no descriptors but the socket.
+///
+/// The server waits ready before the socket gets its name, so that there is next to no time in which killing this
+/// process leaves a name behind that nobody serves.
 fn serve_in_background(
     flags: &Flags,
     group: &str,
     params: &Option<BootstrapParams>,
-    listener: UnixListener,
+    path: &Path,
 ) -> anyhow::Result<()> {
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .context("socket")?;
     let program = File::open("/proc/self/exe").context("own program")?;
     let null = File::options().read(true).write(true).open("/dev/null").context("/dev/null")?;
     let text = |s: &str| CString::new(s).context("a zero byte in the arguments");
@@ -125,7 +133,7 @@ fn serve_in_background(
         program: program.as_fd(),
         args,
         env: env.iter().map(|(name, value)| text(&format!("{name}={value}"))).collect::<Result<_, _>>()?,
-        fds: vec![listener.as_fd(), null.as_fd(), null.as_fd()],
+        fds: vec![socket.as_fd(), null.as_fd(), null.as_fd()],
         namespaces: Namespaces::NONE,
         root: Root::Inherited,
         privileges: Privileges::Inherited,
@@ -133,8 +141,17 @@ fn serve_in_background(
     };
     let held = jail.prepare().context("start the server")?;
     be_killed_before_containerd(held.pid());
-    held.release().context("start the server")?;
-    Ok(())
+    bind(&socket, path)?;
+    let released = held.release().context("start the server");
+    // From now on only the server holds the socket; if it has been killed meanwhile, nobody does.
+    drop(socket);
+    match released {
+        Ok(_) if is_served(path) => Ok(()),
+        other => {
+            let _ = fs::remove_file(path);
+            other.and_then(|_| bail!("the server ended at once"))
+        }
+    }
 }
 
 /// One point above our own OOM score, which is containerd's. Best effort, as everywhere.
@@ -203,9 +220,13 @@ mod tests {
     fn a_socket_left_behind_is_taken_over_and_a_living_one_is_not() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("s");
-        let first = bind(&path).expect("binds").expect("is new");
-        assert!(bind(&path).expect("looks").is_none());
+        let socket = || rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
+        let first = socket();
+        bind(&first, &path).expect("binds");
+        assert!(is_served(&path));
+        assert!(bind(&socket(), &path).is_err());
         drop(first);
-        assert!(bind(&path).expect("binds").is_some());
+        assert!(!is_served(&path));
+        bind(&socket(), &path).expect("takes it over");
     }
 }
