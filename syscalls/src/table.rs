@@ -245,9 +245,9 @@ table! {
     connect => crate::net::socket::connect, Full;
     accept => crate::net::socket::accept, Full;
     sendto => crate::net::message::sendto, Full;
-    recvfrom => crate::net::message::recvfrom, Partial("MSG_ERRQUEUE finds nothing");
+    recvfrom => crate::net::message::recvfrom, Full;
     sendmsg => crate::net::message::sendmsg, Full;
-    recvmsg => crate::net::message::recvmsg, Partial("MSG_ERRQUEUE finds nothing");
+    recvmsg => crate::net::message::recvmsg, Full;
     shutdown => crate::net::socket::shutdown, Full;
     bind => crate::net::socket::bind, Full;
     listen => crate::net::socket::listen, Full;
@@ -257,7 +257,7 @@ table! {
     setsockopt => crate::net::option::setsockopt, Partial("the usual options; others are ENOPROTOOPT");
     getsockopt => crate::net::option::getsockopt, Partial("the usual options; others are ENOPROTOOPT");
     accept4 => crate::net::socket::accept4, Full;
-    recvmmsg => crate::net::message::recvmmsg, Partial("MSG_ERRQUEUE finds nothing");
+    recvmmsg => crate::net::message::recvmmsg, Full;
     sendmmsg => crate::net::message::sendmmsg, Full;
     inotify_init => crate::sync::inotify::inotify_init, Full;
     inotify_add_watch => crate::sync::inotify::inotify_add_watch, Partial("only changes made in the sandbox are seen");

@@ -5,6 +5,7 @@
 //! how long it may.
 
 pub mod control;
+pub mod inet;
 pub mod options;
 pub mod unix;
 
@@ -261,6 +262,7 @@ pub fn new_socket(
     }
     match family {
         family::AF_UNIX => unix::new(task, kind, protocol),
+        family::AF_INET | family::AF_INET6 => inet::new(task, family, kind, protocol),
         family::AF_PACKET if !task.credentials().has(Capability::NetRaw) => Err(Errno::EPERM),
         _ => Err(Errno::EAFNOSUPPORT),
     }

@@ -107,15 +107,12 @@ pub(super) fn receive(
     flags: u32,
 ) -> Result<Received, Errno> {
     let endpoint = socket(file)?;
-    if flags & msg::ERRQUEUE != 0 {
-        return Err(Errno::EAGAIN);
-    }
     let deadline = deadline(endpoint, Direction::Receive);
     let wants_all = flags & msg::WAITALL != 0 && endpoint.kind() == Kind::Stream;
     let total = length(&pieces);
     let mut rest = pieces;
     let mut whole: Option<Received> = None;
-    let nonblocking = flags & msg::DONTWAIT != 0;
+    let nonblocking = flags & (msg::DONTWAIT | msg::ERRQUEUE) != 0;
     let result = current.block_on_file(file, Events::READABLE, nonblocking, deadline, |current| {
         let task = Arc::clone(current.task());
         loop {

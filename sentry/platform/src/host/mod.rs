@@ -8,6 +8,7 @@ pub mod clock;
 pub mod file;
 pub mod machine;
 pub mod poller;
+pub mod socket;
 
 use linux_abi::Errno;
 

@@ -195,6 +195,9 @@ impl UnixSocket {
 
     /// `recvmsg(2)`. Guest memory is written under the lock, so that a fault loses nothing.
     pub(super) fn receive(&self, op: &Op<'_>, sink: &mut dyn Sink, flags: u32) -> Result<Received, Errno> {
+        if flags & msg::ERRQUEUE != 0 {
+            return Err(Errno::EAGAIN);
+        }
         let mut done = Vec::new();
         let result = match self.kind {
             Kind::Stream => self.receive_stream(op, sink, flags, &mut done),

@@ -1,0 +1,306 @@
+//! `AF_INET` and `AF_INET6`: sockets of the host, in the sandbox's own network namespace.
+//!
+//! Key type: [`InetSocket`]. The host keeps all state; what is decided here is which sockets, options and control messages a
+//! guest may have, and how long it waits. LINUX: `ip(7)`, `ipv6(7)`, `tcp(7)`, `udp(7)`.
+
+mod options;
+
+use std::any::Any;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock, Weak};
+
+use linux_abi::UserPtr;
+use linux_abi::net::{family, ioctl, kind, msg, option as so};
+use platform::host::poller::{self, Poller, Ready, Watch};
+use platform::host::socket as host;
+
+use super::control::{self, Cmsg, ControlOut};
+use super::options::Common;
+use super::{Accepted, Kind, Outgoing, Patience, Place, Received, Shutdown, Socket};
+use crate::Errno;
+use crate::fs::host_file::copy_buffer;
+use crate::io::{Sink, Source};
+use crate::kernel::Kernel;
+use crate::sync::{Events, WaitQueue};
+use crate::task::{Capability, Current, Task, WaitEnd};
+use crate::vfs::{FileOps, Op, OpenFile};
+
+/// Ports below need `CAP_NET_BIND_SERVICE`. LINUX: `net.ipv4.ip_unprivileged_port_start`.
+pub const UNPRIVILEGED_PORT_START: u16 = 1024;
+/// No datagram is longer.
+const DATAGRAM_MAX: usize = 65_535;
+/// Bytes of a stream that are sent or received at a time.
+const STEP: usize = 128 << 10;
+const PROTOCOL_ICMP: i32 = 1;
+const PROTOCOL_TCP: i32 = 6;
+const PROTOCOL_UDP: i32 = 17;
+const PROTOCOL_ICMPV6: i32 = 58;
+/// What the host may be asked for when sending.
+const SEND_FLAGS: u32 = msg::OOB | msg::DONTROUTE | msg::CONFIRM | msg::MORE | msg::EOR | msg::FASTOPEN;
+/// What the host may be asked for when receiving.
+const RECEIVE_FLAGS: u32 = msg::OOB | msg::PEEK | msg::TRUNC | msg::ERRQUEUE;
+
+/// A socket of the host.
+pub struct InetSocket {
+    fd: OwnedFd,
+    family: u16,
+    kind: Kind,
+    common: Common,
+    queue: WaitQueue,
+    /// Set when somebody first waits; `None` if the host refused.
+    watch: OnceLock<Option<Watch>>,
+    poller: Arc<Poller>,
+    me: Weak<Self>,
+    _place: Place,
+}
+
+impl Ready for InetSocket {
+    fn ready(&self, events: u32) {
+        self.queue.wake(Events::from_bits_truncate(events) | Events::READABLE | Events::WRITABLE);
+    }
+}
+
+/// `socket(2)`.
+///
+/// # Errors
+/// EPERM for raw sockets; ESOCKTNOSUPPORT; EPROTONOSUPPORT; the host's.
+pub fn new(task: &Arc<Task>, family: u16, kind: u32, protocol: i32) -> Result<Arc<dyn FileOps>, Errno> {
+    let icmp = if family == family::AF_INET { PROTOCOL_ICMP } else { PROTOCOL_ICMPV6 };
+    let is_known = match kind {
+        kind::SOCK_STREAM => [0, PROTOCOL_TCP].contains(&protocol),
+        kind::SOCK_DGRAM => [0, PROTOCOL_UDP, icmp].contains(&protocol),
+        kind::SOCK_RAW => return Err(Errno::EPERM),
+        _ => return Err(Errno::ESOCKTNOSUPPORT),
+    };
+    if !is_known {
+        return Err(Errno::EPROTONOSUPPORT);
+    }
+    let place = task.kernel.net.place()?;
+    let fd = host::new(family, kind, protocol).map_err(descriptor_error)?;
+    let kind = Kind::from_number(kind).ok_or(Errno::ESOCKTNOSUPPORT)?;
+    Ok(InetSocket::wrap(&task.kernel, fd, family, kind, place))
+}
+
+/// It is the sandbox that has run out of the host's descriptors, not the guest's process.
+fn descriptor_error(errno: Errno) -> Errno {
+    if errno == Errno::EMFILE { Errno::ENFILE } else { errno }
+}
+
+impl InetSocket {
+    fn wrap(kernel: &Kernel, fd: OwnedFd, family: u16, kind: Kind, place: Place) -> Arc<Self> {
+        let poller = Arc::clone(&kernel.poller);
+        Arc::new_cyclic(|me| Self {
+            fd,
+            family,
+            kind,
+            common: Common::default(),
+            queue: WaitQueue::new(),
+            watch: OnceLock::new(),
+            poller,
+            me: me.clone(),
+            _place: place,
+        })
+    }
+
+    fn watch(&self) -> Option<&Watch> {
+        let start = || {
+            let receiver: Arc<dyn Ready> = self.me.upgrade()?;
+            self.poller.watch(&self.fd, &receiver).ok()
+        };
+        self.watch.get_or_init(start).as_ref()
+    }
+
+    /// LINUX: `inet_stream_connect`: waits until the host has an outcome.
+    fn wait_connected(&self, current: &mut Current, deadline: Option<u64>) -> Result<(), Errno> {
+        self.watch().ok_or(Errno::ENOMEM)?;
+        let end = current.wait(&[(&self.queue, Events::WRITABLE)], deadline, |_| {
+            self.readiness().intersects(Events::OUT | Events::ERR | Events::HUP).then_some(())
+        });
+        match end {
+            Ok(()) => {}
+            Err(WaitEnd::Interrupted) => return Err(Errno::ERESTARTSYS),
+            Err(WaitEnd::TimedOut) => return Err(Errno::EINPROGRESS),
+        }
+        let value = host::get_option(&self.fd, so::SOL_SOCKET, so::SO_ERROR, 4)?;
+        match super::options::int(&value)? {
+            0 => Ok(()),
+            error => Err(Errno::new(error)),
+        }
+    }
+
+    /// Bytes and all from the host; `into` gets what the guest is to have.
+    fn receive_into(
+        &self,
+        buffer: &mut [u8],
+        sink: &mut dyn Sink,
+        flags: u32,
+    ) -> Result<host::Message, Errno> {
+        let message = host::receive(&self.fd, buffer, flags & RECEIVE_FLAGS)?;
+        // LINUX: tcp(7), a stream received with MSG_TRUNC is thrown away.
+        let is_discarded = self.kind == Kind::Stream && flags & msg::TRUNC != 0;
+        let there = message.len.min(buffer.len());
+        if !is_discarded && there > 0 && sink.write(&buffer[..there])? < there {
+            return Err(Errno::EFAULT);
+        }
+        Ok(message)
+    }
+
+    fn check_port(&self, task: &Task, address: &[u8]) -> Result<(), Errno> {
+        let port = address.get(2..4).and_then(|port| port.try_into().ok()).map_or(0, u16::from_be_bytes);
+        let is_low = port != 0 && port < UNPRIVILEGED_PORT_START;
+        if is_low && !task.credentials().has(Capability::NetBindService) {
+            return Err(Errno::EACCES);
+        }
+        Ok(())
+    }
+}
+
+/// The control messages that go with what a guest sends. LINUX: `ip_cmsg_send`, `ip6_datagram_send_ctl`, `udp_cmsg_send`.
+fn allowed_control(messages: &[Cmsg]) -> Result<Vec<u8>, Errno> {
+    let mut kept = Vec::new();
+    for message in messages {
+        match (message.level, message.kind) {
+            // LINUX: __sock_cmsg_send, they mean nothing here.
+            (so::SOL_SOCKET, so::SCM_RIGHTS | so::SCM_CREDENTIALS) => {}
+            (so::SOL_IP, so::IP_PKTINFO | so::IP_TTL | so::IP_TOS)
+            | (so::SOL_IPV6, so::IPV6_PKTINFO | so::IPV6_HOPLIMIT | so::IPV6_TCLASS) => {
+                kept.push(message.clone());
+            }
+            _ => return Err(Errno::EINVAL),
+        }
+    }
+    Ok(control::encode(&kept))
+}
+
+impl FileOps for InetSocket {
+    fn read(&self, op: &Op<'_>, sink: &mut dyn Sink, _: u64) -> Result<usize, Errno> {
+        Socket::receive(self, op, sink, 0).map(|received| received.len)
+    }
+
+    fn write(&self, op: &Op<'_>, source: &mut dyn Source, _: u64) -> Result<usize, Errno> {
+        Socket::send(self, op, &mut Outgoing { source, address: None, control: &[], flags: 0 })
+    }
+
+    fn readiness(&self) -> Events {
+        Events::from_bits_truncate(u32::from(poller::readiness(&self.fd)))
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        self.watch().map(|_| &self.queue)
+    }
+
+    fn ioctl(&self, current: &mut Current, _: &Arc<OpenFile>, command: u32, arg: u64) -> Result<u64, Errno> {
+        let count = match command {
+            ioctl::FIONREAD => host::unread(&self.fd)?,
+            ioctl::SIOCOUTQ => host::unsent(&self.fd)?,
+            ioctl::SIOCATMARK => 0,
+            _ => return Err(Errno::ENOTTY),
+        };
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        current.write_object(UserPtr::new(arg), &count).map(|()| 0)
+    }
+
+    fn as_socket(&self) -> Option<&dyn Socket> {
+        Some(self)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Socket for InetSocket {
+    fn family(&self) -> u16 {
+        self.family
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn bind(&self, task: &Arc<Task>, address: &[u8]) -> Result<(), Errno> {
+        self.check_port(task, address)?;
+        host::bind(&self.fd, address)
+    }
+
+    fn connect(&self, current: &mut Current, address: &[u8], patience: Patience) -> Result<(), Errno> {
+        match (host::connect(&self.fd, address), patience) {
+            (Err(Errno::EINPROGRESS | Errno::EALREADY), Patience::Until(deadline)) => {
+                self.wait_connected(current, deadline)
+            }
+            (result, _) => result,
+        }
+    }
+
+    fn listen(&self, _: &Arc<Task>, backlog: i32) -> Result<(), Errno> {
+        host::listen(&self.fd, backlog)
+    }
+
+    fn accept(&self, task: &Arc<Task>) -> Result<Accepted, Errno> {
+        let place = task.kernel.net.place()?;
+        let fd = host::accept(&self.fd).map_err(descriptor_error)?;
+        // LINUX: inet_accept, a connection that is gone by now.
+        let address = host::peer_name(&fd).map_err(|_| Errno::ECONNABORTED)?;
+        let ops = Self::wrap(&task.kernel, fd, self.family, self.kind, place);
+        Ok(Accepted { ops, address })
+    }
+
+    fn send(&self, _: &Op<'_>, message: &mut Outgoing<'_>) -> Result<usize, Errno> {
+        let len = message.source.remaining();
+        let is_stream = self.kind == Kind::Stream;
+        if !is_stream && len > DATAGRAM_MAX {
+            return Err(Errno::EMSGSIZE);
+        }
+        let control = allowed_control(message.control)?;
+        copy_buffer(len.min(STEP), |buffer| {
+            let got = if buffer.is_empty() { 0 } else { message.source.read(buffer)? };
+            if got < buffer.len() && !is_stream {
+                return Err(Errno::EFAULT);
+            }
+            host::send(&self.fd, &buffer[..got], message.address, &control, message.flags & SEND_FLAGS)
+        })
+    }
+
+    fn receive(&self, _: &Op<'_>, sink: &mut dyn Sink, flags: u32) -> Result<Received, Errno> {
+        let wanted = sink.remaining().min(STEP);
+        let message = copy_buffer(wanted, |buffer| self.receive_into(buffer, sink, flags))?;
+        let control = control::decode(&message.control).unwrap_or_default();
+        Ok(Received {
+            len: message.len,
+            flags: message.flags & (msg::TRUNC | msg::CTRUNC | msg::OOB | msg::ERRQUEUE | msg::EOR),
+            address: (!message.address.is_empty()).then_some(message.address),
+            control: control.into_iter().map(ControlOut::Plain).collect(),
+            is_boundary: false,
+        })
+    }
+
+    fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
+        host::shutdown(&self.fd, how as u8)
+    }
+
+    fn get_option(&self, task: &Arc<Task>, level: i32, name: i32, room: usize) -> Result<Vec<u8>, Errno> {
+        match self.common.get(level, name) {
+            Some(value) => Ok(value),
+            None => options::get(&self.fd, task, level, name, room),
+        }
+    }
+
+    fn set_option(&self, task: &Arc<Task>, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+        match self.common.set(level, name, value) {
+            Some(result) => result,
+            None => options::set(&self.fd, task, level, name, value),
+        }
+    }
+
+    fn local_name(&self) -> Result<Vec<u8>, Errno> {
+        host::local_name(&self.fd)
+    }
+
+    fn peer_name(&self) -> Result<Vec<u8>, Errno> {
+        host::peer_name(&self.fd)
+    }
+}
