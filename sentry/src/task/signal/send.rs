@@ -168,14 +168,15 @@ fn prepare(group: &mut Group, signal: Signal) -> bool {
 
 /// The signal would do nothing.
 fn is_dropped(group: &Group, judge: &Task, disposition: Disposition, signal: Signal, sender: Sender) -> bool {
+    // LINUX: sig_ignored: what is blocked may get a handler before it is unblocked, even at init.
+    let signals = judge.lock_signals();
+    if signals.blocked.contains(signal) || signals.real_blocked.is_some_and(|set| set.contains(signal)) {
+        return false;
+    }
     let is_default = matches!(disposition, Disposition::Default(_));
     let obeys = sender == Sender::Kernel && signal.is_kernel_only();
     if group.unkillable && is_default && !obeys {
         return true;
-    }
-    let signals = judge.lock_signals();
-    if signals.blocked.contains(signal) || signals.real_blocked.is_some_and(|set| set.contains(signal)) {
-        return false;
     }
     matches!(
         disposition,
