@@ -17,6 +17,7 @@ use control::{
     BootConfig, Channel, ChannelError, Event, Failure, FailureKind, FromSentry, Reply, Request, ToSentry,
 };
 use platform::host::clock::{Clock, now_ns};
+use platform::host::machine::limit_heaps;
 use platform::host::poller::Poller;
 use platform::systrap;
 use seccomp::compile::{Unexpected, install};
@@ -27,6 +28,8 @@ use sentry::machine::Machine;
 use sentry::task::ProcessTree;
 use sentry::time::Timers;
 
+/// Heaps that threads share: more cost memory, fewer cost waiting.
+const HEAPS: u16 = 4;
 /// Bytes of stack of a thread that answers one request.
 const REQUEST_STACK: usize = 512 << 10;
 
@@ -76,6 +79,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         spin: tuning.spin,
         stub_copy: tuning.stub_copy,
     };
+    limit_heaps(HEAPS);
     let prepared = platform::select::select(&config.platform, options)?;
     let (policy, fallback) = (prepared.policy(), prepared.fallback().map(str::to_owned));
     if let Some(why) = &fallback {

@@ -59,3 +59,12 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
     let answer = std::arch::x86_64::__cpuid_count(leaf, subleaf);
     [answer.eax, answer.ebx, answer.ecx, answer.edx]
 }
+
+/// Limits how many heaps the C library's allocator makes for threads.
+///
+/// Without it, the allocator counts processors in /sys when the ninth thread allocates, which the filter forbids. To be
+/// called while there is one thread.
+pub fn limit_heaps(heaps: u16) {
+    // SAFETY: sets a number in the allocator; other threads, which could be allocating, do not exist yet.
+    let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, i32::from(heaps)) };
+}
