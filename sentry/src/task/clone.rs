@@ -10,8 +10,8 @@
 
 use std::sync::Arc;
 
+use linux_abi::Errno;
 use linux_abi::task::clone as flag;
-use linux_abi::{Errno, UserPtr};
 use platform::{Context, PlatformError, ThreadCall};
 
 use super::exit::Leaving;
@@ -101,9 +101,6 @@ impl Current {
             namespace.release(tid);
         }
         let vfork = result?;
-        if request.has(flag::PARENT_SETTID) {
-            let _ = self.write_object(UserPtr::new(request.parent_tid), &tid);
-        }
         if let Some(vfork) = vfork {
             let _ = self.wait_killable(&[(&vfork.queue, crate::sync::Events::READABLE)], |_| {
                 vfork.is_done().then_some(())
@@ -139,6 +136,10 @@ impl Current {
         // What the guest has been promised must be in memory before it is copied or shared.
         self.context_mut().flush_writes()?;
         let body = self.clone_body(request)?;
+        if request.has(flag::PARENT_SETTID) {
+            // Now and not on the way back: the child may end, and clear the same word, before we get there.
+            let _ = self.space().write(request.parent_tid, &tid.to_ne_bytes());
+        }
         let process = if request.has(flag::THREAD) {
             Arc::clone(self.process())
         } else {
