@@ -509,5 +509,8 @@ fn memory_call(call: &MemoryCall<'_>) -> Option<(u64, [u64; 6])> {
 impl Drop for PtraceContext {
     fn drop(&mut self) {
         self.exit();
+        if let Some(slot) = self.slot.take() {
+            self.space.process().keep(slot);
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Key type: [`Agent`]. An order is written to a page that guests can only read; the answer comes back in one that they can write,
 //! so it is a claim: process ids are checked by [`super::process::Registry`], thread ids by the listener.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ const ANSWERS: u64 = 0x1000;
 /// An agent: the sentry's side of its two pages.
 #[derive(Debug)]
 pub struct Agent {
-    window: Window,
+    /// Shared with whoever keeps it until the stub has gone.
+    window: Arc<Window>,
     sequence: u32,
 }
 
@@ -41,7 +43,7 @@ impl Agent {
     /// The agent whose pages are `window`; it has done nothing yet.
     #[must_use]
     pub fn new(window: Window) -> Self {
-        Self { window, sequence: 0 }
+        Self { window: Arc::new(window), sequence: 0 }
     }
 
     /// Offsets of its order and answer pages in the arena.
@@ -54,6 +56,12 @@ impl Agent {
     #[must_use]
     pub fn window(&self) -> &Window {
         &self.window
+    }
+
+    /// Its window, to be kept alive until the stub has been reaped.
+    #[must_use]
+    pub fn kept_window(&self) -> Arc<Window> {
+        Arc::clone(&self.window)
     }
 
     fn post(&mut self, operation: u64) {

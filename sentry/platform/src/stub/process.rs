@@ -28,6 +28,21 @@ pub struct Process {
     signal: AtomicI32,
     /// Sentry threads that wait for threads of this stub, by thread id: kicked when it ends. LOCK: leaf.
     waiters: Mutex<Vec<pid_t>>,
+    /// LOCK: leaf.
+    grave: Mutex<Grave>,
+}
+
+/// What a stub may still use until it is really gone.
+#[derive(Default)]
+struct Grave {
+    is_closed: bool,
+    kept: Vec<Box<dyn Send>>,
+}
+
+impl std::fmt::Debug for Grave {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} things kept", self.kept.len())
+    }
 }
 
 impl Process {
@@ -64,6 +79,24 @@ impl Process {
             self.signal.store(signal, Ordering::Release);
         }
         self.ended.store(true, Ordering::Release);
+    }
+
+    /// Keeps `thing`, memory that the stub may write to or sleep on, until the stub has been reaped. A killed one still
+    /// runs for a moment, and would take a wake-up that is meant for the next user of the same memory.
+    pub fn keep(&self, thing: impl Send + 'static) {
+        let mut grave = self.grave.lock().unwrap_or_else(PoisonError::into_inner);
+        if !grave.is_closed {
+            grave.kept.push(Box::new(thing));
+        }
+    }
+
+    fn release_kept(&self) {
+        let kept = {
+            let mut grave = self.grave.lock().unwrap_or_else(PoisonError::into_inner);
+            grave.is_closed = true;
+            std::mem::take(&mut grave.kept)
+        };
+        drop(kept);
     }
 
     /// This sentry thread will wait for a thread of this stub.
@@ -164,6 +197,7 @@ impl Registry {
             killed: AtomicBool::new(false),
             signal: AtomicI32::new(0),
             waiters: Mutex::default(),
+            grave: Mutex::default(),
         });
         let mut by_pid = self.by_pid();
         if by_pid.contains_key(&pid) {
@@ -200,6 +234,7 @@ impl Registry {
         let _ = epoll::delete(&self.ends, &process.pidfd);
         let signal = sys::wait_process(pid).unwrap_or(None);
         process.set_ended(signal);
+        process.release_kept();
         if process.kick_waiters() {
             self.to_kick.lock().unwrap_or_else(PoisonError::into_inner).push(process);
             self.kicks.notify_all();

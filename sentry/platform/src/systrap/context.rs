@@ -689,11 +689,12 @@ impl Context for SystrapContext {
 
     fn exit(&mut self) {
         let told = self.post(order::EXIT);
-        if let Some(slot) = self.slot.take()
-            && told.is_ok()
-        {
+        if let Some(slot) = self.slot.take() {
             self.handover.rest(&slot.window);
-            self.space.return_slot(slot);
+            match told {
+                Ok(()) => self.space.return_slot(slot),
+                Err(_) => self.space.process().keep(slot),
+            }
         }
         self.dead = true;
     }
@@ -703,6 +704,9 @@ impl Drop for SystrapContext {
     fn drop(&mut self) {
         if !self.dead {
             self.exit();
+        }
+        if let Some(slot) = self.slot.take() {
+            self.space.process().keep(slot);
         }
         if self.waiter != 0 {
             self.space.process().remove_waiter(self.waiter);

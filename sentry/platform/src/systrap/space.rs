@@ -213,6 +213,9 @@ impl Space {
 impl Drop for Space {
     fn drop(&mut self) {
         self.process.kill();
+        let slots = std::mem::take(self.slots.get_mut().unwrap_or_else(PoisonError::into_inner));
+        self.process
+            .keep((self.agent.get_mut().unwrap_or_else(PoisonError::into_inner).kept_window(), slots));
     }
 }
 
