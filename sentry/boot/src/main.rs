@@ -90,6 +90,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
     let timers = Timers::start().context("timers")?;
     // Asks the host for processors and memory, which the filter forbids.
     let machine = Machine::new(&config);
+    let net = sentry::net::Namespace::learn();
     install(&sentry_policy(policy), unexpected(&config))?;
 
     let name = platform.name().to_owned();
@@ -102,7 +103,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         poller,
         tasks: ProcessTree::default(),
         ipc: sentry::ipc::Namespace::new(),
-        net: sentry::net::Namespace::new(),
+        net,
         timers,
         inotify: sentry::fs::inotify::Registry::default(),
         boot_ns: now_ns(Clock::Monotonic),

@@ -6,10 +6,12 @@
 
 pub mod control;
 pub mod inet;
+pub mod interfaces;
+pub mod netlink;
 pub mod options;
 pub mod unix;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -206,8 +208,15 @@ pub struct Namespace {
     pub(crate) unix_sockets: Mutex<Vec<Weak<unix::UnixSocket>>>,
     /// Files on their way between sockets.
     pub(crate) in_flight: Arc<unix::InFlight>,
+    /// What the network looks like.
+    pub interfaces: interfaces::Interfaces,
+    /// Processes that have had a netlink socket bound to their own id. LOCK: leaf.
+    netlink_ports: Mutex<HashSet<u64>>,
     count: Arc<AtomicUsize>,
 }
+
+/// Most processes whose use of netlink is remembered.
+const NETLINK_PORTS_MAX: usize = 1 << 16;
 
 /// A place among the sandbox's sockets.
 pub(crate) struct Place(Arc<AtomicUsize>);
@@ -223,6 +232,27 @@ impl Namespace {
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// As the host tells; to be called before the sentry's seccomp filter is on.
+    #[must_use]
+    pub fn learn() -> Arc<Self> {
+        Arc::new(Self { interfaces: interfaces::Interfaces::learn(), ..Self::default() })
+    }
+
+    /// The process has not bound a netlink socket to its id before.
+    pub(crate) fn take_netlink_port(&self, process: u64) -> bool {
+        let mut ports = lock(&self.netlink_ports);
+        ports.len() < NETLINK_PORTS_MAX && ports.insert(process)
+    }
+
+    /// `/proc/net/unix`.
+    #[must_use]
+    pub fn proc_unix(&self) -> String {
+        let sockets: Vec<_> = lock(&self.unix_sockets).iter().filter_map(Weak::upgrade).collect();
+        let mut text = String::from("Num       RefCount Protocol Flags    Type St Inode Path\n");
+        text.extend(sockets.iter().map(|socket| socket.proc_line()));
+        text
     }
 
     /// ENFILE when there are too many sockets.
@@ -263,6 +293,7 @@ pub fn new_socket(
     match family {
         family::AF_UNIX => unix::new(task, kind, protocol),
         family::AF_INET | family::AF_INET6 => inet::new(task, family, kind, protocol),
+        family::AF_NETLINK => netlink::new(task, kind, protocol),
         family::AF_PACKET if !task.credentials().has(Capability::NetRaw) => Err(Errno::EPERM),
         _ => Err(Errno::EAFNOSUPPORT),
     }

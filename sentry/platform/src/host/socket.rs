@@ -240,6 +240,54 @@ pub fn unsent(fd: impl AsFd) -> Result<u64, Errno> {
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
+/// Routing messages of the namespace: a dump of `kind` (`RTM_GETLINK`...). Only before the seccomp filter is on, which forbids
+/// netlink sockets.
+///
+/// # Errors
+/// The host's; EIO if the dump does not end.
+pub fn route_dump(kind: u16) -> Result<Vec<u8>, Errno> {
+    const NLM_F_REQUEST_DUMP: u16 = 0x301;
+    const NLMSG_ERROR: u16 = 2;
+    const NLMSG_DONE: u16 = 3;
+    const DATAGRAMS_MAX: usize = 1024;
+    let family = u16::try_from(libc::AF_NETLINK).map_err(|_| Errno::EINVAL)?;
+    let fd = new(family, libc::SOCK_RAW.cast_unsigned(), libc::NETLINK_ROUTE)?;
+    // `struct nlmsghdr` and an empty `struct ifinfomsg`, which is the longest of the three requests' heads.
+    let mut request = vec![0; 32];
+    request[..4].copy_from_slice(&32u32.to_ne_bytes());
+    request[4..6].copy_from_slice(&kind.to_ne_bytes());
+    request[6..8].copy_from_slice(&NLM_F_REQUEST_DUMP.to_ne_bytes());
+    send(&fd, &request, None, &[], 0)?;
+    let mut all = Vec::new();
+    let mut buffer = vec![0; 64 << 10];
+    for _ in 0..DATAGRAMS_MAX {
+        // The host answers a request before `send` returns, and goes on with each `receive`.
+        let message = receive(&fd, &mut buffer, 0)?;
+        let bytes = buffer.get(..message.len).unwrap_or_default();
+        all.extend_from_slice(bytes);
+        // The end may come in a datagram of its own or behind other messages.
+        let kinds = message_kinds(bytes);
+        if kinds.is_empty() || kinds.contains(&NLMSG_ERROR) {
+            return Err(Errno::EIO);
+        }
+        if kinds.contains(&NLMSG_DONE) {
+            return Ok(all);
+        }
+    }
+    Err(Errno::EIO)
+}
+
+/// The types of the netlink messages in a datagram of the host's.
+fn message_kinds(mut bytes: &[u8]) -> Vec<u16> {
+    let mut kinds = Vec::new();
+    while let Some(&[a, b, c, d, low, high]) = bytes.first_chunk::<6>() {
+        kinds.push(u16::from_ne_bytes([low, high]));
+        let len = usize::try_from(u32::from_ne_bytes([a, b, c, d])).unwrap_or(usize::MAX).max(16);
+        bytes = len.checked_next_multiple_of(4).and_then(|len| bytes.get(len..)).unwrap_or_default();
+    }
+    kinds
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

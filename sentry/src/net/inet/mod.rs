@@ -194,7 +194,7 @@ impl FileOps for InetSocket {
             ioctl::FIONREAD => host::unread(&self.fd)?,
             ioctl::SIOCOUTQ => host::unsent(&self.fd)?,
             ioctl::SIOCATMARK => 0,
-            _ => return Err(Errno::ENOTTY),
+            _ => return super::interfaces::ioctl(current, command, arg),
         };
         let count = i32::try_from(count).unwrap_or(i32::MAX);
         current.write_object(UserPtr::new(arg), &count).map(|()| 0)

@@ -371,7 +371,7 @@ impl FileOps for UnixEnd {
             ioctl::FIONREAD => self.0.readable_bytes()?,
             ioctl::SIOCOUTQ => self.0.account.outstanding(),
             ioctl::SIOCATMARK => 0,
-            _ => return Err(Errno::ENOTTY),
+            _ => return super::interfaces::ioctl(current, command, arg),
         };
         let count = i32::try_from(count).unwrap_or(i32::MAX);
         current.write_object(UserPtr::new(arg), &count).map(|()| 0)
