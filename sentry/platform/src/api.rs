@@ -377,6 +377,11 @@ pub trait Interrupter: Send + Sync {
     /// Makes the context's current or next [`Context::run`] return [`Exit::Interrupted`] soon.
     /// A thread that waits in a native futex call comes back with EINTR.
     fn interrupt(&self);
+
+    /// The thread is in guest code, but uses no processor: it waits in a native call, or for its turn.
+    fn is_idle_in_guest(&self) -> bool {
+        false
+    }
 }
 
 /// A file that the guest may map: kept open as long as a mapping may need it.

@@ -257,6 +257,13 @@ impl Task {
         }
     }
 
+    /// Its guest thread uses no processor, though it is not in the kernel: it waits in a futex call of the host.
+    #[must_use]
+    pub fn is_idle_in_guest(&self) -> bool {
+        let interrupter = self.interrupter.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        interrupter.is_some_and(|interrupter| interrupter.is_idle_in_guest())
+    }
+
     /// As [`Task::interrupt`], by the task itself.
     fn mark_interrupted(&self) {
         self.interrupted.store(true, Ordering::Release);

@@ -88,6 +88,18 @@ impl Interrupter for Handle {
             self.signal();
         }
     }
+
+    fn is_idle_in_guest(&self) -> bool {
+        /// Long enough for the clock of a thread that runs to show it.
+        const LOOK: std::time::Duration = std::time::Duration::from_micros(20);
+        if !self.in_guest.load(Ordering::SeqCst) {
+            return false;
+        }
+        let tid = self.thread.load(Ordering::Acquire);
+        let before = sys::thread_cpu_ns(tid);
+        std::thread::sleep(LOOK);
+        before == sys::thread_cpu_ns(tid) && self.in_guest.load(Ordering::SeqCst)
+    }
 }
 
 impl From<Dead> for Errno {
