@@ -12,7 +12,7 @@
 //! A `Context` belongs to the one sentry thread that serves that guest thread; everything else may be shared.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use linux_abi::{Errno, Registers};
 
@@ -253,6 +253,9 @@ pub trait AddressSpace: Send + Sync {
     /// The host process was killed, and not by [`AddressSpace::kill`].
     fn killed_by_host(&self) -> bool;
 
+    /// `notice` is told when the host process has ended; at once, if it has.
+    fn on_death(&self, _notice: Weak<dyn DeathNotice>) {}
+
     /// CPU time used so far by the host process: user and system, in nanoseconds.
     fn cpu_time_ns(&self) -> (u64, u64);
 
@@ -261,6 +264,12 @@ pub trait AddressSpace: Send + Sync {
 
     /// Address of the host's vDSO image in this address space, for `AT_SYSINFO_EHDR`; 0 if there is none.
     fn vdso(&self) -> u64;
+}
+
+/// Is told that an address space is gone, since a task that waits in the kernel would not see it.
+pub trait DeathNotice: Send + Sync {
+    /// Called on a thread of the platform's; must not block.
+    fn address_space_died(&self);
 }
 
 /// What guests may learn without leaving the stub: the answers of identity calls of one thread.

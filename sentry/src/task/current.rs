@@ -76,6 +76,7 @@ impl Current {
     ) -> Self {
         task.parker.adopt();
         task.set_interrupter(Some(context.interrupter()));
+        mm.space().on_death(task.death_notice());
         let leaving = Leaving::default();
         Self { task, context, mm, user, leaving, restart_block: None, fault: None, rseq: None, regs }
     }
@@ -208,6 +209,7 @@ impl Current {
     /// Exec: a new guest thread in new memory. The old guest thread is ended.
     pub fn replace(&mut self, context: Box<dyn Context>, mm: Arc<MemoryManager>, user: SpaceUser) {
         self.task.set_interrupter(Some(context.interrupter()));
+        mm.space().on_death(self.task.death_notice());
         self.task.set_mm(Some(Arc::clone(&mm)));
         let mut old = std::mem::replace(&mut self.context, context);
         self.mm = mm;
@@ -278,7 +280,9 @@ impl Current {
                     Some(left) => Some(Duration::from_nanos(left)),
                 },
             };
+            self.task.set_sleeping(true);
             self.task.parker.park(timeout);
+            self.task.set_sleeping(false);
         }
     }
 

@@ -66,6 +66,8 @@ pub struct Task {
     interrupter: Mutex<Option<Arc<dyn Interrupter>>>,
     /// Something (a signal, a group stop, death) wants the task out of its wait or its guest code.
     interrupted: AtomicBool,
+    /// It waits for something in the kernel.
+    sleeping: AtomicBool,
     /// What identity calls answer has changed.
     identity_stale: AtomicBool,
     /// CPU time as its own thread last saw it, in nanoseconds.
@@ -124,6 +126,7 @@ impl Task {
             inner: Mutex::new(inner),
             interrupter: Mutex::new(None),
             interrupted: AtomicBool::new(false),
+            sleeping: AtomicBool::new(false),
             identity_stale: AtomicBool::new(true),
             cpu_ns: AtomicU64::new(0),
         })
@@ -257,9 +260,23 @@ impl Task {
         }
     }
 
-    /// Its guest thread uses no processor, though it is not in the kernel: it waits in a futex call of the host.
+    fn death_notice(self: &Arc<Self>) -> std::sync::Weak<dyn platform::DeathNotice> {
+        let notice: Arc<dyn platform::DeathNotice> = Arc::clone(self) as Arc<dyn platform::DeathNotice>;
+        Arc::downgrade(&notice)
+    }
+
+    fn set_sleeping(&self, sleeping: bool) {
+        self.sleeping.store(sleeping, Ordering::Relaxed);
+    }
+
+    /// It waits: in the kernel, or in a call that the host serves.
     #[must_use]
-    pub fn is_idle_in_guest(&self) -> bool {
+    pub fn is_sleeping(&self) -> bool {
+        self.sleeping.load(Ordering::Relaxed) || self.is_idle_in_guest()
+    }
+
+    /// Its guest thread uses no processor, though it is not in the kernel: it waits in a futex call of the host.
+    fn is_idle_in_guest(&self) -> bool {
         let interrupter = self.interrupter.lock().unwrap_or_else(PoisonError::into_inner).clone();
         interrupter.is_some_and(|interrupter| interrupter.is_idle_in_guest())
     }
@@ -278,5 +295,11 @@ impl Task {
     /// Clears the mark; the caller is about to look at its signals.
     pub fn take_interrupt(&self) -> bool {
         self.interrupted.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl platform::DeathNotice for Task {
+    fn address_space_died(&self) {
+        self.interrupt();
     }
 }

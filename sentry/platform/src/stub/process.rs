@@ -6,17 +6,16 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use libc::pid_t;
 use rustix::event::epoll;
 
-use crate::api::PlatformError;
+use crate::api::{DeathNotice, PlatformError};
 use crate::sys;
 
 /// A stub: a child process of the sentry.
-#[derive(Debug)]
 pub struct Process {
     /// Process id in the sentry's pid namespace.
     pub pid: pid_t,
@@ -30,6 +29,14 @@ pub struct Process {
     waiters: Mutex<Vec<pid_t>>,
     /// LOCK: leaf.
     grave: Mutex<Grave>,
+    /// Tasks that use it and may be waiting for something else when it ends. LOCK: leaf.
+    notices: Mutex<Vec<Weak<dyn DeathNotice>>>,
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Process({})", self.pid)
+    }
 }
 
 /// What a stub may still use until it is really gone.
@@ -109,6 +116,24 @@ impl Process {
         let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = waiters.iter().position(|&waiter| waiter == me) {
             waiters.swap_remove(index);
+        }
+    }
+
+    /// `notice` is told when it has ended; at once, if it has.
+    pub fn on_death(&self, notice: Weak<dyn DeathNotice>) {
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        notices.retain(|notice| notice.strong_count() > 0);
+        notices.push(notice);
+        drop(notices);
+        if self.has_ended() {
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        let notices = std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner));
+        for notice in notices.iter().filter_map(Weak::upgrade) {
+            notice.address_space_died();
         }
     }
 
@@ -198,6 +223,7 @@ impl Registry {
             signal: AtomicI32::new(0),
             waiters: Mutex::default(),
             grave: Mutex::default(),
+            notices: Mutex::default(),
         });
         let mut by_pid = self.by_pid();
         if by_pid.contains_key(&pid) {
@@ -235,6 +261,7 @@ impl Registry {
         let signal = sys::wait_process(pid).unwrap_or(None);
         process.set_ended(signal);
         process.release_kept();
+        process.tell();
         if process.kick_waiters() {
             self.to_kick.lock().unwrap_or_else(PoisonError::into_inner).push(process);
             self.kicks.notify_all();

@@ -4,14 +4,14 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::Shared;
 use super::context::SystrapContext;
 use super::handover::Handover;
 use super::patch::Patches;
-use crate::api::{AddressSpace, Context, PlatformError, Template};
+use crate::api::{AddressSpace, Context, DeathNotice, PlatformError, Template};
 use crate::stub::agent::Agent;
 use crate::stub::arena::Window;
 use crate::stub::layout::{RW, SIGNAL_STACK, SIGNAL_STACK_SIZE, SLOT_SIZE, SLOTS_BASE, SLOTS_MAX, ro, rw};
@@ -234,6 +234,10 @@ impl AddressSpace for Space {
 
     fn killed_by_host(&self) -> bool {
         self.process.killed_by_host()
+    }
+
+    fn on_death(&self, notice: Weak<dyn DeathNotice>) {
+        self.process.on_death(notice);
     }
 
     fn cpu_time_ns(&self) -> (u64, u64) {

@@ -174,10 +174,10 @@ fn state(subject: &Subject, reader: &Arc<Task>) -> (&'static str, &'static str) 
         ("Z", "zombie")
     } else if subject.process.is_stopped() {
         ("T", "stopped")
-    } else if subject.task().is_ok_and(|task| Arc::ptr_eq(&task, reader)) {
-        ("R", "running")
-    } else {
+    } else if subject.task().is_ok_and(|task| !Arc::ptr_eq(&task, reader) && task.is_sleeping()) {
         ("S", "sleeping")
+    } else {
+        ("R", "running")
     }
 }
 
