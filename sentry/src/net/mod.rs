@@ -206,6 +206,8 @@ pub struct Namespace {
     pub(crate) abstract_names: Mutex<HashMap<Vec<u8>, Weak<unix::UnixSocket>>>,
     /// All `AF_UNIX` sockets, for `/proc/net/unix` and to find those that hold only each other. LOCK: leaf.
     pub(crate) unix_sockets: Mutex<Vec<Weak<unix::UnixSocket>>>,
+    /// All sockets of the host, for `/proc/net`. LOCK: leaf.
+    inet_sockets: Mutex<Vec<Weak<inet::InetSocket>>>,
     /// Files on their way between sockets.
     pub(crate) in_flight: Arc<unix::InFlight>,
     /// What the network looks like.
@@ -255,11 +257,28 @@ impl Namespace {
         text
     }
 
+    /// How many sockets there are.
+    pub(crate) fn socket_count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn enter_inet(&self, socket: &Arc<inet::InetSocket>) {
+        enter(&mut lock(&self.inet_sockets), socket);
+    }
+
     /// ENFILE when there are too many sockets.
     pub(crate) fn place(&self) -> Result<Place, Errno> {
         let place = Place(Arc::clone(&self.count));
         if self.count.fetch_add(1, Ordering::Relaxed) >= SOCKETS_MAX { Err(Errno::ENFILE) } else { Ok(place) }
     }
+}
+
+/// Remembers a socket; dead entries go when the list would have to grow.
+fn enter<T>(all: &mut Vec<Weak<T>>, socket: &Arc<T>) {
+    if all.len() == all.capacity() {
+        all.retain(|there| there.strong_count() > 0);
+    }
+    all.push(Arc::downgrade(socket));
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

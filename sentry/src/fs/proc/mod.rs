@@ -6,6 +6,7 @@
 
 pub mod figures;
 mod mounts;
+mod net;
 mod process;
 mod status;
 mod sysctl;

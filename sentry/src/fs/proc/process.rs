@@ -100,6 +100,7 @@ enum What {
     DescriptorInfo,
     Threads,
     Namespaces,
+    Network,
     Memory,
 }
 
@@ -126,6 +127,7 @@ const ENTRIES: &[(&str, u32, What)] = &[
     ("mountinfo", 0o444, What::File(All, mounts::mountinfo)),
     ("mounts", 0o444, What::File(All, mounts::mounts)),
     ("mountstats", 0o400, What::File(All, mounts::mountstats)),
+    ("net", 0o555, What::Network),
     ("ns", 0o511, What::Namespaces),
     ("oom_adj", 0o644, What::File(All, |_, _| Ok(b"0\n".to_vec()))),
     ("oom_score", 0o444, What::File(All, status::oom_score)),
@@ -188,6 +190,7 @@ impl ProcessDirectory {
             What::DescriptorInfo => DirectoryNode::new(attributes, Descriptors { dev, subject, info: true }),
             What::Threads => DirectoryNode::new(attributes, Threads { dev, subject }),
             What::Namespaces => DirectoryNode::new(attributes, Namespaces { dev, subject }),
+            What::Network => DirectoryNode::new(attributes, super::net::NetDirectory { dev }),
             What::Memory => Arc::new(MemoryNode { attributes, subject }),
         }
     }

@@ -4,6 +4,7 @@
 //! guest may have, and how long it waits. LINUX: `ip(7)`, `ipv6(7)`, `tcp(7)`, `udp(7)`.
 
 mod options;
+pub mod table;
 
 use std::any::Any;
 use std::os::fd::OwnedFd;
@@ -89,7 +90,7 @@ fn descriptor_error(errno: Errno) -> Errno {
 impl InetSocket {
     fn wrap(kernel: &Kernel, fd: OwnedFd, family: u16, kind: Kind, place: Place) -> Arc<Self> {
         let poller = Arc::clone(&kernel.poller);
-        Arc::new_cyclic(|me| Self {
+        let socket = Arc::new_cyclic(|me| Self {
             fd,
             family,
             kind,
@@ -99,7 +100,9 @@ impl InetSocket {
             poller,
             me: me.clone(),
             _place: place,
-        })
+        });
+        kernel.net.enter_inet(&socket);
+        socket
     }
 
     fn watch(&self) -> Option<&Watch> {

@@ -162,12 +162,7 @@ impl UnixSocket {
             state: Mutex::new(state),
             _place: place,
         });
-        let mut all = lock(&namespace.unix_sockets);
-        // Dead entries go when the list would have to grow.
-        if all.len() == all.capacity() {
-            all.retain(|there| there.strong_count() > 0);
-        }
-        all.push(Arc::downgrade(&socket));
+        super::enter(&mut lock(&namespace.unix_sockets), &socket);
         Ok(socket)
     }
 
