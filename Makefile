@@ -38,7 +38,7 @@ lint:
 	if command -v cargo-deny > /dev/null; then cargo deny check; else echo "cargo-deny is not installed: skipped"; fi
 
 unit:
-	cargo test --workspace --exclude guest-tests
+	RUST_TEST_THREADS=1 cargo test --workspace --exclude guest-tests
 
 e2e: images build
 	$(BIN)/e2e --runtime $(RUNTIME) --containerd $(CONTAINERD) --bin-dir $(BIN) $(addprefix --only ,$(ONLY))

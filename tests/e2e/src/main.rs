@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line front end")]
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,13 @@ use e2e::cases::{Case, all};
 use e2e::leaks::Snapshot;
 use e2e::options::Options;
 use e2e::world::World;
+use guest_tests::{Expectations, Judgement};
 
 /// After this long no further case is started: the rest has failed. So a runtime in which everything hangs
 /// is cleaned up after as well, before a caller loses patience.
 const BUDGET: Duration = Duration::from_secs(720);
+/// The case that the runner itself adds.
+const LEFT: &str = "nothing is left behind";
 
 fn main() -> ExitCode {
     match run() {
@@ -36,7 +40,8 @@ fn run() -> Result<usize> {
     }
     let mark = format!("rvisor-e2e-{}", std::process::id());
     let before = Snapshot::take(&mark, options.ours());
-    let (mut passed, mut failed) = (0, 0);
+    let expectations = expectations(&options)?;
+    let mut tally = Tally::default();
     let started = Instant::now();
     {
         let world = World::start(&options)?;
@@ -51,23 +56,16 @@ fn run() -> Result<usize> {
             if options.demo {
                 println!("{}", case.name);
             }
-            let outcome = match started.elapsed() < BUDGET {
-                true => (case.run)(&world),
-                false => Err(anyhow::anyhow!("not tried: {BUDGET:?} are over")),
-            };
-            let took = begun.elapsed().as_secs_f64();
-            match outcome {
-                Ok(()) => {
-                    passed += 1;
-                    println!("ok   {} ({took:.1} s)", case.name);
-                }
-                Err(error) => {
-                    failed += 1;
-                    println!("FAIL {} ({took:.1} s): {error:#}", case.name);
-                }
+            let mut outcome = attempt(case, &world, started);
+            // Once more, in case the machine was at fault; what needs it is seen by its line.
+            if let (Err(error), None) = (&outcome, expectations.reason(&case.name)) {
+                println!("again {} ({:.1} s): {error:#}", case.name, begun.elapsed().as_secs_f64());
+                outcome = attempt(case, &world, started);
             }
+            let took = begun.elapsed().as_secs_f64();
+            tally.take(case, outcome, took, &expectations);
         }
-        if let (Some(path), true) = (&options.keep_log, failed > 0) {
+        if let (Some(path), true) = (&options.keep_log, tally.failed > 0) {
             std::fs::write(path, world.log())?;
         }
     }
@@ -76,15 +74,73 @@ fn run() -> Result<usize> {
         Ok(Snapshot::take(&mark, options.ours()).since(&before).is_empty())
     });
     if clean.is_ok() {
-        passed += 1;
-        println!("ok   nothing is left behind");
+        tally.passed += 1;
+        println!("ok   {LEFT}");
     } else {
-        failed += 1;
         let left = Snapshot::take(&mark, options.ours()).since(&before);
-        println!("FAIL nothing is left behind:\n  {}", left.join("\n  "));
+        let is_known = expectations.judge(LEFT, false) == Judgement::KnownFailure;
+        *(if is_known { &mut tally.known } else { &mut tally.failed }) += 1;
+        println!("{} {LEFT}:\n  {}", if is_known { "known" } else { "FAIL" }, left.join("\n  "));
     }
-    println!("{passed} passed, {failed} failed");
-    Ok(failed)
+    for name in expectations.unknown(|name| all().iter().any(|case| case.name == name) || name == LEFT) {
+        tally.failed += 1;
+        println!("FAIL the expectations name {name:?}, which does not exist");
+    }
+    println!("{} passed, {} failed, {} known failures", tally.passed, tally.failed, tally.known);
+    Ok(tally.failed)
+}
+
+/// Counts and prints outcomes.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    known: usize,
+}
+
+impl Tally {
+    fn take(&mut self, case: &Case, outcome: Result<()>, took: f64, expectations: &Expectations) {
+        match (expectations.judge(&case.name, outcome.is_ok()), outcome) {
+            (Judgement::Passed, _) => {
+                self.passed += 1;
+                println!("ok   {} ({took:.1} s)", case.name);
+            }
+            (Judgement::UnexpectedPass, _) => {
+                self.failed += 1;
+                println!("FAIL {}: passes now: remove its line from the expectations", case.name);
+            }
+            (Judgement::KnownFailure, Err(error)) => {
+                self.known += 1;
+                println!("known {} ({took:.1} s): {error:#}", case.name);
+            }
+            (_, outcome) => {
+                self.failed += 1;
+                let error = outcome.err().unwrap_or_else(|| anyhow::anyhow!("no reason"));
+                println!("FAIL {} ({took:.1} s): {error:#}", case.name);
+            }
+        }
+    }
+}
+
+/// Known failures; of our runtime only, for the other one is the measure.
+fn expectations(options: &Options) -> Result<Expectations> {
+    let mut list = Expectations::default();
+    if options.ours() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        list.add(&folder.join("expectations.txt"))?;
+        let more = folder.join(format!("expectations-{}.txt", options.containerd));
+        if more.exists() {
+            list.add(&more)?;
+        }
+    }
+    Ok(list)
+}
+
+fn attempt(case: &Case, world: &World, started: Instant) -> Result<()> {
+    match started.elapsed() < BUDGET {
+        true => (case.run)(world),
+        false => Err(anyhow::anyhow!("not tried: {BUDGET:?} are over")),
+    }
 }
 
 fn wanted(case: &Case, options: &Options) -> bool {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, killpg};
@@ -20,7 +20,7 @@ use crate::Program;
 /// The longest silence: the programs' own watchdog ends a behaviour after 20 s.
 const SILENCE_MAX: Duration = Duration::from_secs(40);
 /// How often a program that dies or hangs is started again with what is left of its behaviours.
-const RESTARTS_MAX: usize = 8;
+const RESTARTS_MAX: usize = 30;
 /// How much of a failing program's error output is quoted.
 const STDERR_MAX: usize = 300;
 
@@ -54,6 +54,7 @@ pub type Results = BTreeMap<String, Outcome>;
 #[derive(Debug)]
 pub struct Runner {
     place: Place,
+    deadline: Instant,
 }
 
 enum End {
@@ -64,9 +65,16 @@ enum End {
 }
 
 impl Runner {
-    /// A runner for one place.
-    pub fn new(place: Place) -> Self {
-        Self { place }
+    /// A runner for one place that has so much time for all that it is asked; what comes later fails untried.
+    #[must_use]
+    pub fn new(place: Place, budget: Duration) -> Self {
+        Self { place, deadline: Instant::now() + budget }
+    }
+
+    /// How much of its time is left.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
     /// The names of a program's behaviours, in their order; asked on the host.
@@ -80,6 +88,9 @@ impl Runner {
         let mut results = Results::new();
         let mut left: Vec<String> = names.to_vec();
         for _ in 0..=RESTARTS_MAX {
+            if self.left().is_zero() {
+                break;
+            }
             let end = self.attempt(program, &left, &mut results)?;
             left.retain(|name| !results.contains_key(name));
             match end {
@@ -97,13 +108,16 @@ impl Runner {
                 return Ok(results);
             }
         }
-        let why = "not run: the program broke too often";
+        let why = "not run: the program broke too often, or the time was over";
         results.extend(left.into_iter().map(|name| (name, Outcome::Failed(why.to_owned()))));
         Ok(results)
     }
 
     /// Runs a hostile guest beside its neighbour; the neighbour must say that it could go on.
     pub fn run_hostile(&self, neighbour: &Program, hostile: &Program) -> Result<Outcome> {
+        if self.left().is_zero() {
+            return Ok(Outcome::Failed("not run: the time was over".to_owned()));
+        }
         let mut results = Results::new();
         let path = hostile.path.to_string_lossy().into_owned();
         let end = self.attempt(neighbour, &[path], &mut results)?;
@@ -134,7 +148,7 @@ impl Runner {
         let lines = lines_of(&mut child);
         let errors = errors_of(&mut child);
         let silence = loop {
-            match lines.recv_timeout(SILENCE_MAX) {
+            match lines.recv_timeout(SILENCE_MAX.min(self.left())) {
                 Ok(line) if line.starts_with("# ") => {
                     end(&mut child);
                     return Ok(End::Finished);
@@ -148,7 +162,7 @@ impl Runner {
         end(&mut child);
         let errors = errors.recv_timeout(Duration::from_secs(2)).unwrap_or_default();
         let what = match status {
-            None => format!("silent for {} s", SILENCE_MAX.as_secs()),
+            None => format!("silent for {} s, or the time was over", SILENCE_MAX.as_secs()),
             Some(status) => status.to_string(),
         };
         Ok(End::Broken(format!("program broke off: {what}; {}", errors.trim().replace('\n', " | "))))
