@@ -253,6 +253,11 @@ pub trait AddressSpace: Send + Sync {
     /// The host process was killed, and not by [`AddressSpace::kill`].
     fn killed_by_host(&self) -> bool;
 
+    /// The host process has ended.
+    fn has_died(&self) -> bool {
+        false
+    }
+
     /// `notice` is told when the host process has ended; at once, if it has.
     fn on_death(&self, _notice: Weak<dyn DeathNotice>) {}
 

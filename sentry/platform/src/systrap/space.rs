@@ -236,6 +236,10 @@ impl AddressSpace for Space {
         self.process.killed_by_host()
     }
 
+    fn has_died(&self) -> bool {
+        self.process.has_ended()
+    }
+
     fn on_death(&self, notice: Weak<dyn DeathNotice>) {
         self.process.on_death(notice);
     }

@@ -329,6 +329,9 @@ impl crate::task::Task {
     /// The task has something to do before it may go on: a signal, a stop, or its end.
     #[must_use]
     pub fn has_work(&self) -> bool {
+        if self.has_lost_memory() {
+            return true;
+        }
         let group = self.process.lock_group();
         if group.exit.is_some() || group.stop.is_some() || group.exec.is_some_and(|by| by != self.tid()) {
             return true;
@@ -338,9 +341,17 @@ impl crate::task::Task {
         !waiting.difference(signals.blocked).is_empty()
     }
 
+    /// Its address space is gone: it will end as soon as it is to run.
+    fn has_lost_memory(&self) -> bool {
+        self.mm().is_some_and(|mm| mm.space().has_died())
+    }
+
     /// The task is to end.
     #[must_use]
     pub fn is_dying(&self) -> bool {
+        if self.has_lost_memory() {
+            return true;
+        }
         let group = self.process.lock_group();
         group.exit.is_some() || group.exec.is_some_and(|by| by != self.tid())
     }
