@@ -222,7 +222,10 @@ impl PtraceContext {
                 regs.orig_rax = u64::MAX;
             }
             return Ok(match exit {
-                Exit::Fault(fault) => Exit::Fault(with_trap(fault, regs.rip)),
+                Exit::Fault(fault) => {
+                    let is_readable = self.space.read(fault.addr, &mut [0]) == 1;
+                    Exit::Fault(with_trap(fault, regs.rip, is_readable))
+                }
                 other => other,
             });
         }
@@ -309,12 +312,13 @@ fn as_result(rax: u64) -> Result<u64, Errno> {
 }
 
 /// Adds what the host does not tell a tracer, as far as it can be concluded: trap number and error code.
-fn with_trap(mut fault: Fault, rip: u64) -> Fault {
+fn with_trap(mut fault: Fault, rip: u64, is_readable: bool) -> Fault {
     /// `si_code` of faults that are not about a page.
     const SI_KERNEL: i32 = 0x80;
     const SEGV_ACCERR: i32 = 2;
     const PAGE_FAULT: u64 = 14;
     const PROTECTION: u64 = 1;
+    const WRITE: u64 = 2;
     const USER: u64 = 4;
     const FETCH: u64 = 16;
     fault.trapno = match fault.signo {
@@ -332,6 +336,9 @@ fn with_trap(mut fault: Fault, rip: u64) -> Fault {
         }
         if fault.addr == rip {
             fault.error_code |= FETCH;
+        } else if fault.code == SEGV_ACCERR && is_readable {
+            // What may be read was written to.
+            fault.error_code |= WRITE;
         }
     }
     fault

@@ -6,7 +6,7 @@ use std::time::Duration;
 use linux_abi::Errno;
 
 use super::prepare;
-use crate::api::{Exit, ThreadCall};
+use crate::api::{Exit, MemoryCall, ThreadCall};
 use crate::guest_tests::{CODE, DATA, LOOP, guest, on_platform};
 
 /// One platform for the whole test process: the first stub must be forked early, and by one thread at a time.
@@ -63,4 +63,14 @@ fn a_futex_wait_on_order_ends_by_an_interrupt() {
     // It sticks until a run has answered it.
     assert_eq!(g.context.run(&mut g.regs), Exit::Interrupted);
     assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
+}
+
+#[test]
+fn a_write_to_what_may_only_be_read_is_told_from_a_read() {
+    // mov [DATA], eax; the error code of it on the processor is 7: user, write, protection.
+    let mut g = guest(&*platform(), &[0x89, 0x04, 0x25, 0, 0, 0x50, 0]);
+    let protect = MemoryCall::Protect { addr: DATA, len: 0x1000, prot: 1 };
+    assert_eq!(g.context.memory(protect), Ok(0));
+    let Exit::Fault(fault) = g.context.run(&mut g.regs) else { panic!("no fault") };
+    assert_eq!((fault.signo, fault.addr, fault.error_code), (libc::SIGSEGV, DATA, 7));
 }
