@@ -73,6 +73,10 @@ fn transfer(
     }
     let local = current.read_iovecs(local.0, local.1)?;
     let remote = current.read_iovecs(remote.0, remote.1)?;
+    if pid <= 0 {
+        // Elsewhere 0 means the caller.
+        return Err(Errno::ESRCH);
+    }
     let target = task_by_id(current, pid)?;
     check(current, &target)?;
     let space = Arc::clone(target.mm().ok_or(Errno::ESRCH)?.space());

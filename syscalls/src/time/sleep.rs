@@ -31,7 +31,8 @@ pub(crate) fn clock_nanosleep(
         {
             host
         }
-        GuestClock::Thread { .. } => return Err(Errno::EINVAL),
+        // LINUX: its clocks have no nsleep operation.
+        GuestClock::Thread { .. } => return Err(Errno::EOPNOTSUPP),
         _ => return Err(Errno::EOPNOTSUPP),
     };
     let ns = current.read_object(request)?.to_ns()?;
