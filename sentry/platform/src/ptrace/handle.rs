@@ -12,6 +12,8 @@ use crate::api::Interrupter;
 pub struct Handle {
     wanted: AtomicBool,
     in_guest: AtomicBool,
+    /// The call that lasts is the host's: the guest does not run.
+    in_order: AtomicBool,
     tracee: Tracee,
 }
 
@@ -19,7 +21,12 @@ impl Handle {
     /// Of a thread that does not run.
     #[must_use]
     pub const fn new(tracee: Tracee) -> Self {
-        Self { wanted: AtomicBool::new(false), in_guest: AtomicBool::new(false), tracee }
+        Self {
+            wanted: AtomicBool::new(false),
+            in_guest: AtomicBool::new(false),
+            in_order: AtomicBool::new(false),
+            tracee,
+        }
     }
 
     /// The guest is about to run. `true`: it must not, it is interrupted already.
@@ -32,11 +39,13 @@ impl Handle {
 
     /// The thread is about to make a call that may last, whose maker looks at [`Handle::is_wanted`] first.
     pub fn enter_order(&self) {
+        self.in_order.store(true, Ordering::SeqCst);
         self.in_guest.store(true, Ordering::SeqCst);
     }
 
     /// The guest does not run any more.
     pub fn leave(&self) {
+        self.in_order.store(false, Ordering::SeqCst);
         self.in_guest.store(false, Ordering::SeqCst);
     }
 
@@ -59,5 +68,9 @@ impl Interrupter for Handle {
         if self.in_guest.load(Ordering::SeqCst) {
             self.tracee.signal(libc::SIGURG);
         }
+    }
+
+    fn is_idle_in_guest(&self) -> bool {
+        self.in_order.load(Ordering::SeqCst)
     }
 }
