@@ -242,6 +242,9 @@ impl Sandbox {
             return fail(FailureKind::InvalidArgument, "create came without the gofer's socket");
         };
         let internal = |message: String| Failure { kind: FailureKind::Internal, message };
+        if !config.hostname.is_empty() {
+            self.kernel.machine.uts(&id).set_hostname(config.hostname.as_bytes());
+        }
         let pids = self.namespace(config.share_pid_namespace);
         let mounts = self.hooks.build_root(&self.kernel, &config, gofer, &pids).map_err(internal)?;
         let template = self.kernel.platform.new_template().map_err(|error| internal(chain(&error)))?;

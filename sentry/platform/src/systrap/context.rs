@@ -18,7 +18,8 @@ use crate::api::{
 };
 use crate::stub::blob::Blob;
 use crate::stub::layout::{
-    GUARD_START, PASSED_FD, PREFETCH_MAX, RW, STUB_BASE, STUB_END, XSAVE, XSAVE_SIZE, kind, order, ro, rw,
+    GUARD_START, NOTIFY_NR, PASSED_FD, PREFETCH_MAX, RW, STUB_BASE, STUB_END, XSAVE, XSAVE_SIZE, kind, order,
+    ro, rw,
 };
 use crate::sys::{self, Reply};
 
@@ -233,18 +234,29 @@ impl SystrapContext {
 
     /// Receives the stub's request to map, checks that it is the one that was ordered, passes the descriptor, lets it go on.
     fn allow_mapping(&mut self, args: [u64; 6], file: BorrowedFd<'_>) -> Result<(), Errno> {
-        let notification = self.handover.receive().inspect_err(|_| self.dead = true)?;
-        let listener = self.handover.listener().as_fd();
-        let is_ordered =
-            notification.nr == i32::try_from(nr::MMAP).expect("small") && notification.args == args;
+        /// A thread that is frozen or interrupted asks again, with a new notification each time.
+        const TRIES: u32 = 64;
         let number = u32::try_from(PASSED_FD).expect("small");
-        let passed = is_ordered
-            && sys::notification_pass(listener, notification.id, file, number).is_ok()
-            && sys::notification_answer(listener, notification.id, Reply::Continue).is_ok();
-        if passed {
-            return Ok(());
+        for _ in 0..TRIES {
+            let notification = self.handover.receive().inspect_err(|_| self.dead = true)?;
+            let listener = self.handover.listener().as_fd();
+            if notification.nr == i32::try_from(NOTIFY_NR).expect("small") {
+                // It has not seen yet that its order is in the page.
+                let _ = sys::notification_answer(listener, notification.id, Reply::Value(0));
+                continue;
+            }
+            if notification.nr != i32::try_from(nr::MMAP).expect("small") || notification.args != args {
+                let _ = sys::notification_answer(listener, notification.id, Reply::Error(libc::EPERM));
+                break;
+            }
+            let passed = sys::notification_pass(listener, notification.id, file, number)
+                .and_then(|()| sys::notification_answer(listener, notification.id, Reply::Continue));
+            match passed {
+                Ok(()) => return Ok(()),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(_) => break,
+            }
         }
-        let _ = sys::notification_answer(listener, notification.id, Reply::Error(libc::EPERM));
         self.dead = true;
         self.space.process().kill();
         Err(Errno::ESRCH)

@@ -125,11 +125,18 @@ impl Handover {
     }
 
     /// Sleeps until the guest thread has posted a request and sleeps.
-    fn sleep(&mut self) -> Result<(), Dead> {
+    ///
+    /// A thread that is interrupted in its notification (by the freezer of its cgroup, or by our own signal) asks again. If its answer is in the page
+    /// by then, that is all it wants to know.
+    fn sleep(&mut self, window: &Window) -> Result<(), Dead> {
         for _ in 0..STRAYS_MAX {
             let notification = self.receive()?;
             if notification.nr == i32::try_from(NOTIFY_NR).expect("small") {
                 self.tid = notification.pid.cast_signed();
+                if window.get32(RW + rw::STATE) == state::RESPONSE {
+                    let _ = sys::notification_answer(self.listener.as_fd(), notification.id, Reply::Value(0));
+                    continue;
+                }
                 self.asleep = Some(notification.id);
                 return Ok(());
             }
@@ -146,7 +153,7 @@ impl Handover {
     /// [`Dead`].
     pub fn wait(&mut self, window: &Window) -> Result<(), Dead> {
         if !self.crossing || !self.spin(window)? {
-            self.sleep()?;
+            self.sleep(window)?;
         }
         self.consider(window);
         Ok(())
@@ -248,7 +255,7 @@ impl Handover {
                 return Ok(());
             }
             // Its spin has ended meanwhile: it sleeps, or is about to.
-            self.sleep()?;
+            self.sleep(window)?;
         }
         word.store(state::RESPONSE, Ordering::Release);
         if let Some(id) = self.asleep.take() {

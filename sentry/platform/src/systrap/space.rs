@@ -18,8 +18,9 @@ use crate::stub::layout::{RW, SIGNAL_STACK, SIGNAL_STACK_SIZE, SLOT_SIZE, SLOTS_
 use crate::stub::process::Process;
 use crate::sys;
 
-/// Seccomp flags of a guest thread's filter: a listener, and waits in it that only death interrupts.
-const FILTER_FLAGS: u32 = 8 | 0x20;
+/// Seccomp flags of a guest thread's filter: a listener. Waits in it can be interrupted, or the freezer of cgroup v1 would
+/// never finish.
+const FILTER_FLAGS: u32 = 8;
 /// Longest wait for a new thread's first steps, in looks of 20 ms.
 const LOOKS_MAX: u32 = 3000;
 
