@@ -139,8 +139,9 @@ pub fn find(id: &str, role: Role) -> Option<Process> {
         Role::Shim => named("containerd-shim"),
         Role::Sentry => sentry(),
         Role::Gofer => named("rvisor-gofer"),
-        // The template is made first; the stubs that run guest code come after it.
-        Role::Template => below_sentry()?.into_iter().next(),
-        Role::Stub => below_sentry()?.into_iter().nth(1),
+        // The sentry's first stub, from which templates are forked; the container's template; then the stubs that run
+        // guest code.
+        Role::Template => below_sentry()?.into_iter().nth(1),
+        Role::Stub => below_sentry()?.into_iter().nth(2),
     }
 }
