@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use e2e::cases::{Case, all};
@@ -38,13 +38,15 @@ fn run() -> Result<usize> {
         chosen.iter().for_each(|case| println!("{}", case.name));
         return Ok(0);
     }
-    let mark = format!("rvisor-e2e-{}", std::process::id());
+    // The number alone would do, were it not that each run may be in a PID namespace of its own.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() % 1_000_000;
+    let mark = format!("rvisor-e2e-{now}-{}", std::process::id());
     let before = Snapshot::take(&mark, options.ours());
     let expectations = expectations(&options)?;
     let mut tally = Tally::default();
     let started = Instant::now();
     {
-        let world = World::start(&options)?;
+        let world = World::start(&options, &mark)?;
         let version = world.ctr(&["version"])?.stdout;
         let server = version.lines().skip_while(|line| !line.starts_with("Server")).nth(1).unwrap_or("?");
         println!("{} on containerd {}", options.runtime, server.trim());

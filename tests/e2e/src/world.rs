@@ -47,8 +47,8 @@ impl World {
     ///
     /// # Errors
     /// When something that `tests/images/setup.sh` makes is missing, or containerd does not come up.
-    pub fn start(options: &Options) -> Result<Self> {
-        let mark = format!("rvisor-e2e-{}", std::process::id());
+    pub fn start(options: &Options, mark: &str) -> Result<Self> {
+        let mark = mark.to_owned();
         let dir = tempfile::Builder::new().prefix(&mark).tempdir_in("/tmp")?;
         let bin = options.containerd_bin();
         let socket = dir.path().join("c.sock").display().to_string();

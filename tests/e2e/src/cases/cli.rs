@@ -124,7 +124,7 @@ fn our_kernel(w: &World) -> Result<()> {
 }
 
 fn strace(w: &World) -> Result<()> {
-    let answer = sandbox(w, &["--strace"], &["echo", "hi"])?.ok()?.prints("hi")?;
+    let answer = sandbox(w, &["--strace"], &["sh", "-c", "/bin/echo hi; exit 0"])?.ok()?.prints("hi")?;
     ensure!(answer.stderr.contains("write") && answer.stderr.contains("execve"), "no calls: {answer}");
     Ok(())
 }
