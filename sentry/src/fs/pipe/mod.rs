@@ -56,6 +56,8 @@ struct Inner {
     /// How many reading ends have ever been opened; a fifo's opener waits for it to grow.
     reader_opens: u64,
     writer_opens: u64,
+    /// Made by `pipe(2)`: an open through /proc never waits for the other side. LINUX: `is_pipe` in `fifo_open`.
+    is_nameless: bool,
 }
 
 /// An open end of a pipe; a fifo opened `O_RDWR` is both.
@@ -77,7 +79,15 @@ impl Default for Inner {
             capacity = SMALL_CAPACITY;
             TOTAL_CAPACITY.fetch_sub(DEFAULT_CAPACITY - SMALL_CAPACITY, Ordering::Relaxed);
         }
-        Self { ring: Ring::default(), capacity, readers: 0, writers: 0, reader_opens: 0, writer_opens: 0 }
+        Self {
+            ring: Ring::default(),
+            capacity,
+            readers: 0,
+            writers: 0,
+            reader_opens: 0,
+            writer_opens: 0,
+            is_nameless: false,
+        }
     }
 }
 
@@ -114,6 +124,7 @@ impl Pipe {
     /// A reading and a writing end at once, so that neither finds the other missing.
     #[must_use]
     pub fn ends(self: &Arc<Self>) -> (Arc<End>, Arc<End>) {
+        self.lock().is_nameless = true;
         (self.open_end(true, false), self.open_end(false, true))
     }
 
@@ -126,9 +137,10 @@ impl Pipe {
     /// # Errors
     /// ENXIO for `O_WRONLY | O_NONBLOCK` without a reader; EINVAL for access mode 3.
     pub fn open(self: &Arc<Self>, flags: u32) -> Result<Arc<End>, Errno> {
+        let must_meet = |inner: &Inner| !inner.is_nameless && inner.readers == 0;
         match flags & O_ACCMODE {
             0 => Ok(self.open_end(true, false)),
-            O_WRONLY if flags & O_NONBLOCK != 0 && self.lock().readers == 0 => Err(Errno::ENXIO),
+            O_WRONLY if flags & O_NONBLOCK != 0 && must_meet(&self.lock()) => Err(Errno::ENXIO),
             O_WRONLY => Ok(self.open_end(false, true)),
             O_RDWR => Ok(self.open_end(true, true)),
             _ => Err(Errno::EINVAL),
@@ -145,8 +157,9 @@ impl Pipe {
             inner.writers += 1;
             inner.writer_opens += 1;
         }
-        let unmet_writers = (inner.writers == 0).then_some(inner.writer_opens);
-        let unmet_readers = (inner.readers == 0).then_some(inner.reader_opens);
+        let waits = !inner.is_nameless;
+        let unmet_writers = (waits && inner.writers == 0).then_some(inner.writer_opens);
+        let unmet_readers = (waits && inner.readers == 0).then_some(inner.reader_opens);
         drop(inner);
         self.queue.wake(Events::all());
         Arc::new(End { pipe: Arc::clone(self), reads, writes, unmet_writers, unmet_readers })

@@ -114,3 +114,16 @@ fn a_fifo_waits_for_its_other_end() {
     drop(writer);
     assert_eq!(reader.open_ready(), Ok(()));
 }
+
+#[test]
+fn a_pipe_opened_again_by_its_link_waits_for_nobody() {
+    let pipe = Pipe::new();
+    let (reader, writer) = pipe.ends();
+    put(&writer, b"left").unwrap();
+    drop(writer);
+    let again = pipe.open(0).unwrap();
+    assert_eq!(again.open_ready(), Ok(()));
+    assert_eq!((take(&again, 4), take(&again, 4)), (Ok(b"left".to_vec()), Ok(Vec::new())));
+    drop((reader, again));
+    assert_eq!(pipe.open(O_WRONLY | O_NONBLOCK).unwrap().open_ready(), Ok(()));
+}
