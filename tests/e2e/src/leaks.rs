@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
 /// Where containerd's client library puts shim sockets, whatever containerd's own directories are.
 const SHIM_SOCKETS: &str = "/run/containerd/s";
 
@@ -39,7 +41,7 @@ impl Snapshot {
         for name in names(Path::new(SHIM_SOCKETS)).into_iter().filter(|_| sockets) {
             let path = Path::new(SHIM_SOCKETS).join(&name);
             // Live sockets belong to whoever listens; a dead one is litter.
-            if std::os::unix::net::UnixStream::connect(&path).is_err() {
+            if !is_listened_to(&path) {
                 found.insert(format!("dead socket {}", path.display()));
             }
         }
@@ -51,6 +53,14 @@ impl Snapshot {
     pub fn since(&self, before: &Self) -> Vec<String> {
         self.0.difference(&before.0).cloned().collect()
     }
+}
+
+/// Whether someone listens there; asked without waiting, for a listener that never accepts has a full queue some day.
+fn is_listened_to(path: &Path) -> bool {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let Ok(socket) = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None) else { return true };
+    let Ok(address) = SocketAddrUnix::new(path) else { return true };
+    matches!(connect(&socket, &address), Ok(()) | Err(rustix::io::Errno::AGAIN))
 }
 
 fn names(directory: &Path) -> Vec<String> {
