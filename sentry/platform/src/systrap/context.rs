@@ -1,43 +1,42 @@
 //! A guest thread of the systrap platform, as its sentry thread runs it.
 //!
-//! Key types: [`SystrapContext`], [`Handle`] (how others interrupt it).
+//! Key type: [`SystrapContext`]. Here is how it runs, and its extended state; beside it [`super::orders`] (what it does on order),
+//! [`super::rewrite`] (call sites), [`super::handle`] (how others interrupt it).
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::Ordering;
 
 use linux_abi::{Errno, Registers, TASK_SIZE, nr};
 
 use super::extended;
 use super::frame::{self, Entry};
+use super::handle::Handle;
 use super::handover::{Dead, Handover};
-use super::patch::{self, Room};
+use super::patch;
 use super::space::{Slot, Space};
 use crate::api::{
     AddressSpace, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError, ThreadCall,
 };
-use crate::stub::blob::Blob;
 use crate::stub::layout::{
-    GUARD_START, NOTIFY_NR, PASSED_FD, PREFETCH_MAX, RW, STUB_BASE, STUB_END, XSAVE, XSAVE_SIZE, kind, order,
-    ro, rw,
+    GUARD_START, PASSED_FD, PREFETCH_MAX, RW, STUB_BASE, STUB_END, XSAVE, XSAVE_SIZE, kind, order, ro, rw,
 };
-use crate::sys::{self, Reply};
+use crate::sys;
 
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 
 /// One guest thread.
 pub struct SystrapContext {
-    space: Arc<Space>,
+    pub(super) space: Arc<Space>,
     /// `None` once the thread has been told to end.
-    slot: Option<Slot>,
-    handover: Handover,
+    pub(super) slot: Option<Slot>,
+    pub(super) handover: Handover,
     handle: Arc<Handle>,
     entry: Entry,
     /// The thread pointer that the guest thread has now; another value is loaded on the way back.
     fs_base: u64,
     prefetched: Prefetched,
     writes: Writes,
-    dead: bool,
+    pub(super) dead: bool,
     /// After a trapped call: the address behind it.
     trapped_at: Option<u64>,
     /// The sentry thread that is kicked if the stub ends; 0: none yet.
@@ -59,48 +58,6 @@ struct Writes {
 
 impl Writes {
     const NONE: Self = Self { count: 0, next: ro::WRITE_DATA };
-}
-
-/// How other threads stop a guest thread.
-#[derive(Debug, Default)]
-pub struct Handle {
-    wanted: AtomicBool,
-    in_guest: AtomicBool,
-    process: AtomicI32,
-    thread: AtomicI32,
-}
-
-impl Handle {
-    fn signal(&self) {
-        // A thread that has just ended needs no interrupt.
-        let _ = sys::tgkill(
-            self.process.load(Ordering::Acquire),
-            self.thread.load(Ordering::Acquire),
-            libc::SIGURG,
-        );
-    }
-}
-
-impl Interrupter for Handle {
-    fn interrupt(&self) {
-        // Pairs with `run`: either this sees `in_guest`, or `run` sees `wanted`.
-        self.wanted.store(true, Ordering::SeqCst);
-        if self.in_guest.load(Ordering::SeqCst) {
-            self.signal();
-        }
-    }
-
-    fn is_idle_in_guest(&self) -> bool {
-        /// Long enough for the clock of a thread that runs to show it.
-        const LOOK: std::time::Duration = std::time::Duration::from_micros(20);
-        if !self.in_guest.load(Ordering::SeqCst) {
-            return false;
-        }
-        let tid = self.thread.load(Ordering::Acquire);
-        let before = sys::thread_cpu_ns(tid);
-        std::thread::sleep(LOOK);
-        before == sys::thread_cpu_ns(tid) && self.in_guest.load(Ordering::SeqCst)
-    }
 }
 
 impl From<Dead> for Errno {
@@ -146,7 +103,7 @@ impl SystrapContext {
     }
 
     /// The calling thread is the one that waits for this guest thread from now on: it is kicked if the stub ends.
-    fn attend(&mut self) {
+    pub(super) fn attend(&mut self) {
         let me = sys::gettid();
         if self.waiter != me {
             let process = self.space.process();
@@ -162,104 +119,6 @@ impl SystrapContext {
         let slot = self.slot.as_ref().ok_or(Dead)?;
         self.handover.wait(&slot.window)?;
         if slot.window.get32(RW + rw::KIND) == expected { Ok(()) } else { Err(Dead) }
-    }
-
-    /// Has the stub run an order, and waits for it.
-    fn order(&mut self, what: u32) -> Result<(), Errno> {
-        self.post(what)?;
-        self.finish()
-    }
-
-    fn post(&mut self, what: u32) -> Result<(), Errno> {
-        if self.dead {
-            return Err(Errno::ESRCH);
-        }
-        self.attend();
-        let slot = self.slot.as_ref().ok_or(Errno::ESRCH)?;
-        slot.window.set32(ro::ORDER, what);
-        self.handover.answer(&slot.window).inspect_err(|_| self.dead = true)?;
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), Errno> {
-        let slot = self.slot.as_ref().ok_or(Errno::ESRCH)?;
-        self.handover.wait(&slot.window).inspect_err(|_| self.dead = true)?;
-        match slot.window.get32(RW + rw::KIND) {
-            kind::DONE => Ok(()),
-            kind::COPY_FAULT => Err(Errno::EFAULT),
-            // It faulted, or somebody wrote to the page, in the middle of an order: it cannot be understood any more.
-            _ => {
-                self.dead = true;
-                self.space.process().kill();
-                Err(Errno::ESRCH)
-            }
-        }
-    }
-
-    fn write_call(&self, number: u64, args: [u64; 6]) -> Result<(), Errno> {
-        let window = &self.slot.as_ref().ok_or(Errno::ESRCH)?.window;
-        window.set64(ro::CALL_NR, number);
-        for (offset, arg) in (ro::CALL_ARGS..).step_by(8).zip(args) {
-            window.set64(offset, arg);
-        }
-        Ok(())
-    }
-
-    /// What the last call returned, as the page claims.
-    fn result(&self) -> Result<u64, Errno> {
-        let value = self.slot.as_ref().ok_or(Errno::ESRCH)?.window.get64(RW + rw::RESULT);
-        match value.cast_signed() {
-            error @ -4095..=-1 => Err(Errno::new(i32::try_from(-error).unwrap_or(1))),
-            _ => Ok(value),
-        }
-    }
-
-    /// Has the stub make a call of the host.
-    fn call(&mut self, number: u64, args: [u64; 6]) -> Result<u64, Errno> {
-        self.write_call(number, args)?;
-        self.order(order::CALL)?;
-        self.result()
-    }
-
-    /// Has the stub map a file: the descriptor is passed for this one call and closed by the stub.
-    fn map_file(&mut self, args: [u64; 6], file: BorrowedFd<'_>) -> Result<u64, Errno> {
-        let space = Arc::clone(&self.space);
-        let _passing = space.passing();
-        self.write_call(nr::MMAP, args)?;
-        self.post(order::CALL_AND_CLOSE)?;
-        self.allow_mapping(args, file)?;
-        self.finish()?;
-        self.result()
-    }
-
-    /// Receives the stub's request to map, checks that it is the one that was ordered, passes the descriptor, lets it go on.
-    fn allow_mapping(&mut self, args: [u64; 6], file: BorrowedFd<'_>) -> Result<(), Errno> {
-        /// A thread that is frozen or interrupted asks again, with a new notification each time.
-        const TRIES: u32 = 64;
-        let number = u32::try_from(PASSED_FD).expect("small");
-        for _ in 0..TRIES {
-            let notification = self.handover.receive().inspect_err(|_| self.dead = true)?;
-            let listener = self.handover.listener().as_fd();
-            if notification.nr == i32::try_from(NOTIFY_NR).expect("small") {
-                // It has not seen yet that its order is in the page.
-                let _ = sys::notification_answer(listener, notification.id, Reply::Value(0));
-                continue;
-            }
-            if notification.nr != i32::try_from(nr::MMAP).expect("small") || notification.args != args {
-                let _ = sys::notification_answer(listener, notification.id, Reply::Error(libc::EPERM));
-                break;
-            }
-            let passed = sys::notification_pass(listener, notification.id, file, number)
-                .and_then(|()| sys::notification_answer(listener, notification.id, Reply::Continue));
-            match passed {
-                Ok(()) => return Ok(()),
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-                Err(_) => break,
-            }
-        }
-        self.dead = true;
-        self.space.process().kill();
-        Err(Errno::ESRCH)
     }
 
     /// Fills `regs` and says what the guest wants, after a request has come in.
@@ -323,98 +182,6 @@ impl SystrapContext {
         }
     }
 
-    /// A thread that was stopped between its call site and the host goes back to the site, or, if the host has
-    /// served it already, on behind it.
-    fn leave_stub_code(&self, regs: &mut Registers) {
-        let blob = Blob::get();
-        if let Some(site) = self.space.patches().site_of(regs.rip) {
-            regs.rip = site;
-        } else if (blob.rollback_begin..blob.native_after).contains(&regs.rip) {
-            regs.rip = regs.rcx.wrapping_sub(patch::SITE);
-        } else if (blob.native_after..blob.native_end).contains(&regs.rip)
-            && let Some(slot) = &self.slot
-        {
-            regs.rip = slot.window.get64(RW + rw::NATIVE_RET);
-            regs.rcx = regs.rip;
-        }
-    }
-
-    /// The breakpoint was ours, put there while the site was rewritten, which it is by now.
-    fn was_being_patched(&self, site: u64) -> bool {
-        let is_site = self.space.patches().contains(site);
-        let mut byte = [0];
-        is_site && self.space.read(site, &mut byte) == 1 && byte != [0xcc]
-    }
-
-    /// Writes a trampoline and then the jump to it.
-    fn rewrite(
-        &mut self,
-        site: u64,
-        prot: u32,
-        reserve: &mut dyn FnMut() -> Option<u64>,
-    ) -> Result<(), Errno> {
-        let space = Arc::clone(&self.space);
-        let mut patches = space.patches();
-        let mut bytes = [0; patch::SITE as usize];
-        if space.read(site, &mut bytes) != bytes.len() {
-            return Err(Errno::EFAULT);
-        }
-        let number = patch::number_at(bytes).ok_or(Errno::EINVAL)?;
-        let at = match patches.room(site)? {
-            Room::Here(at) => at,
-            Room::NewPage => {
-                let page = reserve().ok_or(Errno::ENOMEM)?;
-                self.call(nr::MMAP, [page, patch::PAGE, 5, 0x32, u64::MAX, 0])?;
-                patches.add_page(page);
-                page
-            }
-        };
-        let entry = patch::entry(u64::from(number), space.shared().options);
-        let code = patch::trampoline(site, at, number, entry).ok_or(Errno::EINVAL)?;
-        self.write_code(at & !(patch::PAGE - 1), patch::PAGE, 5, |_| {
-            (space.write(at, &code) == code.len()).then_some(())
-        })?;
-        let jump = patch::jump(site, at).ok_or(Errno::EINVAL)?;
-        let start = site & !(patch::PAGE - 1);
-        let end = (site + patch::SITE).next_multiple_of(patch::PAGE);
-        // Entered first: a thread that hits the breakpoint must find it.
-        patches.add(site, at);
-        self.write_code(start, end - start, prot, |context| {
-            context.replace_code(site, &[0xcc])?;
-            context.replace_code(site + 1, &jump[1..])?;
-            context.replace_code(site, &jump[..1])
-        })
-    }
-
-    /// Makes code writable for a moment.
-    fn write_code(
-        &mut self,
-        start: u64,
-        len: u64,
-        prot: u32,
-        write: impl FnOnce(&mut Self) -> Option<()>,
-    ) -> Result<(), Errno> {
-        self.call(nr::MPROTECT, [start, len, 7, 0, 0, 0])?;
-        let written = write(self);
-        self.call(nr::MPROTECT, [start, len, u64::from(prot), 0, 0, 0])?;
-        written.ok_or(Errno::EFAULT)
-    }
-
-    /// Writes code and has every processor that runs this address space take notice.
-    fn replace_code(&mut self, addr: u64, bytes: &[u8]) -> Option<()> {
-        /// `MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE` and its registration, which is idempotent.
-        const SYNC_CORE: u64 = 1 << 5;
-        const REGISTER: u64 = 1 << 6;
-        if self.space.write(addr, bytes) != bytes.len() {
-            return None;
-        }
-        if self.call(nr::MEMBARRIER, [SYNC_CORE, 0, 0, 0, 0, 0]).is_err() {
-            self.call(nr::MEMBARRIER, [REGISTER, 0, 0, 0, 0, 0]).ok()?;
-            self.call(nr::MEMBARRIER, [SYNC_CORE, 0, 0, 0, 0, 0]).ok()?;
-        }
-        Some(())
-    }
-
     fn give_up(&mut self) -> Exit {
         self.dead = true;
         self.space.process().kill();
@@ -459,23 +226,6 @@ impl SystrapContext {
         self.handle.in_guest.store(false, Ordering::SeqCst);
         self.writes = Writes::NONE;
         waited
-    }
-
-    /// Sites in memory that becomes something else are sites no more.
-    fn forget_patches(&self, call: MemoryCall<'_>) {
-        let range = match call {
-            MemoryCall::MapAnonymous { addr, len, .. }
-            | MemoryCall::MapFile { addr, len, .. }
-            | MemoryCall::Unmap { addr, len } => Some((addr, len)),
-            MemoryCall::Remap { addr, old_len, new_len, new_addr, .. } => {
-                self.space.patches().forget(new_addr, new_addr.saturating_add(new_len));
-                Some((addr, old_len))
-            }
-            _ => None,
-        };
-        if let Some((addr, len)) = range {
-            self.space.patches().forget(addr, addr.saturating_add(len));
-        }
     }
 
     fn copy_extended_to(&mut self, child: &mut Self) -> Result<(), Errno> {

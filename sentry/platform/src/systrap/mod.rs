@@ -6,8 +6,11 @@
 pub mod context;
 pub mod extended;
 pub mod frame;
+pub mod handle;
 pub mod handover;
+mod orders;
 pub mod patch;
+mod rewrite;
 pub mod space;
 
 use std::sync::Arc;
