@@ -48,7 +48,7 @@ static double null_call(long n) {
 
 static double get_pid(long n) {
     double begun = now();
-    for (long i = 0; i < n; i++) syscall(SYS_getpid);
+    for (long i = 0; i < n; i++) getpid();
     return now() - begun;
 }
 
@@ -121,15 +121,26 @@ static double pipe_ping_pong(long n) {
 
 static uint32_t turn;
 
+// As the C library's own locks call it, not through syscall(3).
+static long futex(uint32_t *word, long operation, long value) {
+    long result;
+    register void *timeout __asm__("r10") = NULL;
+    __asm__ volatile("movl $202, %%eax\n\tsyscall"
+                     : "=a"(result)
+                     : "D"(word), "S"(operation), "d"(value), "r"(timeout)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
 static void wait_for_turn(uint32_t mine) {
     uint32_t seen;
     while ((seen = __atomic_load_n(&turn, __ATOMIC_ACQUIRE)) != mine)
-        syscall(SYS_futex, &turn, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+        futex(&turn, FUTEX_WAIT_PRIVATE, seen);
 }
 
 static void give_turn(uint32_t theirs) {
     __atomic_store_n(&turn, theirs, __ATOMIC_RELEASE);
-    syscall(SYS_futex, &turn, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    futex(&turn, FUTEX_WAKE_PRIVATE, 1);
 }
 
 static void *partner(void *rounds) {
