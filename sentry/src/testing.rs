@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use linux_abi::Errno;
 use platform::host::poller::Poller;
-use platform::{AddressSpace, Platform, PlatformError, Template};
+use platform::{Platform, PlatformError, Template};
 
 use crate::fs::tmpfs::{Options, TmpFs};
 use crate::kernel::Kernel;
 use crate::machine::Machine;
-use crate::mm::MemoryManager;
+use crate::mm::{MemoryManager, NoSpace};
 use crate::task::{
     Credentials, Current, Limits, NewProcess, Outcome, PidNamespace, Process, ProcessTree, SyscallAbi, Task,
 };
@@ -37,30 +37,6 @@ impl SyscallAbi for NoCalls {
 
     fn name(&self, _: u64) -> Option<&'static str> {
         None
-    }
-}
-
-struct NoMemory;
-
-impl AddressSpace for NoMemory {
-    fn read(&self, _: u64, _: &mut [u8]) -> usize {
-        0
-    }
-    fn write(&self, _: u64, _: &[u8]) -> usize {
-        0
-    }
-    fn kill(&self) {}
-    fn killed_by_host(&self) -> bool {
-        false
-    }
-    fn cpu_time_ns(&self) -> (u64, u64) {
-        (0, 0)
-    }
-    fn resident_bytes(&self) -> u64 {
-        0
-    }
-    fn vdso(&self) -> u64 {
-        0
     }
 }
 
@@ -103,7 +79,7 @@ pub(crate) fn task_on(kernel: &Arc<Kernel>, root: Arc<Mount>) -> Arc<Task> {
     };
     let process = Process::new(kernel, 1, new);
     let credentials = Credentials { effective: u64::MAX, permitted: u64::MAX, ..Credentials::default() };
-    let mm = MemoryManager::new(Arc::new(NoMemory));
+    let mm = MemoryManager::new(Arc::new(NoSpace));
     Task::new(1, process, Arc::new(credentials), fs, FdTable::new(), mm)
 }
 

@@ -8,15 +8,14 @@ use std::sync::Arc;
 
 use control::{Failure, FailureKind, ProcessConfig};
 use linux_abi::task::Rlimit64;
-use platform::AddressSpace;
 
 use super::relay::Relay;
 use super::{Container, Hooks, fail};
 use crate::Errno;
 use crate::fs::host_stream::Stream;
 use crate::kernel::Kernel;
-use crate::mm::MemoryManager;
 use crate::mm::loader::ProgramInput;
+use crate::mm::{MemoryManager, NoSpace};
 use crate::task::{
     Credentials, Current, ExecInput, Limits, NewProcess, Process, ProcessGroup, Resource, STACK_BYTES,
     Session, Task, load_program, prepare_program, run,
@@ -60,31 +59,6 @@ impl Drop for Prepared {
         if let Some(relay) = &self.relay {
             relay.finish();
         }
-    }
-}
-
-/// Memory of a process that has none yet.
-struct NoSpace;
-
-impl AddressSpace for NoSpace {
-    fn read(&self, _: u64, _: &mut [u8]) -> usize {
-        0
-    }
-    fn write(&self, _: u64, _: &[u8]) -> usize {
-        0
-    }
-    fn kill(&self) {}
-    fn killed_by_host(&self) -> bool {
-        false
-    }
-    fn cpu_time_ns(&self) -> (u64, u64) {
-        (0, 0)
-    }
-    fn resident_bytes(&self) -> u64 {
-        0
-    }
-    fn vdso(&self) -> u64 {
-        0
     }
 }
 

@@ -14,6 +14,7 @@ pub mod layout;
 pub mod loader;
 mod lock;
 mod map;
+mod no_space;
 mod protect;
 mod query;
 mod remap;
@@ -25,6 +26,7 @@ mod vma;
 
 pub use lock::Fault as LockFault;
 pub use map::{MapRequest, MapTarget, SharedSegment};
+pub(crate) use no_space::NoSpace;
 pub use report::MemoryUsage;
 pub use tree::Totals;
 pub use vma::{Attachment, Backing, Vma, VmaFlags};

@@ -8,7 +8,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use control::{ContainerConfig, Device};
-use platform::AddressSpace;
 
 use super::mounting::attach;
 use super::permission::ms;
@@ -20,7 +19,7 @@ use crate::Errno;
 use crate::fs::gofer::{Connection, GoferFs, Trust};
 use crate::fs::tmpfs::{Options, TmpFs};
 use crate::kernel::Kernel;
-use crate::mm::MemoryManager;
+use crate::mm::{MemoryManager, NoSpace};
 use crate::task::{Credentials, Limits, NewProcess, PidNamespace, Process, Task};
 
 /// Why a container's files could not be set up: one line for a person.
@@ -120,30 +119,6 @@ fn scratch(kernel: &Arc<Kernel>) -> Result<Arc<Mount>, Errno> {
     Ok(Mount::of(file_system, ms::RDONLY | ms::RELATIME, b"tmpfs"))
 }
 
-struct NoMemory;
-
-impl AddressSpace for NoMemory {
-    fn read(&self, _: u64, _: &mut [u8]) -> usize {
-        0
-    }
-    fn write(&self, _: u64, _: &[u8]) -> usize {
-        0
-    }
-    fn kill(&self) {}
-    fn killed_by_host(&self) -> bool {
-        false
-    }
-    fn cpu_time_ns(&self) -> (u64, u64) {
-        (0, 0)
-    }
-    fn resident_bytes(&self) -> u64 {
-        0
-    }
-    fn vdso(&self) -> u64 {
-        0
-    }
-}
-
 fn builder_task(kernel: &Arc<Kernel>, fs: &Arc<FsContext>, namespace: &Arc<PidNamespace>) -> Arc<Task> {
     let new = NewProcess {
         namespace: Arc::clone(namespace),
@@ -155,7 +130,7 @@ fn builder_task(kernel: &Arc<Kernel>, fs: &Arc<FsContext>, namespace: &Arc<PidNa
     let process = Process::new(kernel, 0, new);
     let all = u64::MAX;
     let credentials = Credentials { effective: all, permitted: all, bounding: all, ..Credentials::default() };
-    let mm = MemoryManager::new(Arc::new(NoMemory));
+    let mm = MemoryManager::new(Arc::new(NoSpace));
     Task::new(0, process, Arc::new(credentials), Arc::clone(fs), FdTable::new(), mm)
 }
 

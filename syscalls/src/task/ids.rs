@@ -35,6 +35,47 @@ pub(crate) fn getegid(current: &mut Current) -> Result<u32, Errno> {
     Ok(current.credentials().egid)
 }
 
+/// Which ids a call is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    User,
+    Group,
+}
+
+/// The ids of one kind that a task has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ids {
+    real: u32,
+    effective: u32,
+    saved: u32,
+    fs: u32,
+}
+
+impl Ids {
+    fn of(kind: Kind, c: &Credentials) -> Self {
+        match kind {
+            Kind::User => Self { real: c.uid, effective: c.euid, saved: c.suid, fs: c.fsuid },
+            Kind::Group => Self { real: c.gid, effective: c.egid, saved: c.sgid, fs: c.fsgid },
+        }
+    }
+
+    fn put(self, kind: Kind, c: &mut Credentials) {
+        let Self { real, effective, saved, fs } = self;
+        match kind {
+            Kind::User => (c.uid, c.euid, c.suid, c.fsuid) = (real, effective, saved, fs),
+            Kind::Group => (c.gid, c.egid, c.sgid, c.fsgid) = (real, effective, saved, fs),
+        }
+    }
+}
+
+fn get_three(current: &mut Current, kind: Kind, to: [UserPtr<u32>; 3]) -> Result<(), Errno> {
+    let ids = Ids::of(kind, &current.credentials());
+    let [real, effective, saved] = to;
+    current.write_object(real, &ids.real)?;
+    current.write_object(effective, &ids.effective)?;
+    current.write_object(saved, &ids.saved)
+}
+
 /// `getresuid(2)`: <https://man7.org/linux/man-pages/man2/getresuid.2.html>
 pub(crate) fn getresuid(
     current: &mut Current,
@@ -42,10 +83,7 @@ pub(crate) fn getresuid(
     effective: UserPtr<u32>,
     saved: UserPtr<u32>,
 ) -> Result<(), Errno> {
-    let credentials = current.credentials();
-    current.write_object(real, &credentials.uid)?;
-    current.write_object(effective, &credentials.euid)?;
-    current.write_object(saved, &credentials.suid)
+    get_three(current, Kind::User, [real, effective, saved])
 }
 
 /// `getresgid(2)`: <https://man7.org/linux/man-pages/man2/getresgid.2.html>
@@ -55,10 +93,7 @@ pub(crate) fn getresgid(
     effective: UserPtr<u32>,
     saved: UserPtr<u32>,
 ) -> Result<(), Errno> {
-    let credentials = current.credentials();
-    current.write_object(real, &credentials.gid)?;
-    current.write_object(effective, &credentials.egid)?;
-    current.write_object(saved, &credentials.sgid)
+    get_three(current, Kind::Group, [real, effective, saved])
 }
 
 /// What a change of user ids does to capabilities. LINUX: `cap_emulate_setxuid`.
@@ -84,10 +119,7 @@ fn fix_capabilities(old: &Credentials, new: &mut Credentials) {
 }
 
 /// Takes over new credentials. LINUX: `commit_creds`: who changes identity can no longer be looked into.
-fn commit(current: &Current, old: &Credentials, mut new: Credentials, users: bool) {
-    if users {
-        fix_capabilities(old, &mut new);
-    }
+fn commit(current: &Current, old: &Credentials, new: Credentials) {
     if (old.euid, old.egid, old.fsuid, old.fsgid) != (new.euid, new.egid, new.fsuid, new.fsgid) {
         current.process().set_dumpable(0);
         current.process().set_parent_death_signal(None);
@@ -95,37 +127,21 @@ fn commit(current: &Current, old: &Credentials, mut new: Credentials, users: boo
     current.task().set_credentials(new);
 }
 
-/// `setuid(2)`: <https://man7.org/linux/man-pages/man2/setuid.2.html>
-pub(crate) fn setuid(current: &mut Current, uid: u32) -> Result<(), Errno> {
-    if uid == KEEP {
-        return Err(Errno::EINVAL);
-    }
+/// Changes the ids of one kind as `rule` says, which is told whether the caller is privileged.
+fn change(
+    current: &Current,
+    kind: Kind,
+    rule: impl FnOnce(Ids, bool) -> Result<Ids, Errno>,
+) -> Result<(), Errno> {
     let old = current.credentials();
+    let privilege = if kind == Kind::User { Capability::Setuid } else { Capability::Setgid };
+    let ids = rule(Ids::of(kind, &old), old.has(privilege))?;
     let mut new = Credentials::clone(&old);
-    if old.has(Capability::Setuid) {
-        (new.uid, new.suid) = (uid, uid);
-    } else if uid != old.uid && uid != old.suid {
-        return Err(Errno::EPERM);
+    ids.put(kind, &mut new);
+    if kind == Kind::User {
+        fix_capabilities(&old, &mut new);
     }
-    (new.euid, new.fsuid) = (uid, uid);
-    commit(current, &old, new, true);
-    Ok(())
-}
-
-/// `setgid(2)`: <https://man7.org/linux/man-pages/man2/setgid.2.html>
-pub(crate) fn setgid(current: &mut Current, gid: u32) -> Result<(), Errno> {
-    if gid == KEEP {
-        return Err(Errno::EINVAL);
-    }
-    let old = current.credentials();
-    let mut new = Credentials::clone(&old);
-    if old.has(Capability::Setgid) {
-        (new.gid, new.sgid) = (gid, gid);
-    } else if gid != old.gid && gid != old.sgid {
-        return Err(Errno::EPERM);
-    }
-    (new.egid, new.fsgid) = (gid, gid);
-    commit(current, &old, new, false);
+    commit(current, &old, new);
     Ok(())
 }
 
@@ -134,76 +150,73 @@ fn may_take(id: u32, own: &[u32], privileged: bool) -> Result<(), Errno> {
     if id == KEEP || privileged || own.contains(&id) { Ok(()) } else { Err(Errno::EPERM) }
 }
 
+fn unless_kept(id: u32, wanted: u32) -> u32 {
+    if wanted == KEEP { id } else { wanted }
+}
+
+/// The rule of `setuid` and `setgid`.
+fn set_one(id: u32, own: Ids, privileged: bool) -> Result<Ids, Errno> {
+    if id == KEEP {
+        return Err(Errno::EINVAL);
+    }
+    may_take(id, &[own.real, own.saved], privileged)?;
+    let (real, saved) = if privileged { (id, id) } else { (own.real, own.saved) };
+    Ok(Ids { real, effective: id, saved, fs: id })
+}
+
+/// The rule of `setreuid` and `setregid`.
+fn set_two(real: u32, effective: u32, own: Ids, privileged: bool) -> Result<Ids, Errno> {
+    may_take(real, &[own.real, own.effective], privileged)?;
+    may_take(effective, &[own.real, own.effective, own.saved], privileged)?;
+    let new = unless_kept(own.effective, effective);
+    let is_saved = real != KEEP || (effective != KEEP && effective != own.real);
+    let saved = if is_saved { new } else { own.saved };
+    Ok(Ids { real: unless_kept(own.real, real), effective: new, saved, fs: new })
+}
+
+/// The rule of `setresuid` and `setresgid`.
+fn set_three(wanted: [u32; 3], own: Ids, privileged: bool) -> Result<Ids, Errno> {
+    for id in wanted {
+        may_take(id, &[own.real, own.effective, own.saved], privileged)?;
+    }
+    let [real, effective, saved] = wanted;
+    let effective = unless_kept(own.effective, effective);
+    Ok(Ids {
+        real: unless_kept(own.real, real),
+        effective,
+        saved: unless_kept(own.saved, saved),
+        fs: effective,
+    })
+}
+
+/// `setuid(2)`: <https://man7.org/linux/man-pages/man2/setuid.2.html>
+pub(crate) fn setuid(current: &mut Current, uid: u32) -> Result<(), Errno> {
+    change(current, Kind::User, |own, privileged| set_one(uid, own, privileged))
+}
+
+/// `setgid(2)`: <https://man7.org/linux/man-pages/man2/setgid.2.html>
+pub(crate) fn setgid(current: &mut Current, gid: u32) -> Result<(), Errno> {
+    change(current, Kind::Group, |own, privileged| set_one(gid, own, privileged))
+}
+
 /// `setreuid(2)`: <https://man7.org/linux/man-pages/man2/setreuid.2.html>
 pub(crate) fn setreuid(current: &mut Current, real: u32, effective: u32) -> Result<(), Errno> {
-    let old = current.credentials();
-    let privileged = old.has(Capability::Setuid);
-    may_take(real, &[old.uid, old.euid], privileged)?;
-    may_take(effective, &[old.uid, old.euid, old.suid], privileged)?;
-    let mut new = Credentials::clone(&old);
-    set_unless_kept(&mut new.uid, real);
-    set_unless_kept(&mut new.euid, effective);
-    if real != KEEP || (effective != KEEP && effective != old.uid) {
-        new.suid = new.euid;
-    }
-    new.fsuid = new.euid;
-    commit(current, &old, new, true);
-    Ok(())
+    change(current, Kind::User, |own, privileged| set_two(real, effective, own, privileged))
 }
 
 /// `setregid(2)`: <https://man7.org/linux/man-pages/man2/setregid.2.html>
 pub(crate) fn setregid(current: &mut Current, real: u32, effective: u32) -> Result<(), Errno> {
-    let old = current.credentials();
-    let privileged = old.has(Capability::Setgid);
-    may_take(real, &[old.gid, old.egid], privileged)?;
-    may_take(effective, &[old.gid, old.egid, old.sgid], privileged)?;
-    let mut new = Credentials::clone(&old);
-    set_unless_kept(&mut new.gid, real);
-    set_unless_kept(&mut new.egid, effective);
-    if real != KEEP || (effective != KEEP && effective != old.gid) {
-        new.sgid = new.egid;
-    }
-    new.fsgid = new.egid;
-    commit(current, &old, new, false);
-    Ok(())
-}
-
-fn set_unless_kept(id: &mut u32, wanted: u32) {
-    if wanted != KEEP {
-        *id = wanted;
-    }
+    change(current, Kind::Group, |own, privileged| set_two(real, effective, own, privileged))
 }
 
 /// `setresuid(2)`: <https://man7.org/linux/man-pages/man2/setresuid.2.html>
 pub(crate) fn setresuid(current: &mut Current, real: u32, effective: u32, saved: u32) -> Result<(), Errno> {
-    let old = current.credentials();
-    let privileged = old.has(Capability::Setuid);
-    for id in [real, effective, saved] {
-        may_take(id, &[old.uid, old.euid, old.suid], privileged)?;
-    }
-    let mut new = Credentials::clone(&old);
-    set_unless_kept(&mut new.uid, real);
-    set_unless_kept(&mut new.euid, effective);
-    set_unless_kept(&mut new.suid, saved);
-    new.fsuid = new.euid;
-    commit(current, &old, new, true);
-    Ok(())
+    change(current, Kind::User, |own, privileged| set_three([real, effective, saved], own, privileged))
 }
 
 /// `setresgid(2)`: <https://man7.org/linux/man-pages/man2/setresgid.2.html>
 pub(crate) fn setresgid(current: &mut Current, real: u32, effective: u32, saved: u32) -> Result<(), Errno> {
-    let old = current.credentials();
-    let privileged = old.has(Capability::Setgid);
-    for id in [real, effective, saved] {
-        may_take(id, &[old.gid, old.egid, old.sgid], privileged)?;
-    }
-    let mut new = Credentials::clone(&old);
-    set_unless_kept(&mut new.gid, real);
-    set_unless_kept(&mut new.egid, effective);
-    set_unless_kept(&mut new.sgid, saved);
-    new.fsgid = new.egid;
-    commit(current, &old, new, false);
-    Ok(())
+    change(current, Kind::Group, |own, privileged| set_three([real, effective, saved], own, privileged))
 }
 
 /// `setfsuid(2)`: <https://man7.org/linux/man-pages/man2/setfsuid.2.html>
@@ -219,7 +232,7 @@ pub(crate) fn setfsuid(current: &mut Current, uid: u32) -> Result<u32, Errno> {
                 new.effective |= new.permitted & FS_CAPABILITIES;
             }
         }
-        commit(current, &old, new, false);
+        commit(current, &old, new);
     }
     Ok(old.fsuid)
 }
@@ -229,7 +242,7 @@ pub(crate) fn setfsgid(current: &mut Current, gid: u32) -> Result<u32, Errno> {
     let old = current.credentials();
     let own = [old.gid, old.egid, old.sgid, old.fsgid];
     if gid != KEEP && (own.contains(&gid) || old.has(Capability::Setgid)) {
-        commit(current, &old, Credentials { fsgid: gid, ..Credentials::clone(&old) }, false);
+        commit(current, &old, Credentials { fsgid: gid, ..Credentials::clone(&old) });
     }
     Ok(old.fsgid)
 }
