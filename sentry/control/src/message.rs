@@ -203,7 +203,7 @@ pub struct BootConfig {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Tuning {
-    /// Rewrite `mov imm32,%eax; syscall` call sites.
+    /// Rewrite call sites.
     pub patch: bool,
     /// Answer identity calls in the stub.
     pub identity: bool,

@@ -296,6 +296,19 @@ pub struct Identity {
     pub egid: u32,
 }
 
+/// Code around a call that has just trapped, for [`Context::patch`].
+#[derive(Debug, Clone, Copy)]
+pub struct CallSite<'a> {
+    /// Address of the `syscall` instruction.
+    pub call: u64,
+    /// Start and end of the mapping that it lies in: private, executable, not writable by the guest.
+    pub mapping: (u64, u64),
+    /// The mapping's protection.
+    pub prot: u32,
+    /// The registers with which the call came.
+    pub regs: &'a Registers,
+}
+
 /// One guest thread, as the sentry thread that serves it sees it.
 pub trait Context: Send {
     /// Runs guest code from `regs` until something needs the kernel; fills `regs` again.
@@ -370,14 +383,14 @@ pub trait Context: Send {
     /// The host's errno.
     fn set_affinity(&mut self, mask: &[u64]) -> Result<(), Errno>;
 
-    /// After [`Exit::Syscall`]: where the call came from, if the platform could make that place cheaper.
+    /// After [`Exit::Syscall`]: the `syscall` that made the call, if the platform could make that place cheaper. Asked once a call.
     fn call_site(&self) -> Option<u64> {
         None
     }
 
-    /// Rewrites a call site (from [`Context::call_site`]). The kernel holds the layout still, has checked that the site lies in a private
-    /// mapping that is executable and not writable, and says its protection; `reserve` finds a page of address space near it.
-    fn patch(&mut self, _site: u64, _prot: u32, _reserve: &mut dyn FnMut() -> Option<u64>) {}
+    /// Rewrites a call site (from [`Context::call_site`]). The kernel holds the layout still; `reserve` finds a page of address space
+    /// near it.
+    fn patch(&mut self, _code: &CallSite<'_>, _reserve: &mut dyn FnMut() -> Option<u64>) {}
 
     /// CPU time used by the guest thread, in nanoseconds.
     fn cpu_time_ns(&self) -> u64;

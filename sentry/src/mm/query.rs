@@ -5,8 +5,9 @@
 use std::sync::TryLockError;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use linux_abi::Registers;
 use linux_abi::mm::{MAP_PRIVATE, Prot};
-use platform::Context;
+use platform::{CallSite, Context};
 
 use super::layout::{self, END, MIN_ADDR};
 use super::map::{Placement, anonymous};
@@ -132,16 +133,15 @@ impl MemoryManager {
     }
 
     /// Lets the platform rewrite the call site that the running task has just used, if it wants to and may.
-    pub fn patch_call_site(&self, context: &mut dyn Context) {
-        const SITE_LEN: u64 = 7;
-        let Some(site) = context.call_site() else { return };
-        if !self.is_patchable(site) {
+    pub fn patch_call_site(&self, context: &mut dyn Context, regs: &Registers) {
+        let Some(call) = context.call_site() else { return };
+        if !self.is_patchable(call) {
             return;
         }
         let mut inner = self.lock_to_change();
-        let Some(vma) = inner.tree.find(site).filter(|vma| vma.end - site >= SITE_LEN) else { return };
-        let prot = vma.prot.bits();
-        context.patch(site, prot, &mut || inner.reserve_near(site, REACH, layout::PAGE));
+        let Some(vma) = inner.tree.find(call) else { return };
+        let code = CallSite { call, mapping: (vma.start, vma.end), prot: vma.prot.bits(), regs };
+        context.patch(&code, &mut || inner.reserve_near(call, REACH, layout::PAGE));
     }
 
     /// The protection of the mapping around `addr`, and whether it is shared; `None`: nothing of the guest's is there.

@@ -221,7 +221,7 @@ impl Current {
 
     /// A call that came by the slow way: the platform may make its next one faster.
     pub(super) fn patch_call_site(&mut self) {
-        self.mm.patch_call_site(self.context.as_mut());
+        self.mm.patch_call_site(self.context.as_mut(), &self.regs);
     }
 
     /// Runs guest code until it needs the kernel.

@@ -65,6 +65,7 @@ std::arch::global_asm!(
     RO_WRITES = const ro::WRITES,
     RO_WRITE_DATA = const ro::WRITE_DATA,
     RO_START_FLAGS = const ro::START_FLAGS,
+    RO_STEPS = const ro::STEPS,
     REQUEST = const state::REQUEST,
     REQUEST_ASLEEP = const state::REQUEST_ASLEEP,
     RESPONSE = const state::RESPONSE,
@@ -79,6 +80,7 @@ std::arch::global_asm!(
     ORDER_CALL = const order::CALL,
     ORDER_CALL_AND_CLOSE = const order::CALL_AND_CLOSE,
     ORDER_FLUSH = const order::FLUSH,
+    ORDER_STEPS = const order::STEPS,
     ORDER_SAVE = const order::SAVE_EXTENDED,
     ORDER_LOAD = const order::LOAD_EXTENDED,
     SIGURG = const libc::SIGURG,
@@ -98,6 +100,8 @@ unsafe extern "C" {
     static rvisor_stub_geteuid: u8;
     static rvisor_stub_getgid: u8;
     static rvisor_stub_getegid: u8;
+    static rvisor_stub_any: u8;
+    static rvisor_stub_any_end: u8;
     static rvisor_stub_native: u8;
     static rvisor_stub_native_syscall: u8;
     static rvisor_stub_native_after: u8;
@@ -121,6 +125,8 @@ pub struct Blob {
     pub signal: u64,
     pub restorer: u64,
     pub slow: u64,
+    pub any: u64,
+    pub any_end: u64,
     pub native: u64,
     pub native_syscall: u64,
     pub native_after: u64,
@@ -164,6 +170,8 @@ impl Blob {
             signal: in_stub(&raw const rvisor_stub_signal),
             restorer: in_stub(&raw const rvisor_stub_restorer),
             slow: in_stub(&raw const rvisor_stub_slow),
+            any: in_stub(&raw const rvisor_stub_any),
+            any_end: in_stub(&raw const rvisor_stub_any_end),
             native: in_stub(&raw const rvisor_stub_native),
             native_syscall: in_stub(&raw const rvisor_stub_native_syscall),
             native_after: in_stub(&raw const rvisor_stub_native_after),

@@ -71,6 +71,7 @@ pub mod ro {
     pub const PREFETCH: u64 = 0xa0;
     pub const WRITES: u64 = 0xa4;
     pub const START_FLAGS: u64 = 0xa8;
+    pub const STEPS: u64 = 0xd0;
     pub const WRITE_DATA: u64 = 0x100;
     pub const WRITE_DATA_END: u64 = 0x1000;
 }
@@ -152,6 +153,7 @@ pub mod order {
     pub const LOAD_EXTENDED: u32 = 4;
     pub const EXIT: u32 = 5;
     pub const FLUSH: u32 = 6;
+    pub const STEPS: u32 = 7;
 }
 
 /// Ways in which a small argument rides along, by call number.

@@ -190,8 +190,8 @@ rvisor_stub_park:
     jmp rvisor_stub_park
 
 // ---------------------------------------------------------------------------------------------------------------
-// Calls from rewritten call sites come here: eax = number, rcx = where to go on, r11 free, all else the guest's.
-// `identity_*` and `native` can be rolled back by the sentry to rcx - 7 at any instruction before their `syscall`.
+// Calls from rewritten call sites come here: rax = number, rcx = where to go on, r11 free, all else the guest's.
+// The sentry can roll a thread back from here to the original `syscall` at rcx - 2 (or on behind it, if it has been answered).
 // ---------------------------------------------------------------------------------------------------------------
 .globl rvisor_stub_rollback_begin
 rvisor_stub_rollback_begin:
@@ -230,6 +230,19 @@ rvisor_stub_getgid:
 rvisor_stub_getegid:
     mov eax, gs:[{IDENTITY} + 24]
     jmp rcx
+.balign 16
+.globl rvisor_stub_any
+rvisor_stub_any:                        // the number is only known now. No instruction here changes flags; r11 = where to go on
+    mov r11, rcx
+    mov eax, eax
+    lea rcx, [rax - 202]
+    jrcxz 1f
+    mov rcx, r11
+    jmp rvisor_stub_slow
+1:  mov rcx, r11
+    jmp rvisor_stub_native
+.globl rvisor_stub_any_end
+rvisor_stub_any_end:
 .balign 16
 .globl rvisor_stub_native
 rvisor_stub_native:                     // let through: the host serves it
@@ -410,6 +423,8 @@ rvisor_stub_rdpid:
     je run_call
     cmp eax, {ORDER_FLUSH}
     je run_writes
+    cmp eax, {ORDER_STEPS}
+    je run_steps
     cmp eax, {ORDER_SAVE}
     je run_save
     cmp eax, {ORDER_LOAD}
@@ -436,6 +451,32 @@ run_call:
     mov eax, 3
     mov edi, {PASSED_FD}
     syscall
+    jmp run_done
+run_steps:                              // calls of three arguments (or -1: copies), until the first that fails
+    mov r8d, [rbx - {RW} + {RO_STEPS}]
+    lea r9, [rbx - {RW} + {RO_WRITE_DATA}]
+    cld
+1:  xor eax, eax
+    test r8d, r8d
+    jz 3f
+    mov rax, [r9]
+    mov rdi, [r9 + 8]
+    mov rsi, [r9 + 16]
+    mov rdx, [r9 + 24]
+    test rax, rax
+    js 2f
+    syscall
+    test rax, rax
+    js 3f
+    jmp 4f
+2:  mov rcx, rdx
+steps_begin:
+    rep movsb
+steps_end:
+4:  add r9, 32
+    dec r8d
+    jmp 1b
+3:  mov [rbx + {RESULT}], rax
     jmp run_done
 run_save:
     mov eax, -1
@@ -498,6 +539,14 @@ rvisor_stub_signal:
     cmp rax, rcx
     jb 1f
     lea rcx, [rip + write_end]
+    cmp rax, rcx
+    jae 1f
+    lea rcx, [rip + write_fault]
+    jmp signal_redirect
+1:  lea rcx, [rip + steps_begin]
+    cmp rax, rcx
+    jb 1f
+    lea rcx, [rip + steps_end]
     cmp rax, rcx
     jae 1f
     lea rcx, [rip + write_fault]

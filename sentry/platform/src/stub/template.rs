@@ -204,6 +204,12 @@ fn prepare(plan: &Plan) -> Option<()> {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut()) };
     // Guests' initial rseq area would be ours otherwise: glibc has registered one for this thread.
     unregister_rseq();
+    // Rewriting code needs it later. All stubs inherit it; with more threads it would take the host milliseconds.
+    // A host without it refuses then, too, and nothing is rewritten while several threads run.
+    // SAFETY: plain numbers in.
+    unsafe {
+        libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0)
+    };
     Some(())
 }
 

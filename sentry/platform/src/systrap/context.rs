@@ -12,10 +12,11 @@ use super::extended;
 use super::frame::{self, Entry};
 use super::handle::Handle;
 use super::handover::{Dead, Handover};
-use super::patch;
+use super::site;
 use super::space::{Slot, Space};
 use crate::api::{
-    AddressSpace, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError, ThreadCall,
+    AddressSpace, CallSite, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError,
+    ThreadCall,
 };
 use crate::stub::layout::{
     GUARD_START, PASSED_FD, PREFETCH_MAX, RW, STUB_BASE, STUB_END, XSAVE, XSAVE_SIZE, kind, order, ro, rw,
@@ -90,6 +91,7 @@ impl SystrapContext {
             trapped_at: None,
             waiter: 0,
         };
+        context.space.thread_begins();
         context.start(listener).map_err(|_| PlatformError::Stub("died at birth"))?;
         Ok(context)
     }
@@ -153,7 +155,7 @@ impl SystrapContext {
         let Some(slot) = &self.slot else { return Exit::Died };
         let trap = frame::trap(&slot.window, offset);
         let signo = i32::try_from(slot.window.get64(RW + rw::SIGNO)).unwrap_or(0);
-        self.leave_stub_code(regs);
+        self.leave_stub_code(regs, signo);
         if signo == libc::SIGTRAP && self.was_being_patched(regs.rip.wrapping_sub(1)) {
             regs.rip = regs.rip.wrapping_sub(1);
             return Exit::Interrupted;
@@ -444,16 +446,17 @@ impl Context for SystrapContext {
     }
 
     fn call_site(&self) -> Option<u64> {
-        let site = self.trapped_at?.checked_sub(patch::SITE)?;
-        self.space.patches().is_candidate(site).then_some(site)
+        let call = self.trapped_at?.checked_sub(site::CALL)?;
+        (self.space.heat().trapped(call) && self.space.patches().is_candidate(call)).then_some(call)
     }
 
-    fn patch(&mut self, site: u64, prot: u32, reserve: &mut dyn FnMut() -> Option<u64>) {
-        match self.rewrite(site, prot, reserve) {
-            Ok(()) => {}
+    fn patch(&mut self, code: &CallSite<'_>, reserve: &mut dyn FnMut() -> Option<u64>) {
+        match self.rewrite(code, reserve) {
+            // Other registers next time may agree with the code.
+            Ok(()) | Err(Errno::EAGAIN) => {}
             // The host forbids it, once and for all.
             Err(Errno::EACCES | Errno::EPERM) => self.space.patches().switch_off(),
-            Err(_) => self.space.patches().refuse(site),
+            Err(_) => self.space.patches().refuse(code.call),
         }
     }
 
@@ -464,6 +467,7 @@ impl Context for SystrapContext {
     fn exit(&mut self) {
         let told = self.post(order::EXIT);
         if let Some(slot) = self.slot.take() {
+            self.space.thread_ends();
             self.handover.rest(&slot.window);
             match told {
                 Ok(()) => self.space.return_slot(slot),
@@ -480,6 +484,7 @@ impl Drop for SystrapContext {
             self.exit();
         }
         if let Some(slot) = self.slot.take() {
+            self.space.thread_ends();
             self.space.process().keep(slot);
         }
         if self.waiter != 0 {

@@ -1,16 +1,20 @@
 //! The `systrap` platform: guest code runs in stubs under seccomp; calls reach the sentry through rewritten call sites or `SIGSYS`.
 //!
 //! Key types: [`Systrap`] (the platform), and in the rooms: [`space`] (address spaces and templates), [`context`] (a guest thread),
-//! [`handover`] (how the two threads meet), [`frame`] (registers in pages and signal frames), [`patch`] (rewritten call sites).
+//! [`handover`] (how the two threads meet), [`frame`] (registers in pages and signal frames), [`patch`] (rewritten call
+//! sites).
 
 pub mod context;
+pub mod decode;
 pub mod extended;
 pub mod frame;
 pub mod handle;
 pub mod handover;
+pub mod heat;
 mod orders;
 pub mod patch;
 mod rewrite;
+pub mod site;
 pub mod space;
 
 use std::sync::Arc;
@@ -173,5 +177,7 @@ impl Drop for Systrap {
     }
 }
 
+#[cfg(test)]
+mod rewrite_tests;
 #[cfg(test)]
 mod tests;

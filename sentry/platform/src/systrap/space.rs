@@ -3,13 +3,14 @@
 //! Key types: [`Space`], [`SpaceTemplate`], [`Slot`].
 
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::Shared;
 use super::context::SystrapContext;
 use super::handover::Handover;
+use super::heat::Heat;
 use super::patch::Patches;
 use crate::api::{AddressSpace, Context, DeathNotice, PlatformError, Template};
 use crate::stub::agent::Agent;
@@ -36,6 +37,9 @@ pub struct Space {
     passing: Mutex<()>,
     /// LOCK: held while a site is rewritten; orders of the one thread that rewrites are given under it.
     patches: Mutex<Patches>,
+    heat: Heat,
+    /// Guest threads that may run guest code.
+    threads: AtomicU32,
 }
 
 #[derive(Default)]
@@ -60,13 +64,24 @@ impl Space {
     /// A stub without guest threads.
     #[must_use]
     pub fn new(shared: Arc<Shared>, process: Arc<Process>, agent: Agent) -> Arc<Self> {
+        Self::with(shared, process, agent, <(Patches, Heat)>::default())
+    }
+
+    fn with(
+        shared: Arc<Shared>,
+        process: Arc<Process>,
+        agent: Agent,
+        (patches, heat): (Patches, Heat),
+    ) -> Arc<Self> {
         Arc::new(Self {
             shared,
             process,
             agent: Mutex::new(agent),
             slots: Mutex::default(),
             passing: Mutex::default(),
-            patches: Mutex::default(),
+            patches: Mutex::new(patches),
+            heat,
+            threads: AtomicU32::new(0),
         })
     }
 
@@ -90,6 +105,28 @@ impl Space {
     /// What has been rewritten.
     pub fn patches(&self) -> MutexGuard<'_, Patches> {
         self.patches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often call sites have trapped.
+    #[must_use]
+    pub const fn heat(&self) -> &Heat {
+        &self.heat
+    }
+
+    /// One guest thread at most may run guest code; as long as that one is asked, there will be no other.
+    #[must_use]
+    pub fn has_one_thread(&self) -> bool {
+        self.threads.load(Ordering::SeqCst) <= 1
+    }
+
+    /// One more guest thread may run guest code.
+    pub(super) fn thread_begins(&self) {
+        self.threads.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// One that may not any more.
+    pub(super) fn thread_ends(&self) {
+        self.threads.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -202,10 +239,12 @@ impl Space {
         let slot = Slot { addr: SLOTS_BASE, window, is_mapped: false };
         self.prepare_slot(&slot);
         agent.prepare_thread(slot.addr, Some(&slot.window));
+        // Held, so that the copy has nothing half written.
+        let patches = self.patches();
         let process = self.fork_process(&agent)?;
-        let space = Self::new(Arc::clone(&self.shared), process, agent);
+        let space = Self::with(Arc::clone(&self.shared), process, agent, (patches.clone(), self.heat.copy()));
+        drop(patches);
         space.slots().next = 1;
-        space.patches().clone_from(&self.patches());
         let context = space.adopt(slot).inspect_err(|_| space.process.kill())?;
         Ok((space, context))
     }

@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::{Options, prepare};
+use super::{Options, prepare, rewrite_tests};
 use crate::api::{Exit, MemoryCall};
 use crate::guest_tests::{CODE, DATA, Guest, guest, on_platform};
-use linux_abi::Registers;
 
 const ALL: Options = Options {
     patch: true,
@@ -17,7 +16,7 @@ const ALL: Options = Options {
 };
 
 /// One platform for the whole test process: the first stub must be forked early, and by one thread at a time.
-fn platform() -> Arc<super::Systrap> {
+pub(super) fn platform() -> Arc<super::Systrap> {
     static PLATFORM: OnceLock<Mutex<Arc<super::Systrap>>> = OnceLock::new();
     let platform =
         PLATFORM.get_or_init(|| Mutex::new(Arc::new(prepare(ALL).expect("prepare").start().expect("start"))));
@@ -42,51 +41,6 @@ fn small_results_are_copied_by_the_stub() {
     assert_eq!(g.regs.orig_rax, 1000);
 }
 
-#[test]
-fn a_rewritten_site_still_calls_and_its_syscall_can_still_be_jumped_to() {
-    // L: mov eax, 1000; syscall; jmp L      and at +16: mov eax, 1001; jmp to the syscall
-    let mut code = vec![0xb8, 0xe8, 3, 0, 0, 0x0f, 5, 0xeb, 0xf7];
-    code.resize(16, 0x90);
-    code.extend([0xb8, 0xe9, 3, 0, 0, 0xeb, 0xee]);
-    let mut g = guest(&*platform(), &code);
-    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
-    assert_eq!(g.context.call_site(), Some(CODE));
-    g.context.patch(CODE, 5, &mut || Some(CODE + 0x10_0000));
-    let mut seen = [0; 7];
-    assert_eq!(g.space.read(CODE, &mut seen), 7);
-    assert_eq!((seen[0], &seen[5..]), (0xe9, &[0x0f, 0x05][..]));
-    g.regs.rbx = 5;
-    for _ in 0..3 {
-        assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
-        assert_eq!((g.regs.orig_rax, g.regs.rip, g.regs.rcx, g.regs.rbx), (1000, CODE + 7, CODE + 7, 5));
-        assert_eq!(g.context.call_site(), None);
-    }
-    g.regs.rip = CODE + 16;
-    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
-    assert_eq!((g.regs.orig_rax, g.regs.rip), (1001, CODE + 7));
-    // A fork has the rewritten site and its trampoline.
-    let (_space, mut child) = g.context.fork().expect("fork");
-    let mut regs = Registers { rip: CODE, ..g.regs };
-    assert_eq!(child.run(&mut regs), Exit::Syscall);
-    assert_eq!(regs.orig_rax, 1000);
-}
-
-#[test]
-fn identity_calls_of_rewritten_sites_do_not_come_to_the_kernel() {
-    // L: mov eax, 39; syscall; mov rbx, rax; mov eax, 1000; syscall; jmp L
-    let code = [0xb8, 39, 0, 0, 0, 0x0f, 5, 0x48, 0x89, 0xc3, 0xb8, 0xe8, 3, 0, 0, 0x0f, 5, 0xeb, 0xed];
-    let mut g = guest(&*platform(), &code);
-    g.context.set_identity(Some(crate::api::Identity { pid: 77, ..Default::default() }));
-    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
-    assert_eq!(g.regs.orig_rax, 39);
-    g.context.patch(CODE, 5, &mut || Some(CODE + 0x10_0000));
-    g.regs.rax = 1;
-    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
-    assert_eq!((g.regs.orig_rax, g.regs.rbx), (1000, 1));
-    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
-    assert_eq!((g.regs.orig_rax, g.regs.rbx), (1000, 77));
-}
-
 /// Prints what calls cost; run by hand: `cargo test -p platform --release -- --ignored --nocapture costs`.
 #[test]
 #[ignore = "measures, checks nothing"]
@@ -106,8 +60,11 @@ fn costs() {
     let mut g = guest(&*platform(), &[0xb8, 0xe8, 3, 0, 0, 0x0f, 5, 0xeb, 0xf7]);
     assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
     time("trapped call", &mut g);
-    g.context.patch(CODE, 5, &mut || Some(CODE + 0x10_0000));
+    let begun = std::time::Instant::now();
+    rewrite_tests::rewrite(&mut g, CODE + 5);
+    println!("first rewrite: {} ns", begun.elapsed().as_nanos());
     time("rewritten call", &mut g);
+    rewrite_tests::time_rewrites(&*platform());
     let start = std::time::Instant::now();
     for _ in 0..2000 {
         let _ = g.context.fork().expect("fork");
