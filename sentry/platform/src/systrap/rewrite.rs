@@ -169,7 +169,7 @@ impl SystrapContext {
             window.set64(offset, *word);
         }
         window.write(ro::WRITE_DATA + Steps::DATA, &steps.data);
-        window.set32(ro::STEPS, u32::try_from(steps.list.len()).expect("few"));
+        window.set64(ro::STEPS, long(steps.list.len()));
         self.order(order::STEPS)?;
         self.result().map(drop)
     }
