@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use control::BootConfig;
+use platform::host::clock::{Clock, now_ns};
 use platform::host::{file, machine};
 
 use crate::kernel_log::KernelLog;
@@ -14,6 +15,9 @@ use crate::kernel_log::KernelLog;
 pub const RELEASE: &str = "6.6.0-rvisor";
 /// The version that `uname(2)` tells.
 pub const VERSION: &str = "#1 SMP rvisor";
+
+/// How old the figure of used memory may be.
+const USED_AGE_NS: u64 = 200_000_000;
 
 /// The machine as guests see it.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub struct Machine {
     /// The kernel log.
     pub log: KernelLog,
     default_hostname: String,
+    /// What all guests held, and when that was asked. LOCK: leaf.
+    used: Mutex<Option<(u64, u64)>>,
     /// Host names by container. LOCK: leaf.
     uts: Mutex<HashMap<String, Arc<Uts>>>,
 }
@@ -55,16 +61,35 @@ impl Machine {
         let log = KernelLog::new(RELEASE, cpus, memory_limit.min(machine::memory().0));
         let default_hostname =
             if config.hostname.is_empty() { "rvisor".to_owned() } else { config.hostname.clone() };
-        Self { cpus, memory_limit, boot_id: random_uuid(), log, default_hostname, uts: Mutex::default() }
+        Self {
+            cpus,
+            memory_limit,
+            boot_id: random_uuid(),
+            log,
+            default_hostname,
+            used: Mutex::default(),
+            uts: Mutex::default(),
+        }
     }
 
-    /// Memory now. `used`: what all guests hold, in bytes; counts only where a limit was set.
+    /// Memory now. `used` counts what all guests hold, in bytes, which takes time: it is asked only where a limit was set, and
+    /// not again within [`USED_AGE_NS`].
     #[must_use]
-    pub fn memory(&self, used: u64) -> Memory {
+    pub fn memory(&self, used: impl FnOnce() -> u64) -> Memory {
         let (total, free) = machine::memory();
         if self.memory_limit >= total {
             return Memory { total, free };
         }
+        let now = now_ns(Clock::Monotonic);
+        let last = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = match last {
+            Some((then, used)) if now.saturating_sub(then) < USED_AGE_NS => used,
+            _ => {
+                let used = used();
+                *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, used));
+                used
+            }
+        };
         Memory { total: self.memory_limit, free: self.memory_limit.saturating_sub(used).min(free) }
     }
 
@@ -141,7 +166,7 @@ mod tests {
     #[test]
     fn a_limit_bounds_the_memory_that_guests_see() {
         let config = BootConfig { memory_bytes: 1 << 20, ..BootConfig::default() };
-        let memory = Machine::new(&config).memory(4096);
+        let memory = Machine::new(&config).memory(|| 4096);
         assert_eq!(memory, Memory { total: 1 << 20, free: (1 << 20) - 4096 });
     }
 

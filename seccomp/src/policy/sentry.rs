@@ -168,6 +168,12 @@ fn stubs() -> Vec<Rule> {
         .when([Cond::long(5, Test::Eq(0))]),
         rule(libc::SYS_process_vm_writev, "process_vm_writev", "large copies into guest memory, likewise")
             .when([Cond::long(5, Test::Eq(0))]),
+        rule(
+            libc::SYS_move_pages,
+            "move_pages",
+            "which pages of a stub are in memory; without a list of nodes it moves none",
+        )
+        .when([Cond::long(3, Test::Eq(0)), is(5, 0)]),
         rule(libc::SYS_tgkill, "tgkill", "interrupt one guest thread; abort(3) of ourselves"),
         rule(libc::SYS_wait4, "wait4", "reap stubs"),
         rule(libc::SYS_pidfd_open, "pidfd_open", "a stub, so that its number cannot come to mean another"),

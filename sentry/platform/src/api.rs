@@ -12,6 +12,7 @@
 //! A `Context` belongs to the one sentry thread that serves that guest thread; everything else may be shared.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
 use linux_abi::{Errno, Registers};
@@ -264,8 +265,18 @@ pub trait AddressSpace: Send + Sync {
     /// CPU time used so far by the host process: user and system, in nanoseconds.
     fn cpu_time_ns(&self) -> (u64, u64);
 
-    /// Resident memory in bytes.
-    fn resident_bytes(&self) -> u64;
+    /// How many of the pages that begin at these addresses are mapped to memory now; 0 if the host cannot tell.
+    fn count_resident(&self, pages: &[u64]) -> usize;
+
+    /// Largest resident size that the host has seen, in bytes, the stub's own few pages included; 0 if it cannot tell.
+    fn peak_resident_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Will hold the largest resident size in bytes once the host process has been reaped; 0 until then.
+    fn final_peak(&self) -> Arc<AtomicU64> {
+        Arc::default()
+    }
 
     /// Address of the host's vDSO image in this address space, for `AT_SYSINFO_EHDR`; 0 if there is none.
     fn vdso(&self) -> u64;
@@ -392,8 +403,10 @@ pub trait Context: Send {
     /// near it.
     fn patch(&mut self, _code: &CallSite<'_>, _reserve: &mut dyn FnMut() -> Option<u64>) {}
 
-    /// CPU time used by the guest thread, in nanoseconds.
-    fn cpu_time_ns(&self) -> u64;
+    /// CPU time used by the guest thread, in nanoseconds; 0 if the host does not tell.
+    fn cpu_time_ns(&self) -> u64 {
+        self.interrupter().cpu_time_ns()
+    }
 
     /// Ends the host thread (not the address space). The context may not be used afterwards.
     fn exit(&mut self);
@@ -408,6 +421,11 @@ pub trait Interrupter: Send + Sync {
     /// The thread is in guest code, but uses no processor: it waits in a native call, or for its turn.
     fn is_idle_in_guest(&self) -> bool {
         false
+    }
+
+    /// CPU time used by the guest thread so far, in nanoseconds; 0 if the host does not tell.
+    fn cpu_time_ns(&self) -> u64 {
+        0
     }
 }
 

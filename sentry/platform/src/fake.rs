@@ -315,8 +315,9 @@ impl AddressSpace for FakeSpace {
         (0, 0)
     }
 
-    fn resident_bytes(&self) -> u64 {
-        self.memory().pages.len() as u64 * PAGE_SIZE
+    fn count_resident(&self, pages: &[u64]) -> usize {
+        let memory = self.memory();
+        pages.iter().filter(|&page| memory.pages.contains_key(&(page / PAGE_SIZE))).count()
     }
 
     fn vdso(&self) -> u64 {

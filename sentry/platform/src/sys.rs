@@ -207,6 +207,35 @@ pub fn write_process(pid: pid_t, addr: u64, buf: &[u8]) -> usize {
     usize::try_from(n).unwrap_or(0)
 }
 
+/// How many of these pages of another process are mapped to memory: `move_pages(2)` without nodes, which moves nothing.
+/// LINUX: `do_pages_stat` of `mm/migrate.c`; the page of zeros does not count, as it does not in `VmRSS`.
+#[must_use]
+pub fn count_resident(pid: pid_t, pages: &[u64]) -> usize {
+    const STEP: usize = 512;
+    let mut status = [0; STEP];
+    let mut count = 0;
+    for piece in pages.chunks(STEP) {
+        let none = std::ptr::null::<c_int>();
+        // SAFETY: as many answers as questions fit into `status`; the addresses are only looked up in that process.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_move_pages,
+                pid,
+                piece.len(),
+                piece.as_ptr(),
+                none,
+                status.as_mut_ptr(),
+                0,
+            )
+        };
+        if result != 0 {
+            return count;
+        }
+        count += status[..piece.len()].iter().filter(|&&node: &&c_int| node >= 0).count();
+    }
+    count
+}
+
 /// `sched_setaffinity(2)` with a raw mask.
 ///
 /// # Errors
@@ -217,17 +246,32 @@ pub fn set_affinity(thread: pid_t, mask: &[u64]) -> io::Result<()> {
         .map(drop)
 }
 
-/// `waitpid(2)` for a child that has ended: answers the signal that killed it, if one did.
+/// How a child ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct End {
+    /// The signal that killed it, if one did.
+    pub signal: Option<c_int>,
+    /// Its largest resident size in bytes.
+    pub peak_bytes: u64,
+}
+
+/// `wait4(2)` for a child that has ended.
 ///
 /// # Errors
 /// ECHILD when it is no child of ours.
-pub fn wait_process(pid: pid_t) -> io::Result<Option<c_int>> {
+pub fn wait_process(pid: pid_t) -> io::Result<End> {
     loop {
         let mut status = 0;
-        // SAFETY: `status` lives across the call.
-        let result = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
+        // SAFETY: an all-zero structure is a valid one.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: both live across the call.
+        let result = unsafe { libc::wait4(pid, &raw mut status, libc::__WALL, &raw mut usage) };
         match check(c_long::from(result)) {
-            Ok(_) => return Ok(libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status))),
+            Ok(_) => {
+                let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+                let peak_bytes = u64::try_from(usage.ru_maxrss).unwrap_or(0) << 10;
+                return Ok(End { signal, peak_bytes });
+            }
             Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
             Err(error) => return Err(error),
         }
@@ -240,10 +284,10 @@ pub fn process_cpu_ns(pid: pid_t) -> u64 {
     cpu_clock_ns((!pid << 3) | 2)
 }
 
-/// CPU time clock of another thread.
+/// The number of the CPU time clock of a thread, which only threads of the same process may read.
 #[must_use]
-pub fn thread_cpu_ns(tid: pid_t) -> u64 {
-    cpu_clock_ns((!tid << 3) | 6)
+pub const fn thread_clock(tid: pid_t) -> libc::clockid_t {
+    (!tid << 3) | 6
 }
 
 fn cpu_clock_ns(clock: libc::clockid_t) -> u64 {

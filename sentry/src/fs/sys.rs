@@ -156,15 +156,13 @@ fn cgroup(tree: &mut Tree, kernel: &Kernel) {
         tree.text(name, format!("{value}\n"));
     }
     tree.file("memory.current", |task| {
-        let mms = task.kernel.tasks.all().into_iter().filter_map(|process| process.mm());
-        Ok(format!("{}\n", mms.map(|mm| mm.space().resident_bytes()).sum::<u64>()).into_bytes())
+        Ok(format!("{}\n", super::proc::figures::resident(&task.kernel)).into_bytes())
     });
     tree.file("pids.current", |task| {
         Ok(format!("{}\n", super::proc::figures::task_count(&task.kernel)).into_bytes())
     });
     tree.file("cpu.stat", |task| {
-        let times = task.kernel.tasks.all().into_iter().map(|process| process.cpu_ns());
-        let (user, system) = times.fold((0, 0), |sum: (u64, u64), (user, system)| (sum.0 + user, sum.1 + system));
+        let (user, system) = super::proc::figures::cpu_ns(&task.kernel);
         let [user, system] = [user, system].map(|ns| ns / 1000);
         Ok(format!(
             "usage_usec {}\nuser_usec {user}\nsystem_usec {system}\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n",

@@ -19,6 +19,7 @@ mod protect;
 mod query;
 mod remap;
 mod report;
+mod resident;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -28,6 +29,7 @@ pub use lock::Fault as LockFault;
 pub use map::{MapRequest, MapTarget, SharedSegment};
 pub(crate) use no_space::NoSpace;
 pub use report::MemoryUsage;
+pub use resident::Resident;
 pub use tree::Totals;
 pub use vma::{Attachment, Backing, Vma, VmaFlags};
 

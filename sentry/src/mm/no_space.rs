@@ -20,7 +20,7 @@ impl AddressSpace for NoSpace {
     fn cpu_time_ns(&self) -> (u64, u64) {
         (0, 0)
     }
-    fn resident_bytes(&self) -> u64 {
+    fn count_resident(&self, _: &[u64]) -> usize {
         0
     }
     fn vdso(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! How does an address space look in `/proc/PID`: maps, smaps, statm, the `Vm*` lines of status?
 //!
-//! Key type: [`MemoryUsage`].
+//! Key type: [`MemoryUsage`]. Resident sizes come from `resident`.
 
 use std::fmt::Write;
 
@@ -8,6 +8,7 @@ use linux_abi::mm::Prot;
 
 use super::MemoryManager;
 use super::layout::PAGE;
+use super::resident::Resident;
 use super::vma::{Backing, Vma, VmaFlags};
 use super::{Inner, ProgramLayout};
 use crate::vfs::Location;
@@ -23,8 +24,8 @@ pub struct MemoryUsage {
     pub locked: u64,
     /// `VmHWM`.
     pub peak_resident: u64,
-    /// `VmRSS`.
-    pub resident: u64,
+    /// `VmRSS` and what it consists of.
+    pub resident: Resident,
     /// `VmData`.
     pub data: u64,
     /// `VmStk`.
@@ -42,9 +43,9 @@ impl MemoryManager {
     /// Sizes, and the resident size as the host counts it.
     #[must_use]
     pub fn usage(&self) -> MemoryUsage {
-        let resident = self.space.resident_bytes();
+        let resident = self.resident();
         let mut inner = self.lock();
-        inner.peak_resident = inner.peak_resident.max(resident);
+        inner.peak_resident = inner.peak_resident.max(resident.total());
         let totals = inner.tree.totals();
         let ProgramLayout { start_code, end_code, .. } = inner.program;
         let text = end_code.saturating_sub(start_code).next_multiple_of(PAGE).min(totals.exec);
@@ -71,46 +72,46 @@ impl MemoryManager {
         text
     }
 
-    /// `/proc/PID/smaps`, without what only the host knows of single mappings: resident sizes are 0.
+    /// `/proc/PID/smaps`. With whom pages are shared the host does not tell: each counts as the reader's alone.
     #[must_use]
     pub fn smaps(&self, path: &PathWriter<'_>) -> Vec<u8> {
         let mut text = Vec::new();
-        for line in self.lines() {
+        let lines = self.lines();
+        let areas: Vec<Vma> = lines.iter().map(|line| line.vma.clone()).collect();
+        for (line, bytes) in lines.iter().zip(self.resident_of(&areas)) {
             line.write(&mut text, path);
+            let resident = Resident::of(&line.vma, bytes);
             let size = line.vma.len() >> 10;
-            let mut more = format!(
-                "Size:           {size:>8} kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n"
+            let more = format!(
+                "Size:           {size:>8} kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n{}VmFlags: {}\n",
+                resident_lines(resident, line.vma.flags.contains(VmaFlags::LOCKED)),
+                vm_flags(&line.vma)
             );
-            for name in [
-                "Rss:",
-                "Pss:",
-                "Shared_Clean:",
-                "Shared_Dirty:",
-                "Private_Clean:",
-                "Private_Dirty:",
-                "Referenced:",
-                "Anonymous:",
-                "AnonHugePages:",
-                "Swap:",
-                "SwapPss:",
-                "Locked:",
-            ] {
-                // Writing to a string cannot fail.
-                let _ = writeln!(more, "{name:<15} {:>8} kB", 0);
-            }
-            let _ = writeln!(more, "VmFlags: {}", vm_flags(&line.vma));
             text.extend_from_slice(more.as_bytes());
         }
         text
+    }
+
+    /// `/proc/PID/smaps_rollup`.
+    #[must_use]
+    pub fn smaps_rollup(&self) -> String {
+        let (start, end) = {
+            let inner = self.lock();
+            let visible = || inner.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::HIDDEN));
+            (visible().next().map_or(0, |vma| vma.start), visible().next_back().map_or(0, |vma| vma.end))
+        };
+        let head = format!("{start:08x}-{end:08x} ---p 00000000 00:00 0");
+        format!("{head:<72} [rollup]\n{}", resident_lines(self.resident(), false))
     }
 
     /// `/proc/PID/statm`.
     #[must_use]
     pub fn statm(&self) -> String {
         let usage = self.usage();
-        let [size, resident, text] = [usage.size, usage.resident, usage.text].map(|bytes| bytes / PAGE);
+        let (all, shared) = (usage.resident.total(), usage.resident.file + usage.resident.shared);
+        let [size, resident, shared, text] = [usage.size, all, shared, usage.text].map(|bytes| bytes / PAGE);
         let data = (usage.data + usage.stack) / PAGE;
-        format!("{size} {resident} 0 {text} 0 {data} 0\n")
+        format!("{size} {resident} {shared} {text} 0 {data} 0\n")
     }
 
     /// The visible mappings; copied, so that paths are made without the lock.
@@ -189,6 +190,31 @@ impl Line {
         }
         text.push(b'\n');
     }
+}
+
+/// The lines of `smaps` that say how much is in memory.
+fn resident_lines(resident: Resident, is_locked: bool) -> String {
+    let rss = resident.total();
+    let clean = resident.file;
+    let mut text = String::new();
+    for (name, bytes) in [
+        ("Rss:", rss),
+        ("Pss:", rss),
+        ("Shared_Clean:", 0),
+        ("Shared_Dirty:", 0),
+        ("Private_Clean:", clean),
+        ("Private_Dirty:", rss - clean),
+        ("Referenced:", rss),
+        ("Anonymous:", resident.anonymous),
+        ("AnonHugePages:", 0),
+        ("Swap:", 0),
+        ("SwapPss:", 0),
+        ("Locked:", if is_locked { rss } else { 0 }),
+    ] {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<15} {:>8} kB", bytes >> 10);
+    }
+    text
 }
 
 fn vm_flags(vma: &Vma) -> String {

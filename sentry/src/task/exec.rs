@@ -190,6 +190,9 @@ impl Current {
         }
         self.release_memory();
         self.process().keep_cpu_ns(self.spent_ns());
+        if !self.space_user().is_shared() {
+            self.process().keep_peak(self.space().final_peak());
+        }
         self.unshare_files();
         let process = Arc::clone(self.process());
         renew(&process, &loaded);

@@ -150,12 +150,10 @@ impl Current {
     pub(super) fn end(mut self) {
         self.release_memory();
         let code = self.leaving.exit_code;
-        self.task().set_cpu_ns(self.context().cpu_time_ns());
         let spent = self.spent_ns();
-        let resident = self.space().resident_bytes();
+        let peak = self.space().final_peak();
         let (task, mut context, user) = self.into_parts();
         let process = Arc::clone(&task.process);
-        process.note_resident(resident);
         // Only the last user of a table gets it here, and closes what is in it.
         if let Some(files) = Arc::into_inner(task.set_files(FdTable::new())) {
             files.close_where(&task, |_, _| true);
@@ -169,6 +167,7 @@ impl Current {
         let uid = task.credentials().uid;
         if let Some(status) = leave_group(&process, &task, code) {
             process.keep_cpu_ns(spent);
+            process.keep_peak(peak);
             finish(&process, status, uid);
         }
     }

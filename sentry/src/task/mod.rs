@@ -9,6 +9,7 @@ mod credentials;
 mod current;
 mod exec;
 mod exit;
+mod peak;
 mod pid;
 pub mod pidfd;
 mod process;
@@ -26,6 +27,7 @@ pub use credentials::{Capability, Credentials};
 pub use current::{Current, RseqArea, WaitEnd};
 pub use exec::{ExecInput, LoadedProgram, load_program, prepare_program};
 pub use exit::{Leaving, VforkDone};
+pub use peak::Peaks;
 pub use pid::{PID_MAX, PidNamespace};
 pub use process::{ExitWatch, Group, NewProcess, Origin, Process};
 pub use rlimit::{INFINITY, Limits, NOFILE_MAX, Resource};
@@ -35,7 +37,7 @@ pub use space_user::SpaceUser;
 pub use tree::{ChildEvent, ExitStatus, ProcessTree, WaitFor};
 pub use user_memory::{IOV_MAX, Iovec, PATH_MAX, RW_MAX, UserReader, UserWriter};
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use platform::Interrupter;
@@ -70,8 +72,6 @@ pub struct Task {
     sleeping: AtomicBool,
     /// What identity calls answer has changed.
     identity_stale: AtomicBool,
-    /// CPU time as its own thread last saw it, in nanoseconds.
-    cpu_ns: AtomicU64,
 }
 
 struct Inner {
@@ -128,7 +128,6 @@ impl Task {
             interrupted: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             identity_stale: AtomicBool::new(true),
-            cpu_ns: AtomicU64::new(0),
         })
     }
 
@@ -153,14 +152,10 @@ impl Task {
         self.identity_stale.swap(false, Ordering::AcqRel)
     }
 
-    /// CPU time as its own thread last saw it, in nanoseconds.
+    /// CPU time as the host counts it now, in nanoseconds; 0 once it has ended.
     #[must_use]
     pub fn cpu_ns(&self) -> u64 {
-        self.cpu_ns.load(Ordering::Relaxed)
-    }
-
-    fn set_cpu_ns(&self, cpu_ns: u64) {
-        self.cpu_ns.store(cpu_ns, Ordering::Relaxed);
+        self.interrupter().map_or(0, |interrupter| interrupter.cpu_time_ns())
     }
 
     /// How it wants to be scheduled.
@@ -254,10 +249,13 @@ impl Task {
     pub fn interrupt(&self) {
         self.interrupted.store(true, Ordering::Release);
         self.parker.unpark();
-        let interrupter = self.interrupter.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(interrupter) = interrupter {
+        if let Some(interrupter) = self.interrupter() {
             interrupter.interrupt();
         }
+    }
+
+    fn interrupter(&self) -> Option<Arc<dyn Interrupter>> {
+        self.interrupter.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn death_notice(self: &Arc<Self>) -> std::sync::Weak<dyn platform::DeathNotice> {
@@ -277,8 +275,7 @@ impl Task {
 
     /// Its guest thread uses no processor, though it is not in the kernel: it waits in a futex call of the host.
     fn is_idle_in_guest(&self) -> bool {
-        let interrupter = self.interrupter.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        interrupter.is_some_and(|interrupter| interrupter.is_idle_in_guest())
+        self.interrupter().is_some_and(|interrupter| interrupter.is_idle_in_guest())
     }
 
     /// As [`Task::interrupt`], by the task itself.

@@ -11,7 +11,7 @@ use platform::Template;
 use platform::host::clock::{Clock, now_ns};
 
 use super::signal::{Actions, Pending, Signal};
-use super::{ExitStatus, Limits, PidNamespace, ProcessGroup, Resource, Task};
+use super::{ExitStatus, Limits, Peaks, PidNamespace, ProcessGroup, Resource, Task};
 use crate::kernel::Kernel;
 use crate::mm::{MemoryLimits, MemoryManager};
 use crate::sync::WaitQueue;
@@ -64,7 +64,6 @@ pub struct Process {
     subreaper: AtomicBool,
     parent_death_signal: AtomicI32,
     oom_score_adj: AtomicI32,
-    max_resident: AtomicU64,
 }
 
 /// Threads, shared signals, and what happens to all of them at once.
@@ -103,6 +102,8 @@ struct Shared {
     exe: Option<Location>,
     /// User and system time of memory that exec has replaced.
     past_cpu_ns: (u64, u64),
+    /// Largest resident size of memory that it has left.
+    past_peaks: Peaks,
 }
 
 /// What a new process starts with, besides its ids.
@@ -124,7 +125,13 @@ impl Process {
     #[must_use]
     pub fn new(kernel: &Arc<Kernel>, pid: i32, new: NewProcess) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let shared = Shared { actions: new.actions, limits: new.limits, exe: new.exe, past_cpu_ns: (0, 0) };
+        let shared = Shared {
+            actions: new.actions,
+            limits: new.limits,
+            exe: new.exe,
+            past_cpu_ns: (0, 0),
+            past_peaks: Peaks::default(),
+        };
         Arc::new(Self {
             pid,
             key: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -144,7 +151,6 @@ impl Process {
             subreaper: AtomicBool::new(false),
             parent_death_signal: AtomicI32::new(0),
             oom_score_adj: AtomicI32::new(0),
-            max_resident: AtomicU64::new(0),
         })
     }
 
@@ -250,6 +256,12 @@ impl Process {
         self.lock_group().stop.as_ref().is_some_and(|stop| stop.complete)
     }
 
+    /// This thread of it is stopped by job control.
+    #[must_use]
+    pub fn is_thread_stopped(&self, tid: i32) -> bool {
+        self.lock_group().stop.as_ref().is_some_and(|stop| stop.stopped.contains(&tid))
+    }
+
     /// The host killed its memory.
     #[must_use]
     pub fn was_killed_by_host(&self) -> bool {
@@ -276,9 +288,22 @@ impl Process {
             (shared.past_cpu_ns.0.saturating_add(spent.0), shared.past_cpu_ns.1.saturating_add(spent.1));
     }
 
-    /// Remembers the largest resident size seen, and answers it, in bytes.
-    pub fn note_resident(&self, bytes: u64) -> u64 {
-        self.max_resident.fetch_max(bytes, Ordering::Relaxed).max(bytes)
+    /// It leaves memory whose largest resident size will be known.
+    pub fn keep_peak(&self, peak: Arc<AtomicU64>) {
+        self.lock_shared().past_peaks.add(peak);
+    }
+
+    /// Largest resident size of memory that it has left.
+    #[must_use]
+    pub fn past_peaks(&self) -> Peaks {
+        self.lock_shared().past_peaks.clone()
+    }
+
+    /// Its largest resident size so far, in bytes.
+    #[must_use]
+    pub fn peak_resident(&self) -> u64 {
+        let now = self.mm().map_or(0, |mm| mm.peak_resident());
+        self.lock_shared().past_peaks.bytes().max(now)
     }
 
     /// Who is told of its end.

@@ -8,14 +8,14 @@
 //! ```
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use linux_abi::signal::{SigInfo, code, sa};
 use linux_abi::task::wait as options;
 
 use super::signal::{Sender, Signal};
-use super::{Process, ProcessGroup};
+use super::{Peaks, Process, ProcessGroup};
 use crate::Errno;
 use crate::sync::Events;
 
@@ -75,7 +75,7 @@ pub enum WaitFor {
 }
 
 /// What a wait found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ChildEvent {
     /// The child.
     pub pid: i32,
@@ -89,6 +89,8 @@ pub struct ChildEvent {
     pub wait_status: i32,
     /// User and system time of it and its children, in nanoseconds.
     pub cpu_ns: (u64, u64),
+    /// Largest resident size of it and its children.
+    pub peaks: Peaks,
 }
 
 struct Node {
@@ -105,6 +107,7 @@ struct Node {
     uid: u32,
     own_cpu_ns: (u64, u64),
     children_cpu_ns: (u64, u64),
+    children_peaks: Peaks,
     did_exec: bool,
 }
 
@@ -114,6 +117,8 @@ pub struct ProcessTree {
     /// LOCK: outermost.
     nodes: Mutex<HashMap<u64, Node>>,
     tasks: AtomicIsize,
+    gone_user_ns: AtomicU64,
+    gone_system_ns: AtomicU64,
 }
 
 type Nodes = HashMap<u64, Node>;
@@ -182,6 +187,7 @@ impl ProcessTree {
             uid: 0,
             own_cpu_ns: (0, 0),
             children_cpu_ns: (0, 0),
+            children_peaks: Peaks::default(),
             did_exec: false,
         };
         nodes.insert(process.key, node);
@@ -226,6 +232,19 @@ impl ProcessTree {
     #[must_use]
     pub fn children_cpu_ns(&self, process: &Process) -> (u64, u64) {
         self.get(process, |node, _| node.children_cpu_ns).unwrap_or_default()
+    }
+
+    /// Largest resident size of the children that have been waited for.
+    #[must_use]
+    pub fn children_peaks(&self, process: &Process) -> Peaks {
+        self.get(process, |node, _| node.children_peaks.clone()).unwrap_or_default()
+    }
+
+    /// CPU time of processes that have ended, zombies included, in nanoseconds.
+    #[must_use]
+    pub fn gone_cpu_ns(&self) -> (u64, u64) {
+        let [user, system] = [&self.gone_user_ns, &self.gone_system_ns].map(|ns| ns.load(Ordering::Relaxed));
+        (user, system)
     }
 
     /// The signal by which it will tell its parent of its end.
@@ -302,6 +321,8 @@ impl ProcessTree {
         let mut nodes = self.lock();
         reparent(&mut nodes, process, &mut after);
         let Some(node) = nodes.get_mut(&process.key) else { return };
+        self.gone_user_ns.fetch_add(cpu_ns.0, Ordering::Relaxed);
+        self.gone_system_ns.fetch_add(cpu_ns.1, Ordering::Relaxed);
         node.exit = Some(status);
         node.uid = uid;
         node.own_cpu_ns = cpu_ns;
@@ -405,7 +426,9 @@ impl Node {
         };
         let uid = if self.exit.is_some() { self.uid } else { self.process.real_uid() };
         let cpu_ns = add(self.own_cpu_ns, self.children_cpu_ns);
-        Some(ChildEvent { pid: self.process.pid, uid, code, status, wait_status, cpu_ns })
+        let mut peaks = self.process.past_peaks();
+        peaks.merge(&self.children_peaks);
+        Some(ChildEvent { pid: self.process.pid, uid, code, status, wait_status, cpu_ns, peaks })
     }
 }
 
@@ -418,6 +441,8 @@ fn reap(nodes: &mut Nodes, key: u64, count: bool) {
         if count {
             let spent = add(node.own_cpu_ns, node.children_cpu_ns);
             parent.children_cpu_ns = add(parent.children_cpu_ns, spent);
+            parent.children_peaks.merge(&node.process.past_peaks());
+            parent.children_peaks.merge(&node.children_peaks);
         }
     }
 }

@@ -32,6 +32,12 @@ pub(super) fn rusage((user_ns, system_ns): (u64, u64)) -> Rusage {
     Rusage { utime: Timeval::from_ns(user_ns), stime: Timeval::from_ns(system_ns), ..Rusage::default() }
 }
 
+/// What a child has used. A moment may pass until the host has told its size.
+fn child_rusage(event: &ChildEvent) -> Rusage {
+    let maxrss = i64::try_from(event.peaks.clone().bytes_soon() >> 10).unwrap_or(i64::MAX);
+    Rusage { maxrss, ..rusage(event.cpu_ns) }
+}
+
 /// `wait4(2)`: <https://man7.org/linux/man-pages/man2/wait4.2.html>
 pub(crate) fn wait4(
     current: &mut Current,
@@ -61,7 +67,7 @@ pub(crate) fn wait4(
         current.write_object(status, &event.wait_status)?;
     }
     if let Some(usage) = usage.non_null() {
-        current.write_object(usage, &rusage(event.cpu_ns))?;
+        current.write_object(usage, &child_rusage(&event))?;
     }
     Ok(event.pid)
 }
@@ -100,7 +106,7 @@ pub(crate) fn waitid(
         return Err(Errno::EAGAIN);
     }
     if let (Some(usage), Some(event)) = (usage.non_null(), &event) {
-        current.write_object(usage, &rusage(event.cpu_ns))?;
+        current.write_object(usage, &child_rusage(event))?;
     }
     let Some(info) = info.non_null() else { return Ok(()) };
     let words = event.map_or([0; 7], |event| {

@@ -84,9 +84,10 @@ pub(crate) fn getrusage(current: &mut Current, who: i32, usage: UserPtr<Rusage>)
         THREAD => rusage((current.context().cpu_time_ns(), 0)),
         _ => return Err(Errno::EINVAL),
     };
-    if who != CHILDREN {
-        let resident = process.note_resident(current.space().resident_bytes());
-        answer.maxrss = i64::try_from(resident >> 10).unwrap_or(i64::MAX);
-    }
+    let peak = match who {
+        CHILDREN => current.kernel().tasks.children_peaks(process).bytes(),
+        _ => process.peak_resident(),
+    };
+    answer.maxrss = i64::try_from(peak >> 10).unwrap_or(i64::MAX);
     current.write_object(usage, &answer)
 }

@@ -73,6 +73,7 @@ impl PtraceContext {
     #[must_use]
     pub fn new(space: Arc<Space>, slot: Slot, tracee: Tracee) -> Self {
         Self {
+            handle: Arc::new(Handle::new(tracee, Arc::downgrade(&space))),
             space,
             slot: Some(slot),
             tracee,
@@ -80,7 +81,6 @@ impl PtraceContext {
             has_run: false,
             // SAFETY: all fields are plain numbers.
             segments: unsafe { std::mem::zeroed() },
-            handle: Arc::new(Handle::new(tracee)),
             affinity: Mutex::default(),
             dead: false,
         }
@@ -467,10 +467,6 @@ impl Context for PtraceContext {
             .map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EINVAL)))?;
         *self.affinity.lock().unwrap_or_else(PoisonError::into_inner) = mask.to_vec();
         Ok(())
-    }
-
-    fn cpu_time_ns(&self) -> u64 {
-        sys::thread_cpu_ns(self.tracee.thread())
     }
 
     fn exit(&mut self) {

@@ -2,30 +2,33 @@
 //!
 //! Key type: [`Handle`]. An interrupt sticks until a `run` has answered it.
 
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::space::Space;
 use super::tracee::Tracee;
 use crate::api::Interrupter;
 
 /// One guest thread, as those who interrupt it see it.
-#[derive(Debug)]
 pub struct Handle {
     wanted: AtomicBool,
     in_guest: AtomicBool,
     /// The call that lasts is the host's: the guest does not run.
     in_order: AtomicBool,
     tracee: Tracee,
+    space: Weak<Space>,
 }
 
 impl Handle {
     /// Of a thread that does not run.
     #[must_use]
-    pub const fn new(tracee: Tracee) -> Self {
+    pub const fn new(tracee: Tracee, space: Weak<Space>) -> Self {
         Self {
             wanted: AtomicBool::new(false),
             in_guest: AtomicBool::new(false),
             in_order: AtomicBool::new(false),
             tracee,
+            space,
         }
     }
 
@@ -68,6 +71,10 @@ impl Interrupter for Handle {
         if self.in_guest.load(Ordering::SeqCst) {
             self.tracee.signal(libc::SIGURG);
         }
+    }
+
+    fn cpu_time_ns(&self) -> u64 {
+        self.space.upgrade().map_or(0, |space| space.thread_cpu_ns(self.tracee.thread()))
     }
 
     fn is_idle_in_guest(&self) -> bool {

@@ -19,6 +19,8 @@ const LOOKS_MAX: u32 = 3000;
 
 /// From an agent's window to its answer page.
 const ANSWERS: u64 = 0x1000;
+/// Where in the answer page the host writes what a call tells.
+const ANSWER_DATA: u64 = 0x100;
 
 /// An agent: the sentry's side of its two pages.
 #[derive(Debug)]
@@ -103,6 +105,43 @@ impl Agent {
         self.window.set64(agent::AGENT_RO_OFFSET, ro);
         self.window.set64(agent::AGENT_RW_OFFSET, rw);
         self.post(agent::OP_FORK);
+    }
+
+    /// Orders a call of the host that writes its answer to [`ANSWER_DATA`], and waits for it. Guests can write there too: what
+    /// is read is their own claim about themselves.
+    fn call(&mut self, number: u64, first: u64, alive: impl Fn() -> bool) -> Result<(), PlatformError> {
+        self.window.set64(agent::CALL_NR, number);
+        let args = [first, super::layout::AGENT_RW + ANSWER_DATA, 0, 0, 0, 0];
+        for (offset, arg) in (agent::CALL_ARGS..).step_by(8).zip(args) {
+            self.window.set64(offset, arg);
+        }
+        self.post(agent::OP_CALL);
+        self.wait(alive).map(drop)
+    }
+
+    fn answer(&self, offset: u64) -> u64 {
+        self.window.get64(ANSWERS + ANSWER_DATA + offset)
+    }
+
+    /// Largest resident size of the stub in bytes, `getrusage(2)`; 0 if it does not answer.
+    pub fn peak_resident_bytes(&mut self, alive: impl Fn() -> bool) -> u64 {
+        /// Where `ru_maxrss` is in the structure, in KiB.
+        const MAX_RESIDENT: u64 = 32;
+        let whose = u64::from(libc::RUSAGE_SELF.cast_unsigned());
+        match self.call(linux_abi::nr::GETRUSAGE, whose, alive) {
+            Ok(()) => self.answer(MAX_RESIDENT).min(linux_abi::TASK_SIZE >> 10) << 10,
+            Err(_) => 0,
+        }
+    }
+
+    /// CPU time of one of the stub's threads in nanoseconds; 0 if there is no such thread. LINUX: only threads of the same process
+    /// may read the clock of one.
+    pub fn thread_cpu_ns(&mut self, tid: i32, alive: impl Fn() -> bool) -> u64 {
+        let clock = i64::from(sys::thread_clock(tid)).cast_unsigned();
+        match self.call(linux_abi::nr::CLOCK_GETTIME, clock, alive) {
+            Ok(()) => self.answer(0).saturating_mul(1_000_000_000).saturating_add(self.answer(8)),
+            Err(_) => 0,
+        }
     }
 
     /// Waits until the last order is done; answers what the agent says, positive or zero.

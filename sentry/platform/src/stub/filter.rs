@@ -66,6 +66,7 @@ fn agent_with(more: &[u64]) -> Vec<sock_filter> {
         nr::TIME,
         nr::GETCPU,
         nr::CLOCK_GETRES,
+        nr::GETRUSAGE,
         NOTIFY_NR,
         nr::FUTEX_WAITV,
         nr::RESTART_SYSCALL,

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct Process {
     killed: AtomicBool,
     /// Signal that ended it; 0: none.
     signal: AtomicI32,
+    /// Largest resident size in bytes, known once it has been reaped.
+    peak: Arc<AtomicU64>,
     /// Sentry threads that wait for threads of this stub, by thread id: kicked when it ends. LOCK: leaf.
     waiters: Mutex<Vec<pid_t>>,
     /// LOCK: leaf.
@@ -57,6 +59,12 @@ impl Process {
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// Holds the largest resident size in bytes once it has been reaped; 0 until then.
+    #[must_use]
+    pub fn peak(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.peak)
     }
 
     /// It runs no more.
@@ -221,6 +229,7 @@ impl Registry {
             ended: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             signal: AtomicI32::new(0),
+            peak: Arc::default(),
             waiters: Mutex::default(),
             grave: Mutex::default(),
             notices: Mutex::default(),
@@ -258,8 +267,9 @@ impl Registry {
         let Some(process) = self.by_pid().remove(&pid) else { return };
         // The descriptor is in the set: `enter` has put it there.
         let _ = epoll::delete(&self.ends, &process.pidfd);
-        let signal = sys::wait_process(pid).unwrap_or(None);
-        process.set_ended(signal);
+        let end = sys::wait_process(pid).unwrap_or_default();
+        process.peak.store(end.peak_bytes, Ordering::Release);
+        process.set_ended(end.signal);
         process.release_kept();
         process.tell();
         if process.kick_waiters() {

@@ -79,10 +79,10 @@ impl SystrapContext {
         listener: i32,
     ) -> Result<Self, PlatformError> {
         let mut context = Self {
+            handle: Arc::new(Handle::new(Arc::downgrade(&space))),
             space,
             slot: Some(slot),
             handover,
-            handle: Arc::default(),
             entry: Entry::Page,
             fs_base: u64::MAX,
             prefetched: Prefetched::default(),
@@ -458,10 +458,6 @@ impl Context for SystrapContext {
             Err(Errno::EACCES | Errno::EPERM) => self.space.patches().switch_off(),
             Err(_) => self.space.patches().refuse(code.call),
         }
-    }
-
-    fn cpu_time_ns(&self) -> u64 {
-        sys::thread_cpu_ns(self.handover.tid())
     }
 
     fn exit(&mut self) {

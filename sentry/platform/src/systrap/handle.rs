@@ -2,14 +2,16 @@
 //!
 //! Key type: [`Handle`].
 
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
+use super::space::Space;
 use crate::api::Interrupter;
 use crate::sys;
 
 /// How other threads stop a guest thread.
-#[derive(Debug, Default)]
 pub struct Handle {
+    space: Weak<Space>,
     pub(super) wanted: AtomicBool,
     pub(super) in_guest: AtomicBool,
     pub(super) process: AtomicI32,
@@ -17,6 +19,18 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// Of a thread that has not begun.
+    #[must_use]
+    pub const fn new(space: Weak<Space>) -> Self {
+        Self {
+            space,
+            wanted: AtomicBool::new(false),
+            in_guest: AtomicBool::new(false),
+            process: AtomicI32::new(0),
+            thread: AtomicI32::new(0),
+        }
+    }
+
     pub(super) fn signal(&self) {
         // A thread that has just ended needs no interrupt.
         let _ = sys::tgkill(
@@ -36,15 +50,19 @@ impl Interrupter for Handle {
         }
     }
 
+    fn cpu_time_ns(&self) -> u64 {
+        let thread = self.thread.load(Ordering::Acquire);
+        self.space.upgrade().map_or(0, |space| space.thread_cpu_ns(thread))
+    }
+
     fn is_idle_in_guest(&self) -> bool {
         /// Long enough for the clock of a thread that runs to show it.
         const LOOK: std::time::Duration = std::time::Duration::from_micros(20);
         if !self.in_guest.load(Ordering::SeqCst) {
             return false;
         }
-        let tid = self.thread.load(Ordering::Acquire);
-        let before = sys::thread_cpu_ns(tid);
+        let before = self.cpu_time_ns();
         std::thread::sleep(LOOK);
-        before == sys::thread_cpu_ns(tid) && self.in_guest.load(Ordering::SeqCst)
+        before == self.cpu_time_ns() && self.in_guest.load(Ordering::SeqCst)
     }
 }

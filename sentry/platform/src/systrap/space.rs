@@ -3,7 +3,7 @@
 //! Key types: [`Space`], [`SpaceTemplate`], [`Slot`].
 
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -131,6 +131,13 @@ impl Space {
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// CPU time of a thread of this stub in nanoseconds.
+    #[must_use]
+    pub fn thread_cpu_ns(&self, tid: i32) -> u64 {
+        let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        agent.thread_cpu_ns(tid, || !self.process.has_ended())
     }
 
     fn take_slot(&self) -> Result<Slot, PlatformError> {
@@ -288,8 +295,17 @@ impl AddressSpace for Space {
         (sys::process_cpu_ns(self.process.pid), 0)
     }
 
-    fn resident_bytes(&self) -> u64 {
-        0
+    fn count_resident(&self, pages: &[u64]) -> usize {
+        sys::count_resident(self.process.pid, pages)
+    }
+
+    fn peak_resident_bytes(&self) -> u64 {
+        let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        agent.peak_resident_bytes(|| !self.process.has_ended())
+    }
+
+    fn final_peak(&self) -> Arc<AtomicU64> {
+        self.process.peak()
     }
 
     fn vdso(&self) -> u64 {

@@ -16,9 +16,23 @@ pub fn uptime_ns(kernel: &Kernel) -> u64 {
 /// Memory as guests see it.
 #[must_use]
 pub fn memory(kernel: &Arc<Kernel>) -> Memory {
-    let resident =
-        |process: Arc<crate::task::Process>| process.mm().map_or(0, |mm| mm.space().resident_bytes());
-    kernel.machine.memory(kernel.tasks.all().into_iter().map(resident).sum())
+    kernel.machine.memory(|| resident(kernel))
+}
+
+/// What all processes hold, in bytes; processes that share memory (`vfork`) count once each.
+#[must_use]
+pub fn resident(kernel: &Arc<Kernel>) -> u64 {
+    let all = kernel.tasks.all().into_iter();
+    all.filter_map(|process| process.mm()).map(|mm| mm.resident().total()).sum()
+}
+
+/// CPU time of everything that runs or ran, user and system, in nanoseconds.
+#[must_use]
+pub fn cpu_ns(kernel: &Kernel) -> (u64, u64) {
+    let add =
+        |sum: (u64, u64), time: (u64, u64)| (sum.0.saturating_add(time.0), sum.1.saturating_add(time.1));
+    let living = kernel.tasks.all().into_iter().filter(|process| !process.is_zombie());
+    living.map(|process| process.cpu_ns()).fold(kernel.tasks.gone_cpu_ns(), add)
 }
 
 /// Number of tasks in the sandbox.

@@ -93,10 +93,9 @@ impl Directory for Root {
             return Ok(node);
         }
         let number = parse_id(name).ok_or(Errno::ENOENT)?;
-        // LINUX: a thread's number leads to its process, too, although it is not listed.
-        let process = self.namespace.process(number);
-        let process = process.or_else(|| self.namespace.task(number).map(|task| Arc::clone(&task.process)));
-        Ok(ProcessDirectory::node(self.dev, Subject::process(process.ok_or(Errno::ENOENT)?)))
+        let process = self.namespace.process(number).map(Subject::process);
+        let subject = process.or_else(|| self.namespace.task(number).map(Subject::by_thread));
+        Ok(ProcessDirectory::node(self.dev, subject.ok_or(Errno::ENOENT)?))
     }
 
     fn names(&self, task: &Arc<Task>) -> Result<Vec<Name>, Errno> {

@@ -17,11 +17,18 @@ use crate::vfs::{Fd, FileOps, Inode, LinkTarget, Location, Op, Stat, mode};
 pub(super) struct Subject {
     pub(super) process: Arc<Process>,
     thread: Option<Arc<Task>>,
+    /// It is `/proc/PID/task/TID`, where figures are the thread's alone.
+    is_thread: bool,
 }
 
 impl Subject {
     pub(super) fn process(process: Arc<Process>) -> Self {
-        Self { process, thread: None }
+        Self { process, thread: None, is_thread: false }
+    }
+
+    /// `/proc/TID`, which is not listed: the process as the thread shows it. LINUX: `proc_pid_lookup` takes any thread.
+    pub(super) fn by_thread(thread: Arc<Task>) -> Self {
+        Self { process: Arc::clone(&thread.process), thread: Some(thread), is_thread: false }
     }
 
     /// The thread that the texts are about.
@@ -34,7 +41,12 @@ impl Subject {
 
     /// It is the directory of one thread.
     pub(super) fn is_thread(&self) -> bool {
-        self.thread.is_some()
+        self.is_thread
+    }
+
+    /// It is about a process whose first thread has ended while others live on.
+    pub(super) fn has_lost_leader(&self) -> bool {
+        self.thread.is_none() && self.process.any_thread().is_some_and(|task| task.tid() != self.process.pid)
     }
 
     /// The number in its path.
@@ -275,7 +287,7 @@ impl Directory for Threads {
         let tid = parse_id(name).ok_or(Errno::ENOENT)?;
         let process = &self.subject.process;
         let thread = process.threads().into_iter().find(|thread| thread.tid() == tid).ok_or(Errno::ENOENT)?;
-        let subject = Subject { process: Arc::clone(process), thread: Some(thread) };
+        let subject = Subject { process: Arc::clone(process), thread: Some(thread), is_thread: true };
         Ok(ProcessDirectory::node(self.dev, subject))
     }
 

@@ -69,11 +69,7 @@ pub(super) fn smaps(subject: &Subject, reader: &Arc<Task>) -> Result<Vec<u8>, Er
 }
 
 pub(super) fn smaps_rollup(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
-    let kib = memory(subject).map_or(0, |mm| mm.usage().resident >> 10);
-    Ok(format!(
-        "00000000-7fffffffffff ---p 00000000 00:00 0 [rollup]\nRss: {kib:>18} kB\nPss: {kib:>18} kB\n"
-    )
-    .into_bytes())
+    Ok(memory(subject).map(|mm| mm.smaps_rollup()).unwrap_or_default().into_bytes())
 }
 
 pub(super) fn statm(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
@@ -170,11 +166,12 @@ fn cpu_ns(subject: &Subject) -> (u64, u64) {
 
 /// One letter, and its word in `status`.
 fn state(subject: &Subject, reader: &Arc<Task>) -> (&'static str, &'static str) {
-    if subject.process.is_zombie() {
+    let Ok(task) = subject.task() else { return ("Z", "zombie") };
+    if subject.process.is_zombie() || subject.has_lost_leader() {
         ("Z", "zombie")
-    } else if subject.process.is_stopped() {
+    } else if subject.process.is_thread_stopped(task.tid()) {
         ("T", "stopped")
-    } else if subject.task().is_ok_and(|task| !Arc::ptr_eq(&task, reader) && task.is_sleeping()) {
+    } else if !Arc::ptr_eq(&task, reader) && task.is_sleeping() {
         ("S", "sleeping")
     } else {
         ("R", "running")
@@ -237,7 +234,10 @@ pub(super) fn status(subject: &Subject, reader: &Arc<Task>) -> Result<Vec<u8>, E
         process.pid
     );
     if let Some(mm) = memory(subject) {
-        text.push_str(&memory_lines(&mm.usage()));
+        let peak_resident = mm.peak_resident();
+        let usage = mm.usage();
+        let peak_resident = peak_resident.max(usage.peak_resident);
+        text.push_str(&memory_lines(&MemoryUsage { peak_resident, ..usage }));
     }
     text.push_str(&signal_lines(process, &task));
     for (name, set) in [
@@ -269,15 +269,15 @@ fn memory_lines(usage: &MemoryUsage) -> String {
         ("VmLck", usage.locked),
         ("VmPin", 0),
         ("VmHWM", usage.peak_resident),
-        ("VmRSS", usage.resident),
-        ("RssAnon", usage.resident),
-        ("RssFile", 0),
-        ("RssShmem", 0),
+        ("VmRSS", usage.resident.total()),
+        ("RssAnon", usage.resident.anonymous),
+        ("RssFile", usage.resident.file),
+        ("RssShmem", usage.resident.shared),
         ("VmData", usage.data),
         ("VmStk", usage.stack),
         ("VmExe", usage.text),
         ("VmLib", usage.library),
-        ("VmPTE", usage.resident / 512),
+        ("VmPTE", usage.resident.total() / 512),
         ("VmSwap", 0),
         ("HugetlbPages", 0),
     ] {
@@ -343,7 +343,7 @@ pub(super) fn stat(subject: &Subject, reader: &Arc<Task>) -> Result<Vec<u8>, Err
         process.threads().len(),
         ticks(start),
         usage.size,
-        usage.resident / PAGE,
+        usage.resident.total() / PAGE,
         process.limit(Resource::Rss).soft,
     );
     // Fields 26 to 52.

@@ -193,11 +193,7 @@ fn cpuinfo(kernel: &Arc<Kernel>) -> String {
 
 /// User, system and idle time of all processors, in ticks.
 fn cpu_ticks(kernel: &Arc<Kernel>) -> (u64, u64, u64) {
-    let all = kernel.tasks.all();
-    let (user, system) = all
-        .iter()
-        .map(|process| process.cpu_ns())
-        .fold((0, 0), |sum: (u64, u64), time| (sum.0.saturating_add(time.0), sum.1.saturating_add(time.1)));
+    let (user, system) = figures::cpu_ns(kernel);
     let total = figures::uptime_ns(kernel).saturating_mul(kernel.machine.cpus as u64);
     let idle = total.saturating_sub(user.saturating_add(system));
     (user / NS_PER_TICK, system / NS_PER_TICK, idle / NS_PER_TICK)

@@ -2,6 +2,7 @@
 #include "../harness.h"
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/sysmacros.h>
 #include <termios.h>
 
@@ -349,6 +350,88 @@ TEST(proc_stat_of_a_process_holds_its_ids) {
     for (char *at = text; *at; at++)
         fields += *at == ' ';
     CHECK(fields >= 52);
+}
+
+static atomic_int worker_tid, worker_stop;
+
+static void *spin_or_wait(void *how) {
+    CHECK_OK(prctl(PR_SET_NAME, how ? "spinner" : "waiter"));
+    worker_tid = (int)syscall(SYS_gettid);
+    if (!how)
+        syscall(SYS_futex, &worker_stop, 128, 0, NULL, NULL, 0);
+    while (!worker_stop)
+        ;
+    return NULL;
+}
+
+// Name, state, and user plus system time in ticks.
+static void thread_stat(const char *format, int tid, char *name, char *state, long *ticks) {
+    char path[64], text[1024];
+    snprintf(path, sizeof path, format, tid);
+    read_file(path, text, sizeof text);
+    long user, system;
+    CHECK_EQ(sscanf(strchr(text, '('), "(%15[^)]) %c %*d %*d %*d %*d %*d %*d %*d %*d %*d %*d %ld %ld", name,
+                    state, &user, &system),
+             4);
+    *ticks = user + system;
+}
+
+TEST(proc_shows_a_threads_own_name_and_state) {
+    char name[16], state;
+    long ticks;
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, spin_or_wait, NULL), 0);
+    while (!worker_tid)
+        ;
+    wait_for_state(worker_tid, 'S');
+    thread_stat("/proc/self/task/%d/stat", worker_tid, name, &state, &ticks);
+    CHECK_STR(name, "waiter");
+    CHECK_EQ(state, 'S');
+    thread_stat("/proc/%d/stat", worker_tid, name, &state, &ticks);
+    CHECK_STR(name, "waiter");
+    thread_stat("/proc/%d/stat", getpid(), name, &state, &ticks);
+    CHECK_STR(name, "fs");
+    CHECK_EQ(state, 'R');
+    worker_stop = 1;
+    syscall(SYS_futex, &worker_stop, 129, 1);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
+TEST(proc_shows_the_time_of_a_thread_that_makes_no_call) {
+    char name[16], state;
+    long before, after, waits = 0;
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, spin_or_wait, (void *)1), 0);
+    while (!worker_tid)
+        sleep_ms(1);
+    thread_stat("/proc/self/task/%d/stat", worker_tid, name, &state, &before);
+    do {
+        sleep_ms(20);
+        thread_stat("/proc/self/task/%d/stat", worker_tid, name, &state, &after);
+    } while (after < before + 5 && waits++ < 500);
+    CHECK(after >= before + 5);
+    thread_stat("/proc/self/task/%d/stat", getpid(), name, &state, &before);
+    CHECK(before < after);
+    worker_stop = 1;
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
+TEST(proc_stat_of_processors_goes_on_when_processes_end) {
+    static char text[65536];
+    long before, after;
+    pid_t pid = IN_CHILD({
+        clock_t until = clock() + CLOCKS_PER_SEC / 10;
+        while (clock() < until)
+            ;
+    });
+    siginfo_t info;
+    CHECK_OK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT));
+    read_file("/proc/stat", text, sizeof text);
+    CHECK_EQ(sscanf(text, "cpu %ld", &before), 1);
+    CHECK_EXITS(pid, 0);
+    read_file("/proc/stat", text, sizeof text);
+    CHECK_EQ(sscanf(text, "cpu %ld", &after), 1);
+    CHECK(before >= 5 && after >= before);
 }
 
 TEST(proc_lists_the_processes_and_forgets_the_dead) {

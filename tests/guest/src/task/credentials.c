@@ -254,6 +254,102 @@ TEST(proc_status_shows_memory) {
     CHECK(status_field("VmRSS", "%ld") > 0);
 }
 
+// The host counts in batches of 64 pages a processor, and pages of its own: figures are near, not equal.
+static bool is_near(long value, long want) {
+    return value >= want - 2048 && value <= want + 2048;
+}
+
+TEST(resident_size_follows_what_is_touched_and_given_back) {
+    const long kib = 32 << 10;
+    long before = status_field("VmRSS", "%ld"), anonymous = status_field("RssAnon", "%ld");
+    char *memory = mmap(NULL, (size_t)kib << 10, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(memory != MAP_FAILED);
+    CHECK(is_near(status_field("VmRSS", "%ld"), before));
+    memset(memory, 1, (size_t)kib << 10);
+    CHECK(is_near(status_field("VmRSS", "%ld"), before + kib));
+    CHECK(is_near(status_field("RssAnon", "%ld"), anonymous + kib));
+    CHECK(status_field("VmHWM", "%ld") >= before + kib - 2048);
+    CHECK_OK(madvise(memory, (size_t)kib << 9, MADV_DONTNEED));
+    CHECK(is_near(status_field("VmRSS", "%ld"), before + kib / 2));
+    CHECK_OK(munmap(memory, (size_t)kib << 10));
+    CHECK(is_near(status_field("VmRSS", "%ld"), before));
+    CHECK(status_field("VmHWM", "%ld") >= before + kib - 2048);
+}
+
+TEST(resident_size_of_a_large_area_is_near) {
+    const size_t size = 4UL << 30, touched = 48 << 20;
+    char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(memory != MAP_FAILED);
+    CHECK_OK(madvise(memory, size, MADV_NOHUGEPAGE));
+    long before = status_field("VmRSS", "%ld");
+    memset(memory + (1 << 30), 1, touched);
+    CHECK(is_near(status_field("VmRSS", "%ld"), before + (long)(touched >> 10)));
+}
+
+TEST(resident_size_counts_mapped_files_and_shared_memory) {
+    const size_t size = 16 << 20;
+    long file = status_field("RssFile", "%ld"), shared = status_field("RssShmem", "%ld");
+    int fd = (int)CHECK_OK(open("data", O_RDWR | O_CREAT, 0600));
+    CHECK_OK(ftruncate(fd, (off_t)size));
+    char *memory = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    CHECK(memory != MAP_FAILED);
+    for (size_t at = 0; at < size; at += (size_t)GUEST_PAGE)
+        CHECK_EQ(((volatile char *)memory)[at], 0);
+    // On a tmpfs they are of the other kind.
+    long now = status_field("RssFile", "%ld") + status_field("RssShmem", "%ld");
+    CHECK(is_near(now, file + shared + (long)(size >> 10)));
+    char *anonymous = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(anonymous != MAP_FAILED);
+    shared = status_field("RssShmem", "%ld");
+    memset(anonymous, 1, size);
+    CHECK(is_near(status_field("RssShmem", "%ld"), shared + (long)(size >> 10)));
+}
+
+TEST(smaps_says_what_of_a_mapping_is_resident) {
+    static char text[1 << 18];
+    char *memory = mmap(NULL, 64 * GUEST_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(memory != MAP_FAILED);
+    CHECK_OK(madvise(memory, 64 * GUEST_PAGE, MADV_NOHUGEPAGE));
+    CHECK_OK(mprotect(memory, GUEST_PAGE, PROT_READ));
+    memory += GUEST_PAGE;
+    memset(memory, 1, 5 * GUEST_PAGE);
+    char start[32];
+    snprintf(start, sizeof start, "\n%lx-", (unsigned long)memory);
+    read_file("/proc/self/smaps", text, sizeof text);
+    char *line = strstr(text, start);
+    CHECK(line != NULL);
+    long resident, anonymous;
+    CHECK_EQ(sscanf(strstr(line, "\nRss:"), "\nRss: %ld kB", &resident), 1);
+    CHECK_EQ(sscanf(strstr(line, "\nAnonymous:"), "\nAnonymous: %ld kB", &anonymous), 1);
+    CHECK_EQ(resident, 20);
+    CHECK_EQ(anonymous, 20);
+}
+
+TEST(rusage_tells_the_largest_resident_size_of_the_process_and_its_children) {
+    const long kib = 48 << 10;
+    struct rusage usage;
+    CHECK_OK(getrusage(RUSAGE_SELF, &usage));
+    long before = usage.ru_maxrss;
+    CHECK(before > 0 && before < kib);
+    CHECK_OK(getrusage(RUSAGE_CHILDREN, &usage));
+    CHECK_EQ(usage.ru_maxrss, 0);
+    pid_t pid = IN_CHILD({
+        char *memory = mmap(NULL, (size_t)kib << 10, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        memset(memory, 1, (size_t)kib << 10);
+        munmap(memory, (size_t)kib << 10);
+        CHECK_OK(getrusage(RUSAGE_SELF, &usage));
+        CHECK(usage.ru_maxrss >= kib);
+    });
+    int status;
+    CHECK_EQ(wait4(pid, &status, 0, &usage), pid);
+    CHECK_EQ(status, 0);
+    CHECK(usage.ru_maxrss >= kib && usage.ru_maxrss <= kib + before + 4096);
+    CHECK_OK(getrusage(RUSAGE_CHILDREN, &usage));
+    CHECK(usage.ru_maxrss >= kib);
+    CHECK_OK(getrusage(RUSAGE_SELF, &usage));
+    CHECK(usage.ru_maxrss < kib);
+}
+
 TEST(proc_status_shows_the_umask) {
     umask(0137);
     CHECK_EQ(status_field("Umask", "%lo"), 0137);
