@@ -29,6 +29,18 @@ pub(crate) fn open_child(dir: impl AsFd, name: Name<'_>, flags: OFlags, mode: Mo
     Err(Errno::AGAIN)
 }
 
+/// Makes and opens a regular file that is in the file system of `dir` but has no name; with `O_EXCL` it cannot get one.
+pub(crate) fn open_unnamed(dir: impl AsFd, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
+    let flags = flags | OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match rustix::fs::openat2(&dir, c".", flags, mode, resolve) {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
 /// The node itself, whatever it is, without opening it.
 pub(crate) fn find_child(dir: impl AsFd, name: Name<'_>) -> Result<OwnedFd> {
     open_child(dir, name, OFlags::PATH, Mode::empty())

@@ -134,6 +134,7 @@ fn dispatch(server: &Arc<Server>, op: Op, body: &[u8]) -> Outcome {
         Op::Fsync => ops::data::fsync(server, body),
         Op::SyncFs => ops::data::sync_fs(server, body),
         Op::Create => ops::make::create(server, body),
+        Op::CreateUnnamed => ops::make::create_unnamed(server, body),
         Op::Mkdir => ops::make::mkdir(server, body),
         Op::Symlink => ops::make::symlink(server, body),
         Op::Mknod => ops::make::mknod(server, body),

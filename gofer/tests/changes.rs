@@ -40,6 +40,32 @@ fn create_of_what_exists_depends_on_excl() {
 }
 
 #[test]
+fn an_unnamed_file_is_the_owners_and_can_be_named_once_made() {
+    let gofer = Gofer::start();
+    let (client, root) = (&gofer.client, gofer.root());
+    let made = client.create_unnamed(root, 0o640, OWNER, true).expect("the host's file system has it");
+    assert_eq!((made.stat.uid, made.stat.gid, made.stat.nlink), (1234, 5678, 0));
+    assert_eq!(made.stat.mode, file_type::REGULAR | 0o640);
+    std::fs::File::from(made.fd).write_all_at(b"data", 0).expect("it is open for writing");
+    assert_eq!(std::fs::read_dir(gofer.path("root")).expect("a directory").count(), 0);
+    assert_eq!(client.link(made.node, root, b"named").map(|stat| stat.nlink), Ok(1));
+    assert_eq!(std::fs::read(gofer.path("root/named")).expect("it is there"), b"data");
+}
+
+#[test]
+fn an_unnamed_file_that_may_not_be_named_is_not() {
+    let gofer = Gofer::start();
+    let (client, root) = (&gofer.client, gofer.root());
+    let made = client.create_unnamed(root, 0o600, OWNER, false).expect("the host's file system has it");
+    assert_eq!(client.link(made.node, root, b"named").err(), Some(Errno::ENOENT));
+    let (ro, _) = client.attach(2).expect("mount 2");
+    assert_eq!(client.create_unnamed(ro, 0o600, OWNER, true).err(), Some(Errno::EROFS));
+    let (file, _) = client.attach(3).expect("mount 3");
+    assert_eq!(client.create_unnamed(file, 0o600, OWNER, true).err(), Some(Errno::ENOTDIR));
+    assert_eq!(client.create_unnamed(root, 0o10_000, OWNER, true).err(), Some(Errno::EINVAL));
+}
+
+#[test]
 fn special_bits_survive_the_change_of_owner() {
     let gofer = Gofer::start();
     let (client, root) = (&gofer.client, gofer.root());

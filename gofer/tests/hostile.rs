@@ -81,7 +81,7 @@ fn a_request_with_a_status_ends_it() {
 
 #[test]
 fn an_operation_that_does_not_exist_ends_it() {
-    for op in [0, 26, u16::MAX] {
+    for op in [0, 27, u16::MAX] {
         let raw = start();
         raw.send(header(op).as_bytes());
         raw.ends_with(&format!("no operation has number {op}"));

@@ -137,10 +137,24 @@ impl Client {
     /// directory has been removed, ...
     pub fn create(&self, dir: Node, name: &[u8], mode: u32, owner: Ownership, flags: u32) -> Result<Created> {
         let request = wire::Create { dir: dir.0, mode, uid: owner.uid, gid: owner.gid, flags };
-        self.call(Op::Create, &[request.as_bytes(), name], |answer| {
-            let made = NodeStat::read_from_bytes(answer.body).map_err(|_| Errno::EIO)?;
-            Ok(Created { node: Node(made.node), stat: made.stat, fd: answer.fd.ok_or(Errno::EIO)? })
-        })
+        self.call(Op::Create, &[request.as_bytes(), name], created)
+    }
+
+    /// Makes a regular file that has no name and opens it for reading and writing. [`Client::link`] gives it one if
+    /// `is_linkable`.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` if the host's file system cannot, `EROFS`, `ENOTDIR`, `ENOENT` if the directory has been removed, ...
+    pub fn create_unnamed(
+        &self,
+        dir: Node,
+        mode: u32,
+        owner: Ownership,
+        is_linkable: bool,
+    ) -> Result<Created> {
+        let flags = if is_linkable { 0 } else { crate::O_EXCL };
+        let request = wire::Create { dir: dir.0, mode, uid: owner.uid, gid: owner.gid, flags };
+        self.call(Op::CreateUnnamed, &[request.as_bytes()], created)
     }
 
     /// Makes a directory.
@@ -283,6 +297,11 @@ impl Client {
 
 fn fixed<T: FromBytes + KnownLayout + Immutable>(answer: Answer<'_>) -> Result<T> {
     T::read_from_bytes(answer.body).map_err(|_| Errno::EIO)
+}
+
+fn created(answer: Answer<'_>) -> Result<Created> {
+    let made = NodeStat::read_from_bytes(answer.body).map_err(|_| Errno::EIO)?;
+    Ok(Created { node: Node(made.node), stat: made.stat, fd: answer.fd.ok_or(Errno::EIO)? })
 }
 
 fn node_stat(answer: Answer<'_>) -> Result<(Node, Stat)> {

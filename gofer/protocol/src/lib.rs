@@ -52,6 +52,7 @@
 //! | 23 | `Fsync` | `Fsync` | | |
 //! | 24 | `SyncFs` | `OneNode` | | |
 //! | 25 | `OpenChannel` | | descriptor | |
+//! | 26 | `CreateUnnamed` | `Create` | `NodeStat` + descriptor | yes |
 //!
 //! Operations that change files fail with `EROFS` on a read-only mount.
 //!

@@ -130,6 +130,8 @@ ops! {
     SyncFs = 24,
     /// One more socket to the same gofer, served by a thread of its own. Nothing -> one descriptor.
     OpenChannel = 25,
+    /// Make and open a regular file without a name (`O_TMPFILE`). [`Create`] -> [`NodeStat`] and one descriptor.
+    CreateUnnamed = 26,
 }
 
 macro_rules! bodies {
@@ -216,7 +218,7 @@ bodies! {
         /// Access mode and the flags of [`crate::OPEN_FLAGS`].
         flags: u64,
     }
-    /// For [`Op::Create`].
+    /// For [`Op::Create`] and [`Op::CreateUnnamed`].
     Create {
         /// Where.
         dir: u64,
@@ -226,7 +228,7 @@ bodies! {
         uid: u32,
         /// Group (the directory's, if that is set-group-ID).
         gid: u32,
-        /// As for `Open`; also `O_EXCL`.
+        /// As for `Open`; also `O_EXCL`. For `CreateUnnamed`: `O_EXCL` if it may never get a name, or zero.
         flags: u32,
     }
     /// For [`Op::Mkdir`], [`Op::Symlink`] and [`Op::Mknod`].

@@ -1,4 +1,4 @@
-//! New files: `Create`, `Mkdir`, `Symlink`, `Mknod`.
+//! New files: `Create`, `CreateUnnamed`, `Mkdir`, `Symlink`, `Mknod`.
 //!
 //! The host makes them as root and they are given to their owner at once. In a set-group-ID directory the group is the
 //! directory's (the host's kernel sees to that, and to the bit on a new directory; we then leave the group alone).
@@ -15,7 +15,7 @@ use super::data::{open_flags, open_node};
 use super::{new_node, writable_dir};
 use crate::host;
 use crate::nodes::Node;
-use crate::request::{Name, Outcome, Reply, head, split};
+use crate::request::{Name, Outcome, Reply, head, split, whole};
 use crate::serve::Server;
 
 /// Set-user-ID, set-group-ID; given only after the owner has been set, which would clear them.
@@ -70,6 +70,22 @@ fn created(server: &Server, dir: &Node, name: Name<'_>, fd: OwnedFd, mode: Mode,
             Err(errno.into())
         }
     }
+}
+
+/// A regular file without a name, open for reading and writing.
+pub(crate) fn create_unnamed(server: &Server, body: &[u8]) -> Outcome {
+    let request: wire::Create = whole(body)?;
+    let dir = writable_dir(server, request.dir)?;
+    let mode = mode_bits(request.mode)?;
+    if request.flags & !O_EXCL != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let owner = Owner::new(request.uid, request.gid)?;
+    let fd = host::open_unnamed(&*dir, OFlags::from_bits_retain(request.flags), mode - SPECIAL_BITS)?;
+    // Should the rest fail, the file goes with its descriptor.
+    give(server, &dir, &fd, mode, &owner)?;
+    let made = new_node(server, host::reopen(&server.proc_fds, &fd, OFlags::PATH)?, dir.mount)?;
+    Ok(Reply::value(&made).with(fd))
 }
 
 fn existing(server: &Server, dir: &Node, name: Name<'_>, flags: u32) -> Result<Reply, Errno> {

@@ -13,7 +13,8 @@ use super::mounting::attach;
 use super::permission::ms;
 use super::walk::{Caller, LastName, Lookup};
 use super::{
-    Dentry, FdTable, FsContext, Location, Mount, MountNamespace, MountRequest, NewKind, NewNode, makedev,
+    Dentry, FdTable, FsContext, Linkable, Location, Mount, MountNamespace, MountRequest, NewKind, NewNode,
+    makedev,
 };
 use crate::Errno;
 use crate::fs::gofer::{Connection, GoferFs, Trust};
@@ -212,7 +213,7 @@ impl Builder<'_> {
         match self.caller.make(&parent, &name, &new) {
             // The name exists and is a link to nowhere; or nothing may be made here: a place that only we know of.
             Err(Errno::EROFS | Errno::EACCES | Errno::EPERM | Errno::EEXIST) => {
-                let inode = self.scratch.root.inode().create_unnamed(&new)?;
+                let inode = self.scratch.root.inode().create_unnamed(&new, Linkable::No)?;
                 let dentry: Arc<Dentry> = parent.dentry.add_child(&name, inode);
                 Ok(Location { mount: parent.mount, dentry })
             }
@@ -277,7 +278,8 @@ impl Builder<'_> {
         };
         let kind = if target.inode().access()?.is_dir() { NewKind::Directory } else { NewKind::Regular };
         let mode = if matches!(kind, NewKind::Directory) { 0o755 } else { 0o444 };
-        let inode = self.scratch.root.inode().create_unnamed(&NewNode { kind, mode, uid: 0, gid: 0 })?;
+        let new = NewNode { kind, mode, uid: 0, gid: 0 };
+        let inode = self.scratch.root.inode().create_unnamed(&new, Linkable::No)?;
         let file_system = Arc::clone(&self.scratch.file_system);
         let flags = ms::RDONLY | ms::RELATIME;
         attach(&self.namespace, &target, &Mount::new(file_system, Dentry::root(inode), flags, b"tmpfs"))

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::Inode;
+use super::{Inode, Linkable};
 
 /// Entries that the cache of one file system keeps alive. The gofer holds a descriptor for each.
 const CACHE_MAX: usize = 8192;
@@ -33,6 +33,8 @@ pub struct Dentry {
     mounts: AtomicU32,
     /// Used since the cache looked at it last.
     is_used: AtomicBool,
+    /// It never had a name, and may get one.
+    is_linkable: AtomicBool,
     /// `None` for nameless files.
     tree: Option<Arc<Tree>>,
 }
@@ -134,9 +136,27 @@ impl Dentry {
 
     /// An entry for a file that never had a name, in the tree of `directory` (`O_TMPFILE`).
     #[must_use]
-    pub fn unnamed(directory: &Arc<Dentry>, inode: Arc<dyn Inode>, label: &[u8]) -> Arc<Self> {
+    pub fn unnamed(
+        directory: &Arc<Dentry>,
+        inode: Arc<dyn Inode>,
+        label: &[u8],
+        linkable: Linkable,
+    ) -> Arc<Self> {
         let place = Place { name: label.to_vec(), parent: Some(Arc::clone(directory)), deleted: true };
-        Self::make(inode, place, directory.tree.clone())
+        let dentry = Self::make(inode, place, directory.tree.clone());
+        dentry.is_linkable.store(linkable == Linkable::Yes, Ordering::Relaxed);
+        dentry
+    }
+
+    /// It never had a name, and may get one.
+    #[must_use]
+    pub fn is_linkable(&self) -> bool {
+        self.is_linkable.load(Ordering::Relaxed)
+    }
+
+    /// It has got its first name; if it loses that, it cannot get another. LINUX: `I_LINKABLE` in `vfs_link`.
+    pub fn has_been_linked(&self) {
+        self.is_linkable.store(false, Ordering::Relaxed);
     }
 
     fn make(inode: Arc<dyn Inode>, place: Place, tree: Option<Arc<Tree>>) -> Arc<Self> {
@@ -147,6 +167,7 @@ impl Dentry {
             names: Mutex::default(),
             mounts: AtomicU32::new(0),
             is_used: AtomicBool::new(false),
+            is_linkable: AtomicBool::new(false),
             tree,
         })
     }

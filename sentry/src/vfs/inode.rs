@@ -123,6 +123,15 @@ pub fn now() -> i64 {
     i64::try_from(now_ns(Clock::Realtime)).unwrap_or(i64::MAX)
 }
 
+/// Whether a file that is made without a name may get one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Linkable {
+    /// `linkat(2)` may give it one.
+    Yes,
+    /// It stays nameless (`O_EXCL`).
+    No,
+}
+
 /// What a new node shall be.
 #[derive(Debug, Clone)]
 pub enum NewKind {
@@ -221,11 +230,11 @@ pub trait Inode: Send + Sync + Any {
         Err(Errno::EPERM)
     }
 
-    /// Makes a nameless regular file (`O_TMPFILE`).
+    /// Makes a nameless regular file (`O_TMPFILE`). The caller sees to it that one which is not linkable is not linked.
     ///
     /// # Errors
     /// EOPNOTSUPP by default.
-    fn create_unnamed(&self, _new: &NewNode) -> Result<Arc<dyn Inode>, Errno> {
+    fn create_unnamed(&self, _new: &NewNode, _linkable: Linkable) -> Result<Arc<dyn Inode>, Errno> {
         Err(Errno::EOPNOTSUPP)
     }
 

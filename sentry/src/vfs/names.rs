@@ -132,7 +132,12 @@ impl Caller<'_> {
         if parent.is_deleted() {
             return Err(Errno::ENOENT);
         }
+        // LINUX: what has lost its last name cannot get another.
+        if stat.nlink == 0 && !old.dentry.is_linkable() {
+            return Err(Errno::ENOENT);
+        }
         parent.inode().link(&name, old.inode())?;
+        old.dentry.has_been_linked();
         old.inode().links_changed();
         parent.add_child(&name, Arc::clone(old.inode()));
         drop(names);

@@ -10,7 +10,7 @@ use super::open_flags::{
 };
 use super::permission::{self, Want, ms};
 use super::walk::{Caller, Found, Last, LastName, Lookup, Walk};
-use super::{Dentry, DirectoryFile, FileOps, Location, NewKind, OpenFile, SetAttr, Stat, mode};
+use super::{Dentry, DirectoryFile, FileOps, Linkable, Location, NewKind, OpenFile, SetAttr, Stat, mode};
 use crate::Errno;
 use crate::fs::inotify;
 use crate::task::Capability;
@@ -196,12 +196,13 @@ impl Caller<'_> {
         permission::check_writable_mount(&dir.location)?;
         self.check(&dir.stat, Want::WRITE | Want::EXEC)?;
         let new = self.new_node(&dir.stat, NewKind::Regular, how.mode);
-        let inode = dir.location.inode().create_unnamed(&new)?;
+        let linkable = if how.flags & O_EXCL == 0 { Linkable::Yes } else { Linkable::No };
+        let inode = dir.location.inode().create_unnamed(&new, linkable)?;
         let stat = inode.stat()?;
         let label = format!("#{}", stat.ino);
-        let dentry = Dentry::unnamed(&dir.location.dentry, inode, label.as_bytes());
+        let dentry = Dentry::unnamed(&dir.location.dentry, inode, label.as_bytes(), linkable);
         let location = Location { mount: Arc::clone(&dir.location.mount), dentry };
-        let flags = how.flags & !(O_TMPFILE_BIT | O_DIRECTORY);
+        let flags = how.flags & !(O_TMPFILE_BIT | O_DIRECTORY | O_EXCL);
         self.open_found(&Found { location, stat }, flags, Made::Now)
     }
 

@@ -17,8 +17,8 @@ use crate::Errno;
 use crate::task::Task;
 use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_EXCL, O_RDONLY, O_RDWR};
 use crate::vfs::{
-    Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Location, NewKind, NewNode, SetAttr, SocketSlot,
-    Stat, mode, now,
+    Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Linkable, Location, NewKind, NewNode, SetAttr,
+    SocketSlot, Stat, mode, now,
 };
 
 /// How long attributes of a volume's file are taken to be true, in nanoseconds: one walk, not more.
@@ -290,6 +290,20 @@ impl Inode for GoferInode {
             inode.files().writable = Some(Arc::new(file));
             self.shared.connection.keep(Arc::downgrade(&inode));
         }
+        Ok(inode)
+    }
+
+    fn create_unnamed(&self, new: &NewNode, linkable: Linkable) -> Result<Arc<dyn Inode>, Errno> {
+        if !matches!(new.kind, NewKind::Regular) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let owner = Ownership { uid: new.uid, gid: new.gid };
+        let client = self.shared.client();
+        let made =
+            client.create_unnamed(self.node, new.mode, owner, linkable == Linkable::Yes).map_err(errno)?;
+        let inode = self.shared.inode(made.node, &made.stat);
+        inode.files().writable = Some(Arc::new(made.fd));
+        self.shared.connection.keep(Arc::downgrade(&inode));
         Ok(inode)
     }
 

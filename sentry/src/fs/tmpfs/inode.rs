@@ -13,8 +13,8 @@ use super::file::TmpFile;
 use crate::Errno;
 use crate::task::Task;
 use crate::vfs::{
-    Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Location, NewKind, NewNode, SetAttr, SocketSlot,
-    Stat, mode, now,
+    Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Linkable, Location, NewKind, NewNode, SetAttr,
+    SocketSlot, Stat, mode, now,
 };
 
 /// Bytes of extended attributes, names and values, of one node. ENOSPC above.
@@ -189,7 +189,7 @@ impl Inode for TmpInode {
         Ok(node)
     }
 
-    fn create_unnamed(&self, new: &NewNode) -> Result<Arc<dyn Inode>, Errno> {
+    fn create_unnamed(&self, new: &NewNode, _: Linkable) -> Result<Arc<dyn Inode>, Errno> {
         let node = self.make(new)?;
         node.stat().nlink = 0;
         Ok(node)

@@ -93,6 +93,42 @@ TEST(open_tmpfile_has_no_name_until_linked) {
     check_content("named", "temporary");
 }
 
+TEST(open_tmpfile_with_excl_never_gets_a_name) {
+    char path[64];
+    int fd = CHECK_OK(open(".", O_TMPFILE | O_RDWR | O_EXCL, 0600));
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    CHECK_ERR(linkat(AT_FDCWD, path, AT_FDCWD, "named", AT_SYMLINK_FOLLOW), ENOENT);
+    CHECK_ERR(access("named", F_OK), ENOENT);
+    CHECK_EQ(write(fd, "x", 1), 1);
+    CHECK_EQ(lseek(fd, 0, SEEK_END), 1);
+}
+
+TEST(open_tmpfile_takes_mode_and_umask_and_can_be_linked_by_its_descriptor) {
+    umask(022);
+    int fd = CHECK_OK(open(".", O_TMPFILE | O_WRONLY, 0666));
+    struct stat status;
+    CHECK_OK(fstat(fd, &status));
+    CHECK_EQ(status.st_mode, S_IFREG | 0644);
+    CHECK_OK(fchmod(fd, 0640));
+    CHECK_OK(linkat(fd, "", AT_FDCWD, "one", AT_EMPTY_PATH));
+    CHECK_OK(fstat(fd, &status));
+    CHECK_EQ(status.st_nlink, 1);
+    CHECK_EQ(status.st_mode, S_IFREG | 0640);
+    CHECK_OK(link("one", "two"));
+    CHECK_EQ(write(fd, "late", 4), 4);
+    CHECK_OK(unlink("one"));
+    check_content("two", "late");
+    CHECK_OK(unlink("two"));
+    CHECK_ERR(linkat(fd, "", AT_FDCWD, "again", AT_EMPTY_PATH), ENOENT);
+}
+
+TEST(open_tmpfile_needs_a_directory_and_a_writable_mode) {
+    make_file("f", "x");
+    CHECK_ERR(open("f", O_TMPFILE | O_RDWR, 0600), ENOTDIR);
+    CHECK_ERR(open(".", O_TMPFILE | O_RDONLY, 0600), EINVAL);
+    CHECK_ERR(open("none", O_TMPFILE | O_RDWR, 0600), ENOENT);
+}
+
 TEST(path_descriptor_cannot_be_read_but_named) {
     make_file("f", "x");
     int fd = CHECK_OK(open("f", O_PATH));
