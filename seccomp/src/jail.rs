@@ -6,7 +6,8 @@
 //! its first instruction. Between the clone and the exec the child makes raw system calls only: it allocates
 //! nothing and takes no lock, because the parent may have other threads.
 //!
-//! What the child does, in order (each step has a name, which an error reports): wait for the parent, start a
+//! What the child does, in order (each step has a name, which an error reports): wait for the parent (and end with
+//! it, if it ends: the waiting child has a copy of every descriptor of the parent's), start a
 //! session, take its id, mount and enter an empty root, drop every capability, forbid new privileges, ask to
 //! die with the parent's *thread* (so the calling thread has to live on), place descriptors, exec.
 //!
@@ -132,6 +133,7 @@ impl Jail<'_> {
         let envp = pointers(&self.env);
         let order = Order {
             go: go.as_raw_fd(),
+            release: go_write.as_raw_fd(),
             report: report.as_raw_fd(),
             program: program.as_raw_fd(),
             fds: &parked.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>(),
@@ -233,6 +235,8 @@ enum Step {
 /// All that the child needs, prepared before the clone.
 struct Order<'a> {
     go: RawFd,
+    /// The other end of `go`, of which the child has a copy until its exec.
+    release: RawFd,
     report: RawFd,
     program: RawFd,
     fds: &'a [RawFd],
@@ -308,6 +312,9 @@ fn enter(order: &Order<'_>) -> (Step, c_int) {
 enum Never {}
 
 fn enter_steps(order: &Order<'_>) -> Result<Never, (Step, c_int)> {
+    // Or it would hold up its own end of file: a child whose parent is killed would wait for ever, with copies of
+    // all that the parent had open.
+    at(Step::Wait, raw(libc::SYS_close, [order.release.into(), 0, 0, 0, 0]))?;
     let mut byte = 0u8;
     let got = raw(libc::SYS_read, [order.go.into(), (&raw mut byte) as c_long, 1, 0, 0]);
     if got != Ok(1) {
@@ -327,6 +334,10 @@ fn enter_steps(order: &Order<'_>) -> Result<Never, (Step, c_int)> {
     }
     if order.die_with_parent {
         at(Step::Death, prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL.into()))?;
+        // A parent that had died before is not told by a signal, but by the end of its pipe.
+        if is_hung_up(order.go) {
+            return Err((Step::Death, libc::ECANCELED));
+        }
     }
     place_descriptors(order.fds)?;
     reset_signals();
@@ -350,6 +361,16 @@ fn at(step: Step, result: Result<c_long, c_int>) -> Result<(), (Step, c_int)> {
 
 fn prctl(option: c_int, value: c_long) -> Result<c_long, c_int> {
     raw(libc::SYS_prctl, [option.into(), value, 0, 0, 0])
+}
+
+/// True if nobody has the other end of the pipe any more.
+fn is_hung_up(pipe: RawFd) -> bool {
+    /// LINUX: the kernel's `sigset_t`, of which none is given.
+    const SIGSET_SIZE: c_long = 8;
+    let mut entry = libc::pollfd { fd: pipe, events: 0, revents: 0 };
+    let now = [0i64; 2];
+    let call = [(&raw mut entry) as c_long, 1, now.as_ptr() as c_long, 0, SIGSET_SIZE];
+    raw(libc::SYS_ppoll, call) != Ok(0)
 }
 
 /// Becomes `id` and keeps the capabilities until the mounts are done.
@@ -657,6 +678,30 @@ mod tests {
         };
         let error = jail.prepare().expect("clones").release().expect_err("not a program");
         assert_eq!(error.step, "exec the program");
+    }
+
+    #[test]
+    fn a_held_child_ends_when_nobody_can_release_it_any_more() {
+        let null = File::open("/dev/null").expect("there is one");
+        let jail = Jail {
+            program: null.as_fd(),
+            args: Vec::new(),
+            env: Vec::new(),
+            fds: vec![null.as_fd()],
+            namespaces: Namespaces::NONE,
+            root: Root::Inherited,
+            privileges: Privileges::Inherited,
+            die_with_parent: false,
+        };
+        let Held { started, release, .. } = jail.prepare().expect("clones");
+        drop(release);
+        let mut poll = libc::pollfd { fd: started.pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid entry.
+        let ended = unsafe { libc::poll(&raw mut poll, 1, 5000) };
+        // SAFETY: a signal to a child of ours that has not been waited for.
+        unsafe { libc::kill(started.pid, libc::SIGKILL) };
+        reap(started.pid);
+        assert_eq!(ended, 1, "it waits for ever");
     }
 
     #[test]
