@@ -12,7 +12,7 @@ mod v2;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::spec::Resources;
 pub use stats::{Cpu, Memory, Pids, Stats, Throttling};
@@ -174,8 +174,11 @@ pub struct Cgroup {
     path: CgroupPath,
 }
 
-/// How often a directory that is still busy is tried again, the pauses growing from 1 ms.
-const REMOVE_TRIES: u32 = 10;
+/// How long a cgroup may stay busy with processes that are ending. Two of them fit into the five seconds that containerd
+/// gives to cleaning up.
+const REMOVE_LIMIT: Duration = Duration::from_secs(2);
+/// Between looks at a busy one.
+const REMOVE_PAUSE: Duration = Duration::from_millis(2);
 
 impl Cgroup {
     /// Its path below the hierarchies' roots.
@@ -278,8 +281,9 @@ impl Cgroup {
     /// It stays busy.
     pub fn remove(&self) -> io::Result<()> {
         let mut result = Ok(());
+        let deadline = Instant::now() + REMOVE_LIMIT;
         for directory in self.directories() {
-            if let Err(error) = remove_directory(&directory) {
+            if let Err(error) = remove_directory(&directory, deadline) {
                 result = Err(named(&directory, error));
             }
         }
@@ -287,18 +291,16 @@ impl Cgroup {
     }
 }
 
-fn remove_directory(directory: &Path) -> io::Result<()> {
-    let mut pause = Duration::from_millis(1);
-    for _ in 0..REMOVE_TRIES {
+fn remove_directory(directory: &Path, deadline: Instant) -> io::Result<()> {
+    loop {
         match fs::remove_dir(directory) {
-            Ok(()) => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::ResourceBusy => std::thread::sleep(pause),
-            Err(e) => return Err(e),
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                std::thread::sleep(REMOVE_PAUSE);
+            }
+            other => return other,
         }
-        pause = pause.saturating_mul(2);
     }
-    fs::remove_dir(directory)
 }
 
 /// Processes listed in a cgroup directory. Those of a foreign pid namespace show as 0 and are not ours.
