@@ -1,32 +1,29 @@
 //! How does `start` answer: with the address of a server for this container?
 //!
 //! Key function: [`start`]. A pod's containers share a server, found by the annotation that groups them. The
-//! server is this program again, with the bound socket as its stdin. No runtime is set up here: it is on the path
-//! of every pod's start. containerd 2.3 asks in protobuf and gets API version 3; older ones get the bare address,
+//! server is this program again, with the bound socket as its stdin; what happens when either is killed is `guard`'s
+//! matter. No runtime is set up here: it is on the path of every pod's start. containerd 2.3 asks in protobuf and gets API version 3; older ones get the bare address,
 //! which means version 2. Nothing but the answer may be written: containerd reads stderr too.
 
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult};
 use containerd_shim_protos::protobuf::Message;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::pipe::{PipeFlags, pipe_with};
 use sandbox::plan;
 use seccomp::jail::{Jail, Namespaces, Privileges, Root};
-use sha2::{Digest, Sha256};
 
 use crate::flags::Flags;
+use crate::guard::{self, Guard};
+use crate::socket;
 
 /// Where containerd's shims have their sockets.
 const SOCKET_DIRECTORY: &str = "/run/containerd/s";
-/// LINUX: unix(7): 108 bytes with the final zero.
-const SOCKET_PATH_MAX: usize = 106;
 /// More than this on stdin is not ours.
 const PARAMS_MAX: u64 = 4 << 20;
 /// What the server may know of our environment.
@@ -41,14 +38,18 @@ pub(crate) fn start(flags: &Flags) -> anyhow::Result<()> {
     plan::check_id(&group)?;
     let directory = params.as_ref().and_then(|p| p.socket_dir.clone()).unwrap_or_default();
     let directory = if directory.is_empty() { SOCKET_DIRECTORY.to_owned() } else { directory };
-    let socket = socket_path(Path::new(&directory), &flags.address, &flags.namespace, &group)?;
-    if !is_served(&socket) {
-        make_directory(&socket)?;
-        serve_in_background(flags, &group, &params, &socket)?;
-    }
-    let address = format!("unix://{}", socket.display());
+    let path = socket::path(Path::new(&directory), &flags.address, &flags.namespace, &group)?;
+    let server = match socket::is_served(&path) {
+        true => None,
+        false => Some(serve_in_background(flags, &group, &params, &path)?),
+    };
+    let address = format!("unix://{}", path.display());
     write_address(&bundle, &address)?;
-    answer(&address, params.is_some())
+    answer(&address, params.is_some())?;
+    if let Some(server) = server {
+        guard::answered(server);
+    }
+    Ok(())
 }
 
 /// The 2.3 protocol's parameters, if that is what stdin holds. Before, it holds the runtime's options, or nothing;
@@ -60,59 +61,20 @@ fn read_params(id: &str, stdin: impl Read) -> anyhow::Result<Option<BootstrapPar
     Ok(params.filter(|params| !bytes.is_empty() && params.instance_id == id))
 }
 
-/// One address for each containerd, namespace and group.
-fn socket_path(directory: &Path, address: &str, namespace: &str, group: &str) -> anyhow::Result<PathBuf> {
-    let digest = Sha256::digest(format!("{address}/{namespace}/{group}"));
-    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = directory.join(name);
-    if path.as_os_str().len() > SOCKET_PATH_MAX {
-        bail!("socket directory {} is too long", directory.display());
-    }
-    Ok(path)
-}
-
-fn make_directory(path: &Path) -> anyhow::Result<()> {
-    let Some(parent) = path.parent() else { return Ok(()) };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).context("socket directory")
-}
-
-/// True if somebody listens there.
-fn is_served(path: &Path) -> bool {
-    UnixStream::connect(path).is_ok()
-}
-
-/// Gives the socket its name, taking over one that nobody serves: left by a server that was killed.
-fn bind(socket: &OwnedFd, path: &Path) -> anyhow::Result<()> {
-    /// Connections that wait to be accepted.
-    const BACKLOG: i32 = 128;
-    let name = || format!("socket {}", path.display());
-    let address = SocketAddrUnix::new(path).with_context(name)?;
-    match rustix::net::bind(socket, &address) {
-        Err(rustix::io::Errno::ADDRINUSE) if !is_served(path) => {
-            fs::remove_file(path).context("remove an old socket")?;
-            rustix::net::bind(socket, &address).with_context(name)?;
-        }
-        other => other.with_context(name)?,
-    }
-    rustix::net::listen(socket, BACKLOG).with_context(name)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).context("socket permissions")
-}
-
 /// Starts this program again as the server, in a session of its own, with no descriptors but the socket.
 ///
-/// The server waits ready before the socket gets its name, so that there is next to no time in which killing this
-/// process leaves a name behind that nobody serves.
+/// The server waits ready and the name has its guard before the socket gets it, so that at no time killing this process
+/// or the server leaves a name behind that nobody serves. Returns the pipe on which the server waits for word from us.
 fn serve_in_background(
     flags: &Flags,
     group: &str,
     params: &Option<BootstrapParams>,
     path: &Path,
-) -> anyhow::Result<()> {
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .context("socket")?;
+) -> anyhow::Result<OwnedFd> {
+    let guard = Guard::post(path, group)?;
+    let socket = socket::new()?;
+    let (word, starter) = pipe_with(PipeFlags::CLOEXEC).context("pipe")?;
     let program = File::open("/proc/self/exe").context("own program")?;
-    let null = File::options().read(true).write(true).open("/dev/null").context("/dev/null")?;
     let text = |s: &str| CString::new(s).context("a zero byte in the arguments");
     let mut args = vec![text("containerd-shim-rvisor-v2")?];
     for (name, value) in
@@ -133,7 +95,7 @@ fn serve_in_background(
         program: program.as_fd(),
         args,
         env: env.iter().map(|(name, value)| text(&format!("{name}={value}"))).collect::<Result<_, _>>()?,
-        fds: vec![socket.as_fd(), null.as_fd(), null.as_fd()],
+        fds: vec![socket.as_fd(), guard.pipe.as_fd(), word.as_fd()],
         namespaces: Namespaces::NONE,
         root: Root::Inherited,
         privileges: Privileges::Inherited,
@@ -141,12 +103,12 @@ fn serve_in_background(
     };
     let held = jail.prepare().context("start the server")?;
     be_killed_before_containerd(held.pid());
-    bind(&socket, path)?;
+    socket::bind(&socket, path)?;
     let released = held.release().context("start the server");
     // From now on only the server holds the socket; if it has been killed meanwhile, nobody does.
     drop(socket);
     match released {
-        Ok(_) if is_served(path) => Ok(()),
+        Ok(_) if socket::is_served(path) => Ok(starter),
         other => {
             let _ = fs::remove_file(path);
             other.and_then(|_| bail!("the server ended at once"))
@@ -202,31 +164,5 @@ mod tests {
         assert_eq!(read_params("c1", any.as_slice()).expect("read"), None);
         assert_eq!(read_params("c1", io::empty()).expect("read"), None);
         assert_eq!(read_params("c1", b"\xff\xff\xff".as_slice()).expect("read"), None);
-    }
-
-    #[test]
-    fn the_socket_is_named_for_containerd_namespace_and_group() {
-        let path = |address, group| {
-            socket_path(Path::new("/run/containerd/s"), address, "ns", group).expect("short")
-        };
-        assert_eq!(path("/a", "g"), path("/a", "g"));
-        assert_ne!(path("/a", "g"), path("/b", "g"));
-        assert_ne!(path("/a", "g"), path("/a", "h"));
-        assert_eq!(path("/a", "g").file_name().expect("a name").len(), 64);
-        assert!(socket_path(Path::new(&"/long".repeat(20)), "/a", "ns", "g").is_err());
-    }
-
-    #[test]
-    fn a_socket_left_behind_is_taken_over_and_a_living_one_is_not() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("s");
-        let socket = || rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
-        let first = socket();
-        bind(&first, &path).expect("binds");
-        assert!(is_served(&path));
-        assert!(bind(&socket(), &path).is_err());
-        drop(first);
-        assert!(!is_served(&path));
-        bind(&socket(), &path).expect("takes it over");
     }
 }

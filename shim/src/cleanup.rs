@@ -13,6 +13,7 @@ use containerd_shim_protos::protobuf::{Message, MessageField};
 use crate::events::timestamp;
 use crate::flags::Flags;
 use crate::record;
+use crate::socket;
 
 /// 128 + SIGKILL: what has become of a container whose server is gone.
 const KILLED: u32 = 137;
@@ -39,8 +40,7 @@ pub(crate) fn delete(flags: &Flags) -> anyhow::Result<()> {
 /// Removes the server's socket, if nobody listens on it.
 fn remove_socket(bundle: &std::path::Path) {
     let Ok(address) = std::fs::read_to_string(bundle.join("address")) else { return };
-    let Some(path) = address.trim().strip_prefix("unix://") else { return };
-    if std::os::unix::net::UnixStream::connect(path).is_err() {
-        let _ = std::fs::remove_file(path);
+    if let Some(path) = address.trim().strip_prefix("unix://") {
+        socket::remove_if_dead(path.as_ref());
     }
 }

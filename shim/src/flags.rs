@@ -16,6 +16,8 @@ pub(crate) enum Action {
     Start,
     /// Clean up after a container whose server is gone.
     Delete,
+    /// Remove the socket of a server that is killed before anybody has spoken to it; ours alone.
+    Guard,
     /// Describe the runtime.
     Info,
     /// Print the version.
@@ -31,6 +33,8 @@ pub(crate) struct Flags {
     /// containerd's gRPC socket.
     pub(crate) address: String,
     pub(crate) bundle: PathBuf,
+    /// What the guard watches over.
+    pub(crate) socket: PathBuf,
     pub(crate) debug: bool,
 }
 
@@ -44,6 +48,7 @@ impl Flags {
                 flags.action = match arg.as_str() {
                     "start" => Action::Start,
                     "delete" => Action::Delete,
+                    "guard" => Action::Guard,
                     other => bail!("unknown action {other:?}"),
                 };
                 continue;
@@ -65,6 +70,7 @@ impl Flags {
                         "id" => flags.id = value,
                         "address" => flags.address = value,
                         "bundle" => flags.bundle = value.into(),
+                        "socket" => flags.socket = value.into(),
                         _ => {}
                     }
                 }

@@ -1,7 +1,7 @@
 //! `containerd-shim-rvisor-v2`: what is this process to do, told by containerd's flags?
 //!
 //! `start` answers with an address and leaves a server behind (`bootstrap`), `delete` cleans up after a server that
-//! is gone (`cleanup`), `-info` and `-v` describe us, and without an action we are the server (`server`).
+//! is gone (`cleanup`), `guard` waits for what `delete` cannot (`guard`), `-info` and `-v` describe us, and without an action we are the server (`server`).
 //! On stdout and stderr nothing may stand but the answer: containerd takes all of it.
 
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ mod create;
 mod events;
 mod failure;
 mod flags;
+mod guard;
 mod info;
 mod io;
 mod log;
@@ -22,6 +23,7 @@ mod process;
 mod record;
 mod server;
 mod service;
+mod socket;
 mod task;
 
 use std::process::ExitCode;
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let result = Flags::parse(std::env::args().skip(1)).and_then(|flags| match flags.action {
         Action::Start => bootstrap::start(&flags),
         Action::Delete => cleanup::delete(&flags),
+        Action::Guard => guard::stand(&flags.socket),
         Action::Info => info::info(),
         Action::Version => info::version(),
         Action::Serve => server::serve(flags),

@@ -32,6 +32,7 @@ use ttrpc::Code;
 use crate::create;
 use crate::events::{Publisher, timestamp};
 use crate::failure::{Failure, Outcome};
+use crate::guard::Birth;
 use crate::io::{self, Hold, Stdio};
 use crate::log::Tail;
 use crate::process::{Exit, Phase, Process};
@@ -46,6 +47,8 @@ const SANDBOX_DIED: u32 = 255;
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// How long a gofer or sentry may take to be gone.
 const END_LIMIT: Duration = Duration::from_secs(2);
+/// How long a server without containers waits for the next request: longer than containerd's own limits.
+const EMPTY_LIMIT: Duration = Duration::from_secs(10);
 const SIGKILL: i32 = 9;
 
 /// A pod's sandbox.
@@ -64,6 +67,8 @@ pub(crate) struct Pod {
     pub(crate) namespace: String,
     /// Bundle of the first container.
     pub(crate) bundle: PathBuf,
+    /// Who is to be told that containerd is there.
+    pub(crate) birth: Birth,
     /// What the sentry tells, on its way to [`Pod::hear`].
     pub(crate) notices: mpsc::UnboundedSender<(u64, Notice)>,
     pub(crate) generations: AtomicU64,
@@ -83,11 +88,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 impl Pod {
-    pub(crate) fn start(namespace: &str, bundle: PathBuf, events: Publisher) -> Arc<Self> {
+    pub(crate) fn start(namespace: &str, bundle: PathBuf, birth: Birth, events: Publisher) -> Arc<Self> {
         let (notices, mut heard) = mpsc::unbounded_channel();
         let pod = Arc::new(Self {
             namespace: namespace.to_owned(),
             bundle,
+            birth,
             notices,
             generations: AtomicU64::new(0),
             events,
@@ -131,6 +137,7 @@ impl Pod {
 
     /// Makes a container.
     pub(crate) async fn create(self: &Arc<Self>, request: CreateTaskRequest) -> Outcome<u32> {
+        self.birth.asked();
         sandbox::plan::check_id(&request.id)?;
         {
             let mut tasks = self.tasks();
@@ -440,7 +447,7 @@ impl Pod {
     }
 
     /// containerd needs us no longer: ends the server once no container is left, or at once.
-    pub(crate) fn shutdown(&self, now: bool) {
+    pub(crate) fn shutdown(self: &Arc<Self>, now: bool) {
         self.shutdown_asked.store(true, Ordering::Relaxed);
         if now {
             self.end.notify_one();
@@ -448,10 +455,23 @@ impl Pod {
         self.end_if_asked();
     }
 
-    fn end_if_asked(&self) {
-        if self.shutdown_asked.load(Ordering::Relaxed) && self.tasks().is_empty() {
-            self.end.notify_one();
+    /// A server without containers ends when it has been asked to, or some time later: a containerd that stopped between
+    /// the last Delete and its Shutdown never asks.
+    fn end_if_asked(self: &Arc<Self>) {
+        if !self.tasks().is_empty() {
+            return;
         }
+        if self.shutdown_asked.load(Ordering::Relaxed) {
+            return self.end.notify_one();
+        }
+        let pod = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(EMPTY_LIMIT).await;
+            if pod.tasks().is_empty() {
+                tracing::warn!("no container is left and nobody asks for the end");
+                pod.end.notify_one();
+            }
+        });
     }
 
     /// Takes everything away before the server ends. Blocks.

@@ -9,15 +9,19 @@ use std::time::Duration;
 
 use anyhow::Context;
 use containerd_shim_protos::shim_async::create_task;
+use tokio::net::unix::pipe::Receiver;
 use tokio::signal::unix::{SignalKind, signal};
 use ttrpc::r#async::Server;
 
 use crate::events::Publisher;
 use crate::flags::Flags;
+use crate::guard::{self, Birth};
 use crate::log;
 use crate::pod::Pod;
 use crate::service::Service;
 
+/// How long the first request may take: as long as containerd tries to connect.
+const UNASKED_LIMIT: Duration = Duration::from_secs(100);
 /// How long a thread for blocking work waits for more.
 const IDLE_THREAD: Duration = Duration::from_secs(2);
 
@@ -49,10 +53,11 @@ async fn serve_until_end(flags: Flags) -> anyhow::Result<()> {
     socket.set_nonblocking(true).context("socket")?;
     let listener = tokio::net::UnixListener::from_std(socket).context("socket")?;
 
+    let (birth, starter) = Birth::inherit().context("pipes")?;
     let address = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
     let events = Publisher::start(&address, &flags.namespace);
     let bundle = std::env::current_dir().context("bundle")?;
-    let pod = Pod::start(&flags.namespace, bundle, events);
+    let pod = Pod::start(&flags.namespace, bundle, birth, events);
     let service = Arc::new(Service(Arc::clone(&pod)));
     let mut server = Server::new().add_listener(listener.into());
     let v3 = create_task(Arc::clone(&service) as Arc<_>);
@@ -62,7 +67,7 @@ async fn serve_until_end(flags: Flags) -> anyhow::Result<()> {
     server.start().await.context("serve")?;
     tracing::info!(group = flags.id, "shim serves");
 
-    wait_for_end(&pod).await?;
+    wait_for_end(&pod, starter).await?;
     let ended = Arc::clone(&pod);
     tokio::task::spawn_blocking(move || ended.end_all()).await.context("end")?;
     pod.flush().await;
@@ -75,14 +80,27 @@ async fn serve_until_end(flags: Flags) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Until containerd asks for it and no container is left, or somebody terminates us.
-async fn wait_for_end(pod: &Pod) -> anyhow::Result<()> {
+/// Until containerd asks for it and no container is left, or somebody terminates us, or nobody knows us.
+async fn wait_for_end(pod: &Pod, starter: Receiver) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
     tokio::select! {
         () = pod.end.notified() => {}
         _ = terminate.recv() => tracing::warn!("terminated"),
         _ = interrupt.recv() => tracing::warn!("interrupted"),
+        why = forgotten(pod, starter) => tracing::warn!("{why}"),
     }
     Ok(())
+}
+
+/// Returns if nobody will ever ask us for anything: whoever started us has died, or containerd has.
+async fn forgotten(pod: &Pod, starter: Receiver) -> &'static str {
+    if !guard::was_answered(starter).await {
+        return "the one that started this server has died";
+    }
+    tokio::time::sleep(UNASKED_LIMIT).await;
+    if pod.birth.was_asked() {
+        std::future::pending::<()>().await;
+    }
+    "nobody has asked for anything"
 }
