@@ -4,10 +4,10 @@
 # and runsc to compare with. Root, Debian, no systemd needed; nothing is pulled from an image registry, and
 # the package mirror is whichever one the machine's own apt uses. A second run finds everything cached.
 #
-#   setup.sh [WHAT...]     packages busybox debian containerd-1.7 containerd-2.1 runsc; everything if none is named
+#   setup.sh [WHAT...]     packages busybox pause debian containerd-1.7 containerd-2.1 runsc; everything if none is named
 #
 # Products, under $RVISOR_CACHE (default: .cache in the repository):
-#   images/NAME.tar        OCI image layouts for `ctr images import`: localhost/busybox:1, localhost/debian:1
+#   images/NAME.tar        OCI image layouts for `ctr images import`: localhost/{busybox,pause,debian}:1
 #   rootfs/NAME/           the same trees, for `rvisor do`, runc and runsc without containerd
 #   containerd-1.7/ ...    an unpacked package: usr/bin/{containerd,ctr}
 #   runsc/                 an unpacked package: usr/bin/runsc
@@ -15,7 +15,9 @@ set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
 cache=${RVISOR_CACHE:-$(readlink -f "$here/../..")/.cache}
-host_packages=(containerd runc busybox-static mmdebstrap iproute2 gcc libc6-dev redis-server redis-tools python3 procps util-linux xz-utils)
+host_packages=(containerd runc busybox-static mmdebstrap iproute2 gcc libc6-dev redis-server redis-tools python3 procps util-linux xz-utils
+    # pods through CRI: their network, and a client's libraries
+    containernetworking-plugins python3-grpcio python3-protobuf protobuf-compiler)
 image_packages=(bash coreutils python3 gcc libc6-dev redis-server redis-tools procps iproute2 curl)
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
@@ -74,6 +76,16 @@ busybox_image() {
     stamp "$out" "$recipe"
 }
 
+# What a pod's first container runs: nothing, for ever. The small image with another command.
+pause_image() {
+    busybox_image
+    local out=$cache/images/pause.tar recipe
+    recipe="pause 1 $(cat "$cache/images/busybox.tar.recipe")"
+    fresh "$out" "$recipe" && return
+    python3 "$here/oci.py" "$out" localhost/pause:1 "$cache/rootfs/busybox" --cmd '["sleep", "1000000000"]'
+    stamp "$out" "$recipe"
+}
+
 debian_image() {
     find_mirror
     local out=$cache/images/debian.tar recipe
@@ -125,11 +137,12 @@ other_suite() {
 
 [ "$(id -u)" = 0 ] || die "needs root (packages, mmdebstrap, containerd)"
 mkdir -p "$cache"
-[ $# -gt 0 ] || set -- packages busybox debian containerd-1.7 containerd-2.1 runsc
+[ $# -gt 0 ] || set -- packages busybox pause debian containerd-1.7 containerd-2.1 runsc
 for what in "$@"; do
     case $what in
         packages) packages ;;
         busybox) busybox_image ;;
+        pause) pause_image ;;
         debian) debian_image ;;
         containerd-1.7) other_suite containerd-1.7 trixie containerd ;;
         containerd-2.1) other_suite containerd-2.1 forky containerd ;;

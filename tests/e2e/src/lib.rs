@@ -8,6 +8,7 @@
 
 pub mod cases;
 pub mod command;
+pub mod cri;
 pub mod leaks;
 pub mod options;
 pub mod processes;

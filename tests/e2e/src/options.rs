@@ -1,6 +1,6 @@
 //! Which runtime, which containerd, which cases: the runner's command line.
 //!
-//! Key type: [`Options`]. No library for it: five switches.
+//! Key type: [`Options`]. No library for it: a few switches.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 /// What the runner says about itself.
 pub const USAGE: &str = "e2e [--runtime NAME] [--containerd system|1.7|2.1] [--bin-dir DIR] [--cache DIR] \
-    [--only TEXT]... [--demo] [--list] [--keep-log FILE]";
+    [--only TEXT]... [--times N] [--demo] [--list] [--keep-log FILE]";
 
 /// The runner's switches.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct Options {
     pub cache: PathBuf,
     /// Only cases whose name contains one of these.
     pub only: Vec<String>,
+    /// How often each case is tried, to find what fails now and then.
+    pub times: usize,
     /// Only the demo's cases, shown as they run.
     pub demo: bool,
     /// Print the names and end.
@@ -44,6 +46,7 @@ impl Options {
             bin_dir: None,
             cache: std::env::var_os("RVISOR_CACHE").map_or_else(|| root.join(".cache"), PathBuf::from),
             only: Vec::new(),
+            times: 1,
             demo: false,
             list: false,
             keep_log: None,
@@ -56,6 +59,7 @@ impl Options {
                 "--bin-dir" => options.bin_dir = Some(std::fs::canonicalize(value()?).context("--bin-dir")?),
                 "--cache" => options.cache = value()?.into(),
                 "--only" => options.only.push(value()?),
+                "--times" => options.times = value()?.parse().context("--times")?,
                 "--keep-log" => options.keep_log = Some(value()?.into()),
                 "--demo" => options.demo = true,
                 "--list" => options.list = true,

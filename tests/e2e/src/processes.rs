@@ -136,7 +136,11 @@ pub fn find(id: &str, role: Role) -> Option<Process> {
         Some(children)
     };
     match role {
-        Role::Shim => named("containerd-shim"),
+        // Not the guard of its socket's name.
+        Role::Shim => members
+            .iter()
+            .find(|p| p.line.contains("containerd-shim") && !p.line.ends_with(" guard"))
+            .cloned(),
         Role::Sentry => sentry(),
         Role::Gofer => named("rvisor-gofer"),
         // The sentry's first stub, from which templates are forked; the container's template; then the stubs that run

@@ -3,7 +3,7 @@
 //! Key types: [`World`], [`Container`]. Dropping the world stops everything that it started, by number, and
 //! removes what it made; what is left after that is a leak of the runtime under test.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::command::{Answer, COMMAND_SECONDS, run, wait_until};
+use crate::command::{Answer, COMMAND_SECONDS, quietly, run, wait_until};
+use crate::cri::{Cri, HANDLER, PAUSE};
 use crate::options::Options;
 
 /// The small image.
@@ -32,6 +33,8 @@ pub struct World {
     socket: String,
     containerd: Child,
     next: Cell<u32>,
+    has_debian: Cell<bool>,
+    cri: OnceCell<Cri>,
 }
 
 /// A container's name and the world it lives in.
@@ -43,7 +46,7 @@ pub struct Container<'a> {
 }
 
 impl World {
-    /// Starts containerd and imports the images.
+    /// Starts containerd and imports the small image.
     ///
     /// # Errors
     /// When something that `tests/images/setup.sh` makes is missing, or containerd does not come up.
@@ -55,19 +58,67 @@ impl World {
         run(&["ip", "netns", "add", &mark], None, 10)?.ok()?;
         run(&["ip", "-n", &mark, "link", "set", "lo", "up"], None, 10)?.ok()?;
         let config = dir.path().join("config.toml");
-        std::fs::write(&config, configuration(dir.path(), &socket))?;
+        std::fs::write(&config, configuration(dir.path(), &socket, &options.runtime))?;
+        write_network(dir.path())?;
         let containerd = spawn(options, &mark, &bin, &config, dir.path())?;
         let ctr = bin.join("ctr").display().to_string();
-        let world = Self { options: options.clone(), mark, dir, ctr, socket, containerd, next: Cell::new(0) };
+        let world = Self {
+            options: options.clone(),
+            mark,
+            dir,
+            ctr,
+            socket,
+            containerd,
+            next: Cell::new(0),
+            has_debian: Cell::new(false),
+            cri: OnceCell::new(),
+        };
         wait_until("containerd answers", Duration::from_secs(20), || {
             Ok(world.ctr(&["version"])?.status == 0)
         })?;
-        for image in ["busybox", "debian"] {
-            let tar = options.cache.join("images").join(format!("{image}.tar"));
-            ensure!(tar.exists(), "{} is missing: run tests/images/setup.sh", tar.display());
-            world.ctr(&["images", "import", &tar.display().to_string()])?.ok()?;
-        }
+        world.import("busybox")?;
         Ok(world)
+    }
+
+    /// Gives containerd an image.
+    fn import(&self, image: &str) -> Result<()> {
+        let tar = self.image(image)?;
+        let mut answer = Ok(());
+        quietly(|| {
+            answer =
+                self.ctr(&["images", "import", &tar.display().to_string()]).and_then(|a| a.ok().map(drop));
+        });
+        answer
+    }
+
+    /// The large image is only brought when it is needed.
+    fn need(&self, image: &str) -> Result<()> {
+        if image == DEBIAN && !self.has_debian.replace(true) {
+            self.import("debian")?;
+        }
+        Ok(())
+    }
+
+    /// A connection to containerd's CRI, with the images that pods need.
+    ///
+    /// # Errors
+    /// When CRI is not ready, or an image is missing.
+    pub fn cri(&self) -> Result<&Cri> {
+        if self.cri.get().is_none() {
+            for image in ["busybox", "pause"] {
+                let tar = self.image(image)?.display().to_string();
+                self.ctr(&["-n", "k8s.io", "images", "import", &tar])?.ok()?;
+            }
+            let cri = Cri::connect(&self.socket)?;
+            return Ok(self.cri.get_or_init(|| cri));
+        }
+        self.cri.get().context("just made")
+    }
+
+    fn image(&self, image: &str) -> Result<PathBuf> {
+        let tar = self.options.cache.join("images").join(format!("{image}.tar"));
+        ensure!(tar.exists(), "{} is missing: run tests/images/setup.sh", tar.display());
+        Ok(tar)
     }
 
     /// `ctr` with these arguments.
@@ -179,6 +230,7 @@ impl Container<'_> {
         input: Option<&str>,
         seconds: u64,
     ) -> Result<Answer> {
+        self.world.need(image)?;
         let cgroup = format!("/{}/{}", self.world.mark, self.id);
         let mut argv = vec!["run", "--runtime", &self.world.options.runtime, "--cgroup", &cgroup];
         argv.extend_from_slice(switches);
@@ -253,13 +305,12 @@ impl Container<'_> {
     }
 }
 
-fn configuration(dir: &Path, socket: &str) -> String {
+fn configuration(dir: &Path, socket: &str, runtime: &str) -> String {
     let dir = dir.display();
     format!(
         r#"version = 2
 root = "{dir}/root"
 state = "{dir}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
   address = "{socket}"
 [ttrpc]
@@ -268,8 +319,40 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
   level = "debug"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{dir}/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE}"
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+  netns_mounts_under_state_dir = true
+  # For hosts on which a score cannot be lowered; runc insists.
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "{dir}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "{HANDLER}"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{HANDLER}]
+      runtime_type = "{runtime}"
 "#
     )
+}
+
+/// The pods' network: a bridge in containerd's own network namespace, with addresses from the range for benchmarks.
+fn write_network(dir: &Path) -> Result<()> {
+    let ipam = serde_json::json!({
+        "type": "host-local",
+        "dataDir": dir.join("ipam").display().to_string(),
+        "ranges": [[{"subnet": "198.18.9.0/24"}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+    });
+    let bridge = serde_json::json!({"type": "bridge", "bridge": "pods0", "isGateway": true, "ipam": ipam});
+    let list = serde_json::json!({
+        "cniVersion": "0.4.0",
+        "name": "pods",
+        "plugins": [bridge, {"type": "loopback"}],
+    });
+    std::fs::create_dir(dir.join("cni"))?;
+    Ok(std::fs::write(dir.join("cni/10-pods.conflist"), list.to_string())?)
 }
 
 /// Starts containerd in its network namespace and in a cgroup with the run's mark, so that whatever comes of

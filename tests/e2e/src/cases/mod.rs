@@ -10,6 +10,7 @@ pub mod bad;
 pub mod basics;
 pub mod cli;
 pub mod crash;
+pub mod cri;
 pub mod debian;
 pub mod life;
 
@@ -52,5 +53,14 @@ impl std::fmt::Debug for Case {
 /// All cases.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    [basics::cases(), cli::cases(), debian::cases(), life::cases(), bad::cases(), crash::cases()].concat()
+    [
+        basics::cases(),
+        cli::cases(),
+        debian::cases(),
+        life::cases(),
+        bad::cases(),
+        cri::cases(),
+        crash::cases(),
+    ]
+    .concat()
 }

@@ -1,0 +1,177 @@
+//! Do pods work as a kubelet drives them: sandbox, containers, exec, logs, figures, limits, stop?
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::Case;
+use crate::command::wait_until;
+use crate::cri::{Pod, number, text};
+use crate::world::World;
+
+/// The cases of this file.
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::new("cri: two containers share the pod's network and not their files", shares),
+        Case::new("cri: exec in a container gives output, errors and status", exec),
+        Case::new("cri: an exec is ended at its time limit", exec_limit),
+        Case::new("cri: logs arrive line by line", logs),
+        Case::new("cri: each container has figures of its own", figures),
+        Case::new("cri: a memory limit ends one container as OOMKilled, and not the other", oom),
+        Case::new("cri: limits change while it runs", update),
+        Case::new("cri: a container is stopped with grace, by force, and started again", stop),
+        Case::new("cri: a command that is not there is the container's failure only", missing),
+    ]
+}
+
+/// Runs `body` on a pod and removes that whatever happens.
+fn with_pod(w: &World, body: impl FnOnce(&Pod<'_>) -> Result<()>) -> Result<()> {
+    let pod = Pod::run(w)?;
+    let outcome = body(&pod);
+    let removed = pod.remove();
+    outcome.and(removed)
+}
+
+const SLEEP: [&str; 2] = ["sleep", "1000"];
+
+fn shares(w: &World) -> Result<()> {
+    with_pod(w, |pod| {
+        let serve = "mkdir /www; echo from the pod > /www/page; exec httpd -f -p 8080 -h /www";
+        pod.start("server", &["sh", "-c", serve], json!({}))?;
+        let other = pod.start("other", &SLEEP, json!({}))?;
+        wait_until("the neighbour is served", Duration::from_secs(10), || {
+            let answer = pod.exec(&other, "wget -q -O - http://127.0.0.1:8080/page; ls -d /www", 5)?;
+            Ok(text(&answer, "/stdout") == "from the pod\n")
+        })?;
+        let url = format!("http://{}:8080/page", pod.ip);
+        let fetched = w.outside(&["busybox", "wget", "-q", "-O", "-", &url])?;
+        fetched.ok()?.prints("from the pod").map(drop)
+    })
+}
+
+fn exec(w: &World) -> Result<()> {
+    with_pod(w, |pod| {
+        let id = pod.start("c", &SLEEP, json!({}))?;
+        let answer =
+            pod.exec(&id, "hostname; echo $COLOUR; ps | grep -c [s]leep; echo err >&2; exit 7", 10)?;
+        ensure!(text(&answer, "/stdout") == "the-pod\nblue\n1\n", "{answer}");
+        ensure!(text(&answer, "/stderr") == "err\n" && number(&answer, "/exit_code") == 7, "{answer}");
+        Ok(())
+    })
+}
+
+fn exec_limit(w: &World) -> Result<()> {
+    with_pod(w, |pod| {
+        let id = pod.start("c", &SLEEP, json!({}))?;
+        let error = pod.exec(&id, "exec sleep 777", 1).err().context("the limit is not kept")?;
+        ensure!(error.to_string().contains("DEADLINE_EXCEEDED"), "{error:#}");
+        wait_until("the process has gone", Duration::from_secs(10), || {
+            Ok(number(&pod.exec(&id, "ps | grep '[s]leep 777'", 10)?, "/exit_code") == 1)
+        })
+    })
+}
+
+fn logs(w: &World) -> Result<()> {
+    with_pod(w, |pod| {
+        let script = "echo first; echo second >&2; sleep 0.3; printf unfinished";
+        let id = pod.start("c", &["sh", "-c", script], json!({}))?;
+        pod.ended(&id)?;
+        // LINUX has nothing to say here; the format is the kubelet's: time, stream, F for full or P for part, text.
+        let mut log = String::new();
+        let complete = wait_until("the log is complete", Duration::from_secs(5), || {
+            log = std::fs::read_to_string(pod.logs.join("c.log"))?;
+            let has = |end: &str| log.lines().any(|line| line.ends_with(end));
+            Ok(has(" stdout F first") && has(" stderr F second") && has(" stdout P unfinished"))
+        });
+        complete.context(log)
+    })
+}
+
+fn figures(w: &World) -> Result<()> {
+    const MEBIBYTE: u64 = 1 << 20;
+    with_pod(w, |pod| {
+        let grown = "x=$(head -c 20000000 /dev/zero | tr '\\0' x); while true; do :; done";
+        let busy = pod.start("busy", &["sh", "-c", grown], json!({}))?;
+        let idle = pod.start("idle", &SLEEP, json!({}))?;
+        let mut last = Value::Null;
+        let figures = |id: &str| -> Result<(u64, u64, Value)> {
+            let stats = pod.about("ContainerStats", id, json!({}))?["stats"].take();
+            let time = number(&stats, "/cpu/usage_core_nano_seconds/value");
+            Ok((time, number(&stats, "/memory/working_set_bytes/value"), stats))
+        };
+        let told = wait_until("the figures differ", Duration::from_secs(15), || {
+            let ((busy_time, busy_size, _), (idle_time, idle_size, stats)) =
+                (figures(&busy)?, figures(&idle)?);
+            last = json!({"busy": [busy_time, busy_size], "idle": [idle_time, idle_size], "raw": stats});
+            Ok(idle_time > 0
+                && idle_size > 0
+                && busy_time > idle_time
+                && busy_size > idle_size.saturating_add(10 * MEBIBYTE))
+        });
+        told.context(last)
+    })
+}
+
+fn oom(w: &World) -> Result<()> {
+    with_pod(w, |pod| {
+        let other = pod.start("other", &SLEEP, json!({"memory_limit_in_bytes": 64 << 20}))?;
+        let script = "sleep 0.5; x=xxxxxxxxxxxxxxxx; while true; do x=$x$x; done";
+        let id = pod.start("c", &["sh", "-c", script], json!({"memory_limit_in_bytes": 64 << 20}))?;
+        let mut status = pod.ended(&id)?;
+        // The reason follows from an event of its own.
+        let told = wait_until("the reason is told", Duration::from_secs(5), || {
+            status = pod.status(&id)?;
+            Ok(text(&status, "/reason") == "OOMKilled")
+        });
+        told.with_context(|| format!("{status}"))?;
+        ensure!(number(&status, "/exit_code") == 137, "{status}");
+        ensure!(number(&pod.exec(&other, "true", 10)?, "/exit_code") == 0, "the other one has ended");
+        Ok(())
+    })
+}
+
+fn update(w: &World) -> Result<()> {
+    with_pod(w, |pod| {
+        let id = pod.start("c", &SLEEP, json!({"memory_limit_in_bytes": 128 << 20, "cpu_shares": 512}))?;
+        let limit = || pod.cgroup_file(&id, &["memory.limit_in_bytes", "memory.max"]);
+        ensure!(limit().as_deref() == Some("134217728"), "the limit is {:?}", limit());
+        let resources = json!({"linux": {"memory_limit_in_bytes": 256 << 20}});
+        pod.about("UpdateContainerResources", &id, resources)?;
+        ensure!(limit().as_deref() == Some("268435456"), "the limit is {:?}", limit());
+        Ok(())
+    })
+}
+
+fn stop(w: &World) -> Result<()> {
+    with_pod(w, |pod| {
+        let script = "trap 'exit 9' TERM; echo ready; while true; do sleep 0.1; done";
+        let polite = pod.start("polite", &["sh", "-c", script], json!({}))?;
+        wait_until("the handler is set", Duration::from_secs(10), || {
+            Ok(std::fs::read_to_string(pod.logs.join("polite.log"))?.contains("ready"))
+        })?;
+        pod.about("StopContainer", &polite, json!({"timeout": 20}))?;
+        let status = pod.status(&polite)?;
+        ensure!(number(&status, "/exit_code") == 9, "{status}");
+        // The first process of a pid namespace does not see a SIGTERM that it has no handler for.
+        let deaf = pod.start("deaf", &SLEEP, json!({}))?;
+        pod.about("StopContainer", &deaf, json!({"timeout": 1}))?;
+        let status = pod.status(&deaf)?;
+        ensure!(number(&status, "/exit_code") == 137, "{status}");
+        pod.about("RemoveContainer", &deaf, json!({}))?;
+        let again = pod.start("deaf", &SLEEP, json!({}))?;
+        ensure!(number(&pod.exec(&again, "true", 10)?, "/exit_code") == 0, "the second does not run");
+        Ok(())
+    })
+}
+
+fn missing(w: &World) -> Result<()> {
+    with_pod(w, |pod| {
+        let error = pod.start("bad", &["/no/such/program"], json!({})).err().context("it starts")?;
+        let message = format!("{error:#}").to_lowercase();
+        ensure!(message.contains("no such file") || message.contains("not found"), "{message}");
+        let good = pod.start("good", &SLEEP, json!({}))?;
+        ensure!(number(&pod.exec(&good, "true", 10)?, "/exit_code") == 0, "the other does not run");
+        Ok(())
+    })
+}
