@@ -365,12 +365,8 @@ fn prctl(option: c_int, value: c_long) -> Result<c_long, c_int> {
 
 /// True if nobody has the other end of the pipe any more.
 fn is_hung_up(pipe: RawFd) -> bool {
-    /// LINUX: the kernel's `sigset_t`, of which none is given.
-    const SIGSET_SIZE: c_long = 8;
     let mut entry = libc::pollfd { fd: pipe, events: 0, revents: 0 };
-    let now = [0i64; 2];
-    let call = [(&raw mut entry) as c_long, 1, now.as_ptr() as c_long, 0, SIGSET_SIZE];
-    raw(libc::SYS_ppoll, call) != Ok(0)
+    raw(libc::SYS_poll, [(&raw mut entry) as c_long, 1, 0, 0, 0]) != Ok(0)
 }
 
 /// Becomes `id` and keeps the capabilities until the mounts are done.

@@ -5,7 +5,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use containerd_shim_protos::shim_async::create_task;
@@ -22,6 +22,8 @@ use crate::service::Service;
 
 /// How long the first request may take: as long as containerd tries to connect.
 const UNASKED_LIMIT: Duration = Duration::from_secs(100);
+/// Between looks whether it has come.
+const UNASKED_PAUSE: Duration = Duration::from_secs(1);
 /// How long a thread for blocking work waits for more.
 const IDLE_THREAD: Duration = Duration::from_secs(2);
 
@@ -98,9 +100,16 @@ async fn forgotten(pod: &Pod, starter: Receiver) -> &'static str {
     if !guard::was_answered(starter).await {
         return "the one that started this server has died";
     }
-    tokio::time::sleep(UNASKED_LIMIT).await;
-    if pod.birth.was_asked() {
-        std::future::pending::<()>().await;
+    let begun = Instant::now();
+    while begun.elapsed() < UNASKED_LIMIT {
+        tokio::time::sleep(UNASKED_PAUSE).await;
+        if pod.birth.was_asked() {
+            std::future::pending::<()>().await;
+        }
+        // As containerd does when whoever started us was killed after all: it never got the address.
+        if !pod.bundle.exists() {
+            return "the container has been given up";
+        }
     }
     "nobody has asked for anything"
 }

@@ -18,7 +18,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("cri: an exec is ended at its time limit", exec_limit),
         Case::new("cri: logs arrive line by line", logs),
         Case::new("cri: each container has figures of its own", figures),
-        Case::new("cri: a memory limit ends one container as OOMKilled, and not the other", oom),
+        Case::new("cri: a memory limit ends one container (OOMKilled) and not the other", oom),
         Case::new("cri: limits change while it runs", update),
         Case::new("cri: a container is stopped with grace, by force, and started again", stop),
         Case::new("cri: a command that is not there is the container's failure only", missing),
