@@ -90,15 +90,15 @@ async fn wait_for_end(pod: &Pod, starter: Receiver) -> anyhow::Result<()> {
         () = pod.end.notified() => {}
         _ = terminate.recv() => tracing::warn!("terminated"),
         _ = interrupt.recv() => tracing::warn!("interrupted"),
-        why = forgotten(pod, starter) => tracing::warn!("{why}"),
+        () = forgotten(pod, starter) => {}
     }
     Ok(())
 }
 
 /// Returns if nobody will ever ask us for anything: whoever started us has died, or containerd has.
-async fn forgotten(pod: &Pod, starter: Receiver) -> &'static str {
+async fn forgotten(pod: &Pod, starter: Receiver) {
     if !guard::was_answered(starter).await {
-        return "the one that started this server has died";
+        return tracing::warn!("the one that started this server has died");
     }
     let begun = Instant::now();
     while begun.elapsed() < UNASKED_LIMIT {
@@ -108,8 +108,8 @@ async fn forgotten(pod: &Pod, starter: Receiver) -> &'static str {
         }
         // As containerd does when whoever started us was killed after all: it never got the address.
         if !pod.bundle.exists() {
-            return "the container has been given up";
+            return tracing::warn!("the container has been given up");
         }
     }
-    "nobody has asked for anything"
+    tracing::warn!("nobody has asked for anything");
 }
