@@ -3,6 +3,8 @@
 //! Key types: [`Source`] (bytes to be written to a file), [`Sink`] (bytes read from a file).
 //! Guest memory behind them is read once: a source is consumed as it is read.
 
+use platform::{BulkIn, BulkOut};
+
 use crate::Errno;
 
 /// Bytes on their way into a file or socket.
@@ -15,6 +17,28 @@ pub trait Source {
     /// # Errors
     /// EFAULT if not one byte could be read.
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Errno>;
+
+    /// The next bytes, at least one and at most `limit`, where they lie, if they lie in memory that the host can read them from; they stay.
+    fn peek(&self, _limit: usize) -> Option<BulkIn<'_>> {
+        None
+    }
+
+    /// Takes `n` bytes that nobody wants to see again; no more than remain.
+    ///
+    /// # Errors
+    /// EFAULT if not all of them are there.
+    fn skip(&mut self, n: usize) -> Result<(), Errno> {
+        let mut scratch = [0; 1024];
+        let mut left = n;
+        while left > 0 {
+            let step = left.min(scratch.len());
+            match self.read(&mut scratch[..step])? {
+                0 => return Err(Errno::EFAULT),
+                got => left -= got,
+            }
+        }
+        Ok(())
+    }
 
     /// Takes all that is left, at most `limit` bytes.
     ///
@@ -38,6 +62,19 @@ pub trait Sink {
     /// # Errors
     /// EFAULT if not one byte could be written.
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno>;
+
+    /// Room for the next `len` bytes where the host can put them; what is put there counts once [`Sink::filled`] says so.
+    fn room(&mut self, _len: usize) -> Option<BulkOut<'_>> {
+        None
+    }
+
+    /// The first `n` bytes of the last room are the sink's next bytes.
+    ///
+    /// # Errors
+    /// EFAULT.
+    fn filled(&mut self, n: usize) -> Result<usize, Errno> {
+        if n == 0 { Ok(0) } else { Err(Errno::EFAULT) }
+    }
 }
 
 impl Source for &[u8] {

@@ -17,6 +17,8 @@ use std::sync::{Arc, Weak};
 
 use linux_abi::{Errno, Registers};
 
+use crate::bulk::{BulkIn, BulkOut};
+
 /// Why the host or the platform failed; never the guest's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum PlatformError {
@@ -369,21 +371,53 @@ pub trait Context: Send {
     /// EINVAL for an image that the processor would refuse; ESRCH if the stub died.
     fn load_extended(&mut self, image: Option<&[u8]>) -> Result<(), Errno>;
 
-    /// Guest memory that the stub copied along with the current system call: `Some` if all of it is at hand.
-    fn prefetched(&self, addr: u64, len: usize) -> Option<&[u8]>;
+    /// Fills `buf` with guest memory that the stub copied along with the current system call; `false` if not all of it is at hand.
+    fn prefetched(&self, _addr: u64, _buf: &mut [u8]) -> bool {
+        false
+    }
 
-    /// The bytes at hand from `addr` on, possibly fewer than wanted, possibly none.
-    fn prefetched_from(&self, addr: u64) -> &[u8];
+    /// The zero-terminated string at `addr` without its zero byte, if the stub copied it along and it is at most `max` bytes long with it.
+    fn prefetched_cstr(&self, _addr: u64, _max: usize) -> Option<Vec<u8>> {
+        None
+    }
 
-    /// Hands a small result to the stub, which copies it to guest memory on the way back.
+    /// Pieces of guest memory (address and length) that the stub copied along, if all are at hand one behind the other.
+    fn bulk_in(&self, _pieces: &mut dyn Iterator<Item = (u64, u64)>) -> Option<BulkIn<'_>> {
+        None
+    }
+
+    /// Room for `len` bytes of results in `pieces` places of guest memory, to be named by [`Context::commit_out`].
+    fn bulk_out(&mut self, _len: u64, _pieces: u64) -> Option<BulkOut<'_>> {
+        None
+    }
+
+    /// The stub copies the next `len` bytes of the room to `addr` on the way back. `false`: they must be written otherwise.
+    /// The kernel has checked that the range is writable.
+    fn commit_out(&mut self, _addr: u64, _len: u64) -> bool {
+        false
+    }
+
+    /// Hands a result to the stub, which copies it to guest memory on the way back.
     /// `false`: no room, the caller must write it itself. The kernel has checked that the range is writable.
-    fn defer_write(&mut self, addr: u64, bytes: &[u8]) -> bool;
+    fn defer_write(&mut self, _addr: u64, _bytes: &[u8]) -> bool {
+        false
+    }
 
     /// Makes all deferred writes happen now.
     ///
     /// # Errors
     /// EFAULT if one could not be written.
-    fn flush_writes(&mut self) -> Result<(), Errno>;
+    fn flush_writes(&mut self) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// [`Context::trim`] would free something.
+    fn holds_memory(&self) -> bool {
+        false
+    }
+
+    /// Gives back memory that larger arguments and results use; the thread is going to wait for long.
+    fn trim(&mut self) {}
 
     /// The CPU that the guest thread ran on last.
     fn last_cpu(&self) -> u32;

@@ -396,22 +396,6 @@ impl Context for FakeContext {
         Ok(())
     }
 
-    fn prefetched(&self, _: u64, _: usize) -> Option<&[u8]> {
-        None
-    }
-
-    fn prefetched_from(&self, _: u64) -> &[u8] {
-        &[]
-    }
-
-    fn defer_write(&mut self, _: u64, _: &[u8]) -> bool {
-        false
-    }
-
-    fn flush_writes(&mut self) -> Result<(), Errno> {
-        Ok(())
-    }
-
     fn last_cpu(&self) -> u32 {
         0
     }

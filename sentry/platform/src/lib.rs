@@ -1,9 +1,10 @@
 //! How guest code runs, and the doors to the host.
 //!
 //! This crate is the only one besides the jail that may be unsafe. [`api`] holds the traits that the kernel
-//! depends on, [`fake`] a platform for unit tests, [`host`] the safe doors to host files, sockets, memory files, clocks and pollers.
+//! depends on, [`bulk`] bytes shared with the guest, [`fake`] a platform for unit tests, [`host`] the safe doors to host files, sockets, memory files, clocks and pollers.
 
 pub mod api;
+pub mod bulk;
 pub mod fake;
 #[cfg(test)]
 mod guest_tests;
@@ -15,3 +16,4 @@ mod sys;
 pub mod systrap;
 
 pub use api::*;
+pub use bulk::{BulkIn, BulkOut};

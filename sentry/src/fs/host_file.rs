@@ -1,5 +1,5 @@
-//! How do bytes move between a host file and a guest's buffers? By positioned reads and writes, through one buffer
-//! that each sentry thread keeps.
+//! How do bytes move between a host file and a guest's buffers? By positioned reads and writes, straight from and to memory that
+//! the guest's stub copies (up to some KiB), or else through one buffer that each sentry thread keeps.
 //!
 //! Key functions: [`read_at`], [`write_at`], [`copy_buffer`].
 
@@ -36,6 +36,11 @@ pub fn copy_buffer<T>(wanted: usize, body: impl FnOnce(&mut [u8]) -> T) -> T {
 /// # Errors
 /// The host's, or the sink's, if nothing was read.
 pub fn read_at(fd: impl AsFd, sink: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
+    let wanted = sink.remaining();
+    if let Some(mut room) = sink.room(wanted) {
+        let got = room.read_at(&fd, offset)?;
+        return sink.filled(got);
+    }
     copy_buffer(sink.remaining(), |buffer| {
         let mut done = 0;
         while sink.remaining() > 0 {
@@ -62,6 +67,11 @@ pub fn read_at(fd: impl AsFd, sink: &mut dyn Sink, offset: u64) -> Result<usize,
 /// # Errors
 /// The host's, or the source's, if nothing was written.
 pub fn write_at(fd: impl AsFd, source: &mut dyn Source, offset: u64, limit: usize) -> Result<usize, Errno> {
+    if let Some(bytes) = source.peek(limit) {
+        let written = bytes.write_at(&fd, offset)?;
+        source.skip(written)?;
+        return Ok(written);
+    }
     write_by(source, limit, |bytes, done| file::write_at(&fd, bytes, offset.saturating_add(done as u64)))
 }
 

@@ -573,7 +573,7 @@ pub(super) fn of_pages(
         len,
         prot,
         max_prot: Prot::all(),
-        flags: VmaFlags::empty(),
+        flags: VmaFlags::IMAGE,
         backing: Backing::File { file, offset },
         pages: Some(pages),
         populate: false,

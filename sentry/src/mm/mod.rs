@@ -87,6 +87,8 @@ pub struct MemoryManager {
     /// a memory call waits for nobody but the host kernel.
     inner: Mutex<Inner>,
     writable: WritableCache,
+    /// Of those, the ones that are no files.
+    plain: WritableCache,
 }
 
 struct Inner {
@@ -126,7 +128,12 @@ impl MemoryManager {
             peak_resident: 0,
             peak_size: 0,
         };
-        Arc::new(Self { space, inner: Mutex::new(inner), writable: WritableCache::default() })
+        Arc::new(Self {
+            space,
+            inner: Mutex::new(inner),
+            writable: WritableCache::default(),
+            plain: WritableCache::default(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -137,6 +144,7 @@ impl MemoryManager {
     fn lock_to_change(&self) -> MutexGuard<'_, Inner> {
         let inner = self.lock();
         self.writable.clear();
+        self.plain.clear();
         inner
     }
 
@@ -166,7 +174,12 @@ impl MemoryManager {
             peak_resident: 0,
             peak_size: inner.tree.totals().size,
         };
-        let mm = Self { space, inner: Mutex::new(copy), writable: WritableCache::default() };
+        let mm = Self {
+            space,
+            inner: Mutex::new(copy),
+            writable: WritableCache::default(),
+            plain: WritableCache::default(),
+        };
         Ok((Arc::new(mm), child))
     }
 

@@ -91,8 +91,20 @@ impl MemoryManager {
     /// changes the layout: the caller then takes the slow way, which is always right.
     #[must_use]
     pub fn is_writable(&self, addr: u64, len: u64) -> bool {
+        self.allows(&self.writable, addr, len, |_| true)
+    }
+
+    /// The same, and writing cannot fail: there is no file behind it that could be too short.
+    #[must_use]
+    pub fn is_plain(&self, addr: u64, len: u64) -> bool {
+        self.allows(&self.plain, addr, len, |vma| {
+            vma.flags.contains(VmaFlags::IMAGE) || !matches!(vma.backing, Backing::File { .. })
+        })
+    }
+
+    fn allows(&self, cache: &WritableCache, addr: u64, len: u64, more: fn(&Vma) -> bool) -> bool {
         let Some(end) = addr.checked_add(len) else { return false };
-        if self.writable.contains(addr, end) {
+        if cache.contains(addr, end) {
             return true;
         }
         let inner = match self.inner.try_lock() {
@@ -100,13 +112,13 @@ impl MemoryManager {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
-        let writable = |vma: &Vma| vma.prot.contains(Prot::WRITE) && !vma.is_special();
+        let allows = |vma: &Vma| vma.prot.contains(Prot::WRITE) && !vma.is_special() && more(vma);
         match inner.tree.find(addr) {
-            Some(vma) if writable(vma) && end <= vma.end => {
-                self.writable.remember(vma.start, vma.end);
+            Some(vma) if allows(vma) && end <= vma.end => {
+                cache.remember(vma.start, vma.end);
                 true
             }
-            Some(_) => inner.tree.covers(addr, end) && inner.tree.overlapping(addr, end).all(writable),
+            Some(_) => inner.tree.covers(addr, end) && inner.tree.overlapping(addr, end).all(allows),
             None => false,
         }
     }

@@ -166,6 +166,8 @@ impl Inner {
         }
         let mut tail = vma.clone();
         (tail.start, tail.end) = (vma.start, new_end);
+        // It may reach beyond the end of its file now.
+        tail.flags.remove(VmaFlags::IMAGE);
         self.tree.remove(vma.start, vma.end);
         self.tree.insert(tail);
         self.note_peak();
@@ -184,6 +186,7 @@ impl Inner {
         host::call(context, MemoryCall::Remap { addr, old_len, new_len, new_addr: target, keep_old })?;
         let mut moved = vma.clipped(addr, vma.end);
         (moved.start, moved.end) = (target, target + new_len);
+        moved.flags.remove(VmaFlags::IMAGE);
         if keep_old {
             self.tree.update(addr, addr + old_len, |vma| vma.flags.remove(VmaFlags::LOCKED));
         } else if old_len > 0 {

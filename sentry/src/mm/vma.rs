@@ -37,6 +37,8 @@ bitflags::bitflags! {
         const SPECIAL = 1 << 10;
         /// Not shown in `/proc/PID/maps`.
         const HIDDEN = 1 << 11;
+        /// A segment of a program that runs: its file does not shrink. LINUX: ETXTBSY.
+        const IMAGE = 1 << 12;
     }
 }
 

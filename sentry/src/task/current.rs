@@ -18,6 +18,9 @@ use crate::mm::MemoryManager;
 use crate::sync::{Events, WaitQueue, Wake};
 use crate::vfs::{FdTable, FsContext, OpenFile};
 
+/// A wait this long is worth giving memory of the guest thread's back.
+const TRIM_AFTER_NS: u64 = 100_000_000;
+
 /// The running task: its guest thread, its registers, and the shared [`Task`].
 pub struct Current {
     task: Arc<Task>,
@@ -264,6 +267,7 @@ impl Current {
     ) -> Result<T, WaitEnd> {
         // What the guest has been promised must be there before others run on the strength of it.
         let _ = self.context.flush_writes();
+        let mut trim_at = self.context.holds_memory().then(|| now_ns(Clock::Monotonic) + TRIM_AFTER_NS);
         loop {
             if let Some(value) = condition(self) {
                 return Ok(value);
@@ -280,8 +284,14 @@ impl Current {
                     Some(left) => Some(Duration::from_nanos(left)),
                 },
             };
+            let patience = trim_at.map(|at| at.saturating_sub(now_ns(Clock::Monotonic)));
+            if patience == Some(0) {
+                self.context.trim();
+                trim_at = None;
+            }
+            let first = patience.filter(|&left| left > 0).map(Duration::from_nanos);
             self.task.set_sleeping(true);
-            self.task.parker.park(timeout);
+            self.task.parker.park(timeout.into_iter().chain(first).min());
             self.task.set_sleeping(false);
         }
     }

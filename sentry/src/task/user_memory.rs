@@ -2,10 +2,11 @@
 //!
 //! Key types: [`UserReader`] (a [`Source`]), [`UserWriter`] (a [`Sink`]), [`Iovec`].
 //! Every byte is read once: a reader is consumed as it is read, and nobody holds a reference into guest memory.
-//! Small arguments come with the system call, small results go back with it (see `platform::Context`); all else is a
-//! remote copy.
+//! Arguments up to some KiB come with the system call, results go back with it (see `platform::Context`); all else is a
+//! remote copy. The bytes of a transfer need not pass through here: [`Source::peek`] and [`Sink::room`] lend them to the host.
 
 use linux_abi::{Errno, TASK_SIZE, UserCStr, UserPtr};
+use platform::{BulkIn, BulkOut};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::Current;
@@ -17,6 +18,10 @@ pub const PATH_MAX: usize = 4096;
 pub const IOV_MAX: usize = 1024;
 /// Most bytes of one transfer. LINUX: `MAX_RW_COUNT`, transfers are cut to it.
 pub const RW_MAX: u64 = 0x7fff_f000;
+
+/// Results up to this long may be deferred to any memory that the layout calls writable: one that cannot be written after all
+/// makes the call fail with EFAULT. What is longer must tell how far it went, so it is deferred only where nothing can go wrong.
+const SMALL: usize = 256;
 
 /// One piece of guest memory: `struct iovec`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable)]
@@ -40,8 +45,7 @@ impl Current {
     /// Reads as much of `buf` as there is; answers how much.
     #[must_use]
     pub fn read_user_some(&self, addr: u64, buf: &mut [u8]) -> usize {
-        if let Some(bytes) = self.context().prefetched(addr, buf.len()) {
-            buf.copy_from_slice(bytes);
+        if self.context().prefetched(addr, buf) {
             return buf.len();
         }
         if !in_user_space(addr, buf.len()) {
@@ -61,7 +65,13 @@ impl Current {
         if !in_user_space(addr, bytes.len()) {
             return Err(Errno::EFAULT);
         }
-        if self.mm().is_writable(addr, bytes.len() as u64) && self.context_mut().defer_write(addr, bytes) {
+        let len = bytes.len() as u64;
+        let may_defer = if bytes.len() > SMALL {
+            self.mm().is_plain(addr, len)
+        } else {
+            self.mm().is_writable(addr, len)
+        };
+        if may_defer && self.context_mut().defer_write(addr, bytes) {
             return Ok(());
         }
         self.context_mut().flush_writes()?;
@@ -100,12 +110,7 @@ impl Current {
         count: usize,
     ) -> Result<Vec<T>, Errno> {
         let mut objects = vec![T::new_zeroed(); count];
-        let size = size_of::<T>();
-        let mut bytes = vec![0; size * count];
-        self.read_user(ptr.addr(), &mut bytes)?;
-        for (object, chunk) in objects.iter_mut().zip(bytes.chunks_exact(size.max(1))) {
-            object.as_mut_bytes().copy_from_slice(chunk);
-        }
+        self.read_user(ptr.addr(), objects.as_mut_slice().as_mut_bytes())?;
         Ok(objects)
     }
 
@@ -114,9 +119,8 @@ impl Current {
     /// # Errors
     /// EFAULT; `too_long` if there is no zero byte within `max` bytes.
     pub fn read_cstr(&self, ptr: UserCStr, max: usize, too_long: Errno) -> Result<Vec<u8>, Errno> {
-        let at_hand = self.context().prefetched_from(ptr.addr());
-        if let Some(end) = at_hand.iter().take(max).position(|&byte| byte == 0) {
-            return Ok(at_hand[..end].to_vec());
+        if let Some(text) = self.context().prefetched_cstr(ptr.addr(), max) {
+            return Ok(text);
         }
         let mut text = Vec::new();
         let mut addr = ptr.addr();
@@ -178,7 +182,7 @@ impl Current {
         if !in_user_space(buf.addr(), usize::try_from(len).unwrap_or(usize::MAX)) {
             return Err(Errno::EFAULT);
         }
-        Ok(self.user_reader_of(vec![Iovec { base: buf.addr(), len }]))
+        Ok(UserReader { current: self, pieces: Pieces::one(Iovec { base: buf.addr(), len }) })
     }
 
     /// Several pieces of guest memory (from [`Current::read_iovecs`]) as one source.
@@ -196,7 +200,7 @@ impl Current {
         if !in_user_space(buf.addr(), usize::try_from(len).unwrap_or(usize::MAX)) {
             return Err(Errno::EFAULT);
         }
-        Ok(self.user_writer_of(vec![Iovec { base: buf.addr(), len }]))
+        Ok(UserWriter { current: self, pieces: Pieces::one(Iovec { base: buf.addr(), len }) })
     }
 
     /// Several pieces of guest memory (from [`Current::read_iovecs`]) as one sink.
@@ -222,6 +226,22 @@ impl Pieces {
         let total: u64 = pieces.iter().map(|piece| piece.len).sum();
         let remaining = usize::try_from(total).expect("limited by RW_MAX");
         Self { pieces: pieces.into_iter(), current: Iovec::default(), remaining }
+    }
+
+    /// Without allocating.
+    fn one(piece: Iovec) -> Self {
+        let remaining = usize::try_from(piece.len).expect("limited by RW_MAX");
+        Self { pieces: Vec::new().into_iter(), current: piece, remaining }
+    }
+
+    /// The next `limit` bytes as stretches, one a piece.
+    fn stretches(&self, limit: usize) -> impl Iterator<Item = (u64, u64)> {
+        let mut left = limit as u64;
+        std::iter::once(&self.current).chain(self.pieces.as_slice()).map_while(move |piece| {
+            let len = piece.len.min(left);
+            left -= len;
+            (len > 0 || left > 0).then_some((piece.base, len))
+        })
     }
 
     /// The next stretch of at most `limit` bytes that lies in one piece.
@@ -264,6 +284,21 @@ impl Source for UserReader<'_> {
         }
         if done == 0 && !buf.is_empty() && self.pieces.remaining > 0 { Err(Errno::EFAULT) } else { Ok(done) }
     }
+
+    fn peek(&self, limit: usize) -> Option<BulkIn<'_>> {
+        let limit = limit.min(self.pieces.remaining);
+        self.current.context().bulk_in(&mut self.pieces.stretches(limit))
+    }
+
+    fn skip(&mut self, n: usize) -> Result<(), Errno> {
+        let mut left = n;
+        while left > 0 {
+            let (_, step) = self.pieces.next(left).ok_or(Errno::EFAULT)?;
+            self.pieces.advance(step);
+            left -= step;
+        }
+        Ok(())
+    }
 }
 
 /// Guest memory as a sink of bytes.
@@ -299,5 +334,30 @@ impl Sink for UserWriter<'_> {
         } else {
             Ok(done)
         }
+    }
+
+    fn room(&mut self, len: usize) -> Option<BulkOut<'_>> {
+        let len = len.min(self.pieces.remaining);
+        let mut count = 0;
+        for (addr, len) in self.pieces.stretches(len).filter(|(_, len)| *len > 0) {
+            if !self.current.mm().is_plain(addr, len) {
+                return None;
+            }
+            count += 1;
+        }
+        if count == 0 { None } else { self.current.context_mut().bulk_out(len as u64, count) }
+    }
+
+    fn filled(&mut self, n: usize) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < n {
+            let (addr, step) = self.pieces.next(n - done).ok_or(Errno::EFAULT)?;
+            if !self.current.context_mut().commit_out(addr, step as u64) {
+                return Err(Errno::EFAULT);
+            }
+            self.pieces.advance(step);
+            done += step;
+        }
+        Ok(done)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use linux_abi::net::msg;
 use linux_abi::signal::{SIGPIPE, SIGXFSZ, SigInfo};
 use linux_abi::{Errno, UserPtr};
+use platform::BulkIn;
 use sentry::fs::inotify;
 use sentry::io::{Sink, Source};
 use sentry::sync::Events;
@@ -211,13 +212,13 @@ fn write_at_place(
     }
     let appends = op.flags & O_APPEND != 0;
     let mut position = file.lock_position();
-    let mut offset = match place {
+    let offset = match place {
+        // The file finds its end itself.
+        _ if appends && limit == INFINITY => 0,
+        _ if appends => file.ops.size()?,
         Place::At(offset) => offset,
         Place::Position => *position,
     };
-    if appends {
-        offset = file.ops.size()?;
-    }
     if limit != INFINITY {
         let room = limit.checked_sub(offset).filter(|&room| room > 0).ok_or(Errno::EFBIG)?;
         source.left = usize::try_from(room).unwrap_or(usize::MAX);
@@ -256,18 +257,9 @@ struct Limited<'a> {
 }
 
 impl Limited<'_> {
-    /// Reads over what has been written already.
+    /// Goes over what has been written already.
     fn skip_done(&mut self) -> Result<(), Errno> {
-        let mut scratch = [0; 4096];
-        while self.skip > 0 {
-            let step = self.skip.min(scratch.len());
-            let n = self.source.read(&mut scratch[..step])?;
-            if n == 0 {
-                return Err(Errno::EFAULT);
-            }
-            self.skip -= n;
-        }
-        Ok(())
+        self.source.skip(std::mem::take(&mut self.skip))
     }
 }
 
@@ -281,6 +273,16 @@ impl Source for Limited<'_> {
         let n = self.source.read(&mut buf[..want])?;
         self.left -= n;
         Ok(n)
+    }
+
+    fn peek(&self, limit: usize) -> Option<BulkIn<'_>> {
+        self.source.peek(limit.min(self.left))
+    }
+
+    fn skip(&mut self, n: usize) -> Result<(), Errno> {
+        self.source.skip(n)?;
+        self.left -= n;
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ use linux_abi::Errno;
 use rustix::net::SocketFlags;
 
 use super::errno;
+use crate::bulk::{BulkIn, BulkOut};
 
 /// Longest address.
 const ADDRESS_MAX: usize = size_of::<libc::sockaddr_storage>();
@@ -167,8 +168,33 @@ pub fn send(
     control: &[u8],
     flags: u32,
 ) -> Result<usize, Errno> {
+    send_raw(fd, (bytes.as_ptr(), bytes.len()), address, control, flags)
+}
+
+/// As [`send`], of bytes that the guest may be writing to.
+///
+/// # Errors
+/// The host's.
+pub fn send_bulk(
+    fd: impl AsFd,
+    bytes: &BulkIn<'_>,
+    address: Option<&[u8]>,
+    control: &[u8],
+    flags: u32,
+) -> Result<usize, Errno> {
+    send_raw(fd, bytes.raw(), address, control, flags)
+}
+
+/// `bytes` is readable as long as the caller says.
+fn send_raw(
+    fd: impl AsFd,
+    bytes: (*const u8, usize),
+    address: Option<&[u8]>,
+    control: &[u8],
+    flags: u32,
+) -> Result<usize, Errno> {
     let mut piece = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-    let mut header = header(bytes.as_ptr().cast_mut(), bytes.len(), &mut piece);
+    let mut header = header(bytes.0.cast_mut(), bytes.1, &mut piece);
     if let Some(address) = address {
         header.msg_name = address.as_ptr().cast_mut().cast();
         header.msg_namelen = short(address.len());
@@ -200,10 +226,23 @@ pub struct Message {
 /// # Errors
 /// The host's.
 pub fn receive(fd: impl AsFd, bytes: &mut [u8], flags: u32) -> Result<Message, Errno> {
+    receive_raw(fd, (bytes.as_mut_ptr(), bytes.len()), flags)
+}
+
+/// As [`receive`], into room that the guest may be writing to.
+///
+/// # Errors
+/// The host's.
+pub fn receive_bulk(fd: impl AsFd, room: &mut BulkOut<'_>, flags: u32) -> Result<Message, Errno> {
+    receive_raw(fd, room.raw(), flags)
+}
+
+/// `room` is writable as long as the caller says.
+fn receive_raw(fd: impl AsFd, room: (*mut u8, usize), flags: u32) -> Result<Message, Errno> {
     let mut address = [0u8; ADDRESS_MAX];
     let mut control = [0u64; CONTROL_ROOM / 8];
     let mut piece = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-    let mut header = header(bytes.as_mut_ptr(), bytes.len(), &mut piece);
+    let mut header = header(room.0, room.1, &mut piece);
     header.msg_name = address.as_mut_ptr().cast();
     header.msg_namelen = short(ADDRESS_MAX);
     header.msg_control = control.as_mut_ptr().cast();
@@ -212,11 +251,12 @@ pub fn receive(fd: impl AsFd, bytes: &mut [u8], flags: u32) -> Result<Message, E
     // SAFETY: the host writes no more than the lengths in the header say, into buffers that outlive the call.
     let len = length(unsafe { libc::recvmsg(fd.as_fd().as_raw_fd(), &raw mut header, flags) })?;
     let address_len = usize::try_from(header.msg_namelen).unwrap_or(0).min(ADDRESS_MAX);
-    let control_bytes: Vec<u8> = control.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let control_len = header.msg_controllen.min(CONTROL_ROOM);
+    let control_bytes = || control.iter().flat_map(|word| word.to_ne_bytes()).take(control_len).collect();
     Ok(Message {
         len,
         address: address[..address_len].to_vec(),
-        control: control_bytes[..header.msg_controllen.min(CONTROL_ROOM)].to_vec(),
+        control: if control_len == 0 { Vec::new() } else { control_bytes() },
         flags: header.msg_flags.cast_unsigned(),
     })
 }

@@ -434,22 +434,6 @@ impl Context for PtraceContext {
         self.set_whole(clean)
     }
 
-    fn prefetched(&self, _: u64, _: usize) -> Option<&[u8]> {
-        None
-    }
-
-    fn prefetched_from(&self, _: u64) -> &[u8] {
-        &[]
-    }
-
-    fn defer_write(&mut self, _: u64, _: &[u8]) -> bool {
-        false
-    }
-
-    fn flush_writes(&mut self) -> Result<(), Errno> {
-        Ok(())
-    }
-
     /// The host does not tell a tracer. The tracer's own is likely the same; one outside the mask would be a lie.
     fn last_cpu(&self) -> u32 {
         let cpu = sys::current_cpu();

@@ -7,10 +7,11 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::layout::SLOT_SIZE;
+use crate::bulk::{BulkIn, BulkOut, copy_bytes};
 
 /// Windows of one sandbox: guest threads plus two pages a process.
 pub const WINDOWS_MAX: u64 = 1 << 16;
@@ -156,33 +157,48 @@ impl Window {
         unsafe { copy_bytes(bytes.as_ptr(), to.as_ptr(), bytes.len()) };
     }
 
+    /// Bytes that a call of the host may read as they lie.
+    #[must_use]
+    pub fn bulk_in(&self, offset: u64, len: u64) -> BulkIn<'_> {
+        let at = self.at(offset, len);
+        let len = usize::try_from(len).expect("64-bit");
+        // SAFETY: mapped as long as `self` lives; no reference into the arena is ever made but to atomic words.
+        unsafe { BulkIn::new(at, len) }
+    }
+
+    /// Room that a call of the host may fill as it lies.
+    #[must_use]
+    pub fn bulk_out(&self, offset: u64, len: u64) -> BulkOut<'_> {
+        let at = self.at(offset, len);
+        let len = usize::try_from(len).expect("64-bit");
+        // SAFETY: as for `bulk_in`.
+        unsafe { BulkOut::new(at, len) }
+    }
+
     /// Fills with zeros.
     pub fn zero(&self, offset: u64, len: u64) {
-        for byte in 0..len {
-            let at = self.at(offset + byte, 1).cast::<AtomicU8>();
-            // SAFETY: as for `word`.
-            unsafe { at.as_ref() }.store(0, Ordering::Relaxed);
+        let to = self.at(offset, len);
+        let len = usize::try_from(len).expect("64-bit");
+        // SAFETY: mapped for `len` bytes, nobody holds a reference into it; the direction flag is clear by the ABI.
+        unsafe {
+            std::arch::asm!("rep stosb", inout("rcx") len => _, inout("rdi") to.as_ptr() => _, in("al") 0_u8,
+                options(nostack, preserves_flags));
         }
     }
-}
 
-/// Copies with `rep movsb`, which the compiler cannot tear, merge or repeat.
-///
-/// # Safety
-/// Both ranges must be mapped and must not overlap; `to` must be writable.
-unsafe fn copy_bytes(from: *const u8, to: *mut u8, len: usize) {
-    // SAFETY: the caller vouches for the ranges; the direction flag is clear by the ABI.
-    unsafe {
-        std::arch::asm!("rep movsb", inout("rcx") len => _, inout("rsi") from => _, inout("rdi") to => _,
-            options(nostack, preserves_flags));
+    /// Gives the memory of whole pages back; they read as zeros from now on.
+    pub fn give_back(&self, offset: u64, len: u64) -> bool {
+        // Also the range check.
+        let _ = self.at(offset, len);
+        let mode = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&self.arena.fd, mode, self.file_offset() + offset, len).is_ok()
     }
 }
 
 impl Drop for Window {
     fn drop(&mut self) {
         // Emptied, so that the next one who gets it finds zeros and nothing of the last one's.
-        let mode = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
-        if rustix::fs::fallocate(&self.arena.fd, mode, self.file_offset(), SLOT_SIZE).is_ok() {
+        if self.give_back(0, SLOT_SIZE) {
             self.arena.free.lock().unwrap_or_else(PoisonError::into_inner).returned.push(self.index);
         }
     }

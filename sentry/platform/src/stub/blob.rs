@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use super::layout::{self, STUB_BASE, agent, kind, order, ro, rw, state};
+use super::layout::{self, STUB_BASE, agent, kind, order, place, ro, rw, state};
 
 std::arch::global_asm!(
     include_str!("stub.S"),
@@ -48,6 +48,15 @@ std::arch::global_asm!(
     PREFETCH_DATA = const rw::PREFETCH_DATA,
     PREFETCH_PATH = const layout::PREFETCH_PATH,
     PREFETCH_MAX = const layout::PREFETCH_MAX,
+    PREFETCH_IOVECS = const layout::PREFETCH_IOVECS,
+    PREFETCH_PLACE = const rw::PREFETCH_PLACE,
+    GATHER_PLACE = const rw::GATHER_PLACE,
+    GATHER_LEN = const rw::GATHER_LEN,
+    GATHER_DATA = const rw::GATHER_DATA,
+    PLACE_BULK = const place::BULK,
+    PLACE_TOO_LONG = const place::TOO_LONG,
+    BULK = const layout::BULK - layout::RW,
+    IN_BULK_BIT = const layout::IN_BULK_BIT,
     PENDING = const rw::PENDING,
     CPU = const rw::CPU,
     IDENTITY = const (ro::IDENTITY.cast_signed() - layout::RW.cast_signed()),
@@ -66,6 +75,7 @@ std::arch::global_asm!(
     RO_WRITE_DATA = const ro::WRITE_DATA,
     RO_START_FLAGS = const ro::START_FLAGS,
     RO_STEPS = const ro::STEPS,
+    RO_BULK_LIMIT = const ro::BULK_LIMIT,
     REQUEST = const state::REQUEST,
     REQUEST_ASLEEP = const state::REQUEST_ASLEEP,
     RESPONSE = const state::RESPONSE,

@@ -11,6 +11,7 @@
 //!                            +0x2000   the stub's own stack
 //!                            +0x3000   signal stack
 //!                            +0x8000   XSAVE area
+//!                            +0x10000  the bulk window: larger arguments and results
 //! ```
 //! Everything in a slot but its first page can be written by any guest thread of the same address space.
 
@@ -28,14 +29,14 @@ pub const AGENT_RO: u64 = STUB_BASE + 0x10_0000;
 pub const AGENT_RW: u64 = STUB_BASE + 0x10_1000;
 /// First slot.
 pub const SLOTS_BASE: u64 = STUB_BASE + 0x1000_0000;
-/// Bytes a slot.
-pub const SLOT_SIZE: u64 = 0x1_0000;
+/// Bytes a slot; slots lie at multiples of it.
+pub const SLOT_SIZE: u64 = 0x2_0000;
 /// Most guest threads of one address space.
 pub const SLOTS_MAX: u64 = 8192;
 /// From a slot to its hand-over page.
 pub const RW: u64 = 0x1000;
 /// Mapped, writable part of a slot, in bytes.
-pub const RW_SIZE: u64 = 0xa000;
+pub const RW_SIZE: u64 = SLOT_SIZE - RW;
 /// From a slot to its signal stack.
 pub const SIGNAL_STACK: u64 = 0x3000;
 /// Bytes of the signal stack.
@@ -44,6 +45,11 @@ pub const SIGNAL_STACK_SIZE: u64 = 0x5000;
 pub const XSAVE: u64 = 0x8000;
 /// Bytes of the XSAVE area: all of AMX fits.
 pub const XSAVE_SIZE: u64 = 0x3000;
+
+/// From a slot to its bulk window.
+pub const BULK: u64 = 0x1_0000;
+/// Bytes of the bulk window. What is longer is copied by the sentry.
+pub const BULK_SIZE: u64 = 0x1_0000;
 
 /// Descriptor of the arena in every stub.
 pub const ARENA_FD: u64 = 3;
@@ -72,6 +78,7 @@ pub mod ro {
     pub const WRITES: u64 = 0xa4;
     pub const START_FLAGS: u64 = 0xa8;
     pub const STEPS: u64 = 0xd0;
+    pub const BULK_LIMIT: u64 = 0xac;
     pub const WRITE_DATA: u64 = 0x100;
     pub const WRITE_DATA_END: u64 = 0x1000;
 }
@@ -93,11 +100,30 @@ pub mod rw {
     pub const PREFETCH_ADDR: u64 = 0xf0;
     pub const PENDING: u64 = 0xf8;
     pub const CPU: u64 = 0xfc;
+    pub const PREFETCH_PLACE: u64 = 0x100;
+    pub const GATHER_PLACE: u64 = 0x104;
+    pub const GATHER_LEN: u64 = 0x108;
     pub const PREFETCH_DATA: u64 = 0x200;
+    pub const GATHER_DATA: u64 = 0x600;
 }
 
-/// Most bytes that ride along with a call.
+/// Where the stub has put what rides along.
+pub mod place {
+    #![expect(missing_docs, reason = "short list, used by name")]
+    pub const PAGE: u32 = 0;
+    pub const BULK: u32 = 1;
+    /// Nowhere: it is longer than `BULK_LIMIT`; how long, the length says.
+    pub const TOO_LONG: u32 = 2;
+}
+
+/// In the length of a deferred write: its bytes lie in the bulk window, behind those of the ones before.
+pub const IN_BULK: u64 = 1 << IN_BULK_BIT;
+/// The bit's number.
+pub const IN_BULK_BIT: u32 = 63;
+/// Most bytes that ride along in the hand-over page.
 pub const PREFETCH_MAX: u64 = 2048;
+/// Most elements of an I/O vector that rides along.
+pub const PREFETCH_IOVECS: u64 = 64;
 /// Longest path that rides along.
 pub const PREFETCH_PATH: u64 = 512;
 
@@ -174,7 +200,9 @@ pub const fn prefetch_table() -> [u8; 512] {
     const STRUCT0: u8 = 5;
     /// 32 bytes at argument 1.
     const STRUCT1: u8 = 6;
-    let lists: [(u8, &[u64]); 6] = [
+    /// As `IOVEC1`, and all that the elements name.
+    const GATHER1: u8 = 7;
+    let lists: [(u8, &[u64]); 7] = [
         (
             PATH0,
             &[
@@ -227,7 +255,8 @@ pub const fn prefetch_table() -> [u8; 512] {
             ],
         ),
         (BUFFER1, &[nr::WRITE, nr::PWRITE64, nr::SENDTO, nr::CONNECT, nr::BIND]),
-        (IOVEC1, &[nr::READV, nr::WRITEV, nr::PREADV, nr::PWRITEV]),
+        (IOVEC1, &[nr::READV, nr::PREADV, nr::PREADV2]),
+        (GATHER1, &[nr::WRITEV, nr::PWRITEV, nr::PWRITEV2]),
         (STRUCT0, &[nr::NANOSLEEP]),
         (STRUCT1, &[nr::RT_SIGACTION, nr::RT_SIGPROCMASK, nr::SETRLIMIT]),
     ];

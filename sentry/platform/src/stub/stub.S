@@ -325,45 +325,58 @@ exit_interrupted:
     jmp exit_begin
 
 // ---------------------------------------------------------------------------------------------------------------
-// Copies a small argument into the page. rbx = page, r8d = number, r9 r10 r11 = first three arguments.
+// Copies an argument into the page, or into the bulk window. rbx = page, r8d = number, r9 r10 r11 = first three
+// arguments. What cannot be read ends the copy: the sentry looks for itself, and finds the same.
 // ---------------------------------------------------------------------------------------------------------------
 prefetch:
     mov qword ptr [rbx + {PREFETCH_LEN}], 0
+    mov qword ptr [rbx + {PREFETCH_PLACE}], 0   // and GATHER_PLACE
+    mov qword ptr [rbx + {GATHER_LEN}], 0
     cmp dword ptr [rbx - {RW} + {RO_PREFETCH}], 0
     je 9f
     cmp r8d, 511
     ja 9f
     lea rax, [rip + rvisor_stub_prefetch_table]
-    movzx eax, byte ptr [rax + r8]
-    test eax, eax
+    movzx r8d, byte ptr [rax + r8]      // how, from here on
+    test r8d, r8d
     jz 9f
     cld
     lea rdi, [rbx + {PREFETCH_DATA}]
     mov rsi, r9
     mov ecx, {PREFETCH_PATH}
-    cmp eax, 1
+    cmp r8d, 1
     je 5f
-    cmp eax, 5
+    cmp r8d, 5
     je 4f
     mov rsi, r10
-    cmp eax, 2
+    cmp r8d, 2
     je 5f
-    cmp eax, 6
+    cmp r8d, 6
     je 4f
     mov rcx, r11
-    cmp eax, 3
+    cmp r8d, 3
     je 1f
-    cmp rcx, 64
+    cmp rcx, {PREFETCH_IOVECS}
     ja 9f
     shl rcx, 4
-1:  mov edx, {PREFETCH_MAX}
-    cmp rcx, rdx
-    cmova rcx, rdx
     jmp 6f
+1:  cmp rcx, {PREFETCH_MAX}
+    jbe 6f
+    mov eax, [rbx - {RW} + {RO_BULK_LIMIT}]
+    cmp rcx, rax
+    ja 2f
+    mov dword ptr [rbx + {PREFETCH_PLACE}], {PLACE_BULK}
+    lea rdi, [rbx + {BULK}]
+    jmp 6f
+2:  mov dword ptr [rbx + {PREFETCH_PLACE}], {PLACE_TOO_LONG}
+    mov [rbx + {PREFETCH_LEN}], rcx
+    ret
 4:  mov ecx, 32
 6:  mov [rbx + {PREFETCH_ADDR}], rsi
+    mov rdx, rdi
     jmp prefetch_begin
 5:  mov [rbx + {PREFETCH_ADDR}], rsi
+    mov rdx, rdi
     jmp prefetch_string
 prefetch_begin:
     rep movsb
@@ -378,9 +391,54 @@ prefetch_string:
     dec ecx
     jnz prefetch_string
 prefetch_done:
-    lea rax, [rbx + {PREFETCH_DATA}]
-    sub rdi, rax
+    sub rdi, rdx
     mov [rbx + {PREFETCH_LEN}], rdi
+    cmp r8d, 7
+    jne 9f
+    shl r11, 4                          // all elements are there
+    cmp rdi, r11
+    jne 9f
+    mov rdx, rdi
+    shr edx, 4
+    jz 9f
+    lea r9, [rbx + {PREFETCH_DATA}]
+    xor ecx, ecx                        // the sum of their lengths
+    xor eax, eax
+1:  mov r10, [r9 + rax + 8]
+    add rcx, r10
+    jc 9f
+    add rax, 16
+    cmp rax, rdi
+    jb 1b
+    lea rdi, [rbx + {GATHER_DATA}]
+    cmp rcx, {PREFETCH_MAX}
+    jbe 3f
+    mov eax, [rbx - {RW} + {RO_BULK_LIMIT}]
+    cmp rcx, rax
+    ja 2f
+    mov dword ptr [rbx + {GATHER_PLACE}], {PLACE_BULK}
+    lea rdi, [rbx + {BULK}]
+    jmp 3f
+2:  mov dword ptr [rbx + {GATHER_PLACE}], {PLACE_TOO_LONG}
+    mov [rbx + {GATHER_LEN}], rcx
+    ret
+3:  mov r10, rdi
+    lea r11, [rdi + rcx]                // the elements may have been changed meanwhile: never beyond this
+4:  mov rsi, [r9]
+    mov rcx, [r9 + 8]
+    mov rax, r11
+    sub rax, rdi
+    cmp rcx, rax
+    ja gather_done
+gather_begin:
+    rep movsb
+gather_end:
+    add r9, 16
+    dec edx
+    jnz 4b
+gather_done:
+    sub rdi, r10
+    mov [rbx + {GATHER_LEN}], rdi
 9:  ret
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -491,6 +549,7 @@ run_load:
 run_writes:
     mov r8d, [rbx - {RW} + {RO_WRITES}]
     lea r9, [rbx - {RW} + {RO_WRITE_DATA}]
+    lea r11, [rbx + {BULK}]
     cld
 1:  test r8d, r8d
     jz 2f
@@ -498,6 +557,11 @@ run_writes:
     mov rcx, [r9 + 8]
     lea rsi, [r9 + 16]
     mov r10, rcx
+    btr rcx, {IN_BULK_BIT}
+    jnc write_begin
+    mov rsi, r11                        // the next bytes of the bulk window
+    add r11, rcx
+    xor r10d, r10d
 write_begin:
     rep movsb
 write_end:
@@ -556,7 +620,14 @@ rvisor_stub_signal:
     jb signal_post
     lea rcx, [rip + prefetch_done]
     cmp rax, rcx
+    jb signal_redirect
+    lea rcx, [rip + gather_begin]
+    cmp rax, rcx
+    jb signal_post
+    lea rcx, [rip + gather_end]
+    cmp rax, rcx
     jae signal_post
+    lea rcx, [rip + gather_done]
 signal_redirect:
     mov [rdx + 168], rcx
 signal_return:

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use linux_abi::{Errno, Registers, TASK_SIZE, nr};
 
+use super::along::Along;
 use super::extended;
 use super::frame::{self, Entry};
 use super::handle::Handle;
@@ -18,8 +19,9 @@ use crate::api::{
     AddressSpace, CallSite, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError,
     ThreadCall,
 };
+use crate::bulk::{BulkIn, BulkOut};
 use crate::stub::layout::{
-    GUARD_START, PASSED_FD, PREFETCH_MAX, RW, STUB_BASE, STUB_END, XSAVE, XSAVE_SIZE, kind, order, ro, rw,
+    GUARD_START, PASSED_FD, RW, STUB_BASE, STUB_END, XSAVE, XSAVE_SIZE, kind, order, ro, rw,
 };
 use crate::sys;
 
@@ -35,30 +37,12 @@ pub struct SystrapContext {
     entry: Entry,
     /// The thread pointer that the guest thread has now; another value is loaded on the way back.
     fs_base: u64,
-    prefetched: Prefetched,
-    writes: Writes,
+    along: Along,
     pub(super) dead: bool,
     /// After a trapped call: the address behind it.
     trapped_at: Option<u64>,
     /// The sentry thread that is kicked if the stub ends; 0: none yet.
     waiter: i32,
-}
-
-/// Small arguments that came with the call: a private copy.
-#[derive(Default)]
-struct Prefetched {
-    addr: u64,
-    bytes: Vec<u8>,
-}
-
-/// Small results that go back with the answer: laid out in the order page already.
-struct Writes {
-    count: u32,
-    next: u64,
-}
-
-impl Writes {
-    const NONE: Self = Self { count: 0, next: ro::WRITE_DATA };
 }
 
 impl From<Dead> for Errno {
@@ -78,6 +62,7 @@ impl SystrapContext {
         handover: Handover,
         listener: i32,
     ) -> Result<Self, PlatformError> {
+        let along = Along::new(&slot.window, space.shared().options.stub_copy);
         let mut context = Self {
             handle: Arc::new(Handle::new(Arc::downgrade(&space))),
             space,
@@ -85,8 +70,7 @@ impl SystrapContext {
             handover,
             entry: Entry::Page,
             fs_base: u64::MAX,
-            prefetched: Prefetched::default(),
-            writes: Writes::NONE,
+            along,
             dead: false,
             trapped_at: None,
             waiter: 0,
@@ -190,19 +174,6 @@ impl SystrapContext {
         Exit::Died
     }
 
-    /// Copies what rode along: one read of memory that the guest may be writing to.
-    fn take_prefetched(&mut self) {
-        self.prefetched.bytes.clear();
-        let Some(slot) = &self.slot else { return };
-        let len = slot.window.get64(RW + rw::PREFETCH_LEN);
-        if len == 0 || len > PREFETCH_MAX {
-            return;
-        }
-        self.prefetched.addr = slot.window.get64(RW + rw::PREFETCH_ADDR);
-        self.prefetched.bytes.resize(usize::try_from(len).expect("limited"), 0);
-        slot.window.read(RW + rw::PREFETCH_DATA, &mut self.prefetched.bytes);
-    }
-
     fn put_registers(&mut self, regs: &Registers) {
         let Some(slot) = &self.slot else { return };
         frame::put(&slot.window, self.entry, regs);
@@ -211,7 +182,7 @@ impl SystrapContext {
         if changed {
             slot.window.set64(ro::FS_BASE, regs.fs_base);
         }
-        slot.window.set32(ro::WRITES, self.writes.count);
+        self.along.send(&slot.window);
         slot.window.set32(ro::ORDER, order::RESUME);
     }
 
@@ -226,7 +197,6 @@ impl SystrapContext {
         }
         let waited = self.handover.wait(&slot.window);
         self.handle.in_guest.store(false, Ordering::SeqCst);
-        self.writes = Writes::NONE;
         waited
     }
 
@@ -263,8 +233,11 @@ impl Context for SystrapContext {
             self.dead = true;
             return Exit::Died;
         }
-        self.take_prefetched();
         let exit = self.exit_of(regs);
+        match &self.slot {
+            Some(slot) if exit == Exit::Syscall => self.along.take(&slot.window),
+            _ => self.along.forget(),
+        }
         let is_trapped_call = exit == Exit::Syscall && self.entry != Entry::Page;
         self.trapped_at = (is_trapped_call && self.space.shared().options.patch).then_some(regs.rip);
         self.fs_base = regs.fs_base;
@@ -402,38 +375,79 @@ impl Context for SystrapContext {
         }
     }
 
-    fn prefetched(&self, addr: u64, len: usize) -> Option<&[u8]> {
-        self.prefetched_from(addr).get(..len)
-    }
-
-    fn prefetched_from(&self, addr: u64) -> &[u8] {
-        let offset = addr.wrapping_sub(self.prefetched.addr);
-        usize::try_from(offset).ok().and_then(|offset| self.prefetched.bytes.get(offset..)).unwrap_or(&[])
-    }
-
-    fn defer_write(&mut self, addr: u64, bytes: &[u8]) -> bool {
-        let Some(slot) = &self.slot else { return false };
-        let len = bytes.len() as u64;
-        let end = self.writes.next + 16 + len.next_multiple_of(8);
-        if !self.space.shared().options.stub_copy || end > ro::WRITE_DATA_END || !is_guest_range(addr, len) {
+    fn prefetched(&self, addr: u64, buf: &mut [u8]) -> bool {
+        let (Some(slot), Some(at)) = (&self.slot, self.along.find(addr, buf.len() as u64)) else {
             return false;
-        }
-        slot.window.set64(self.writes.next, addr);
-        slot.window.set64(self.writes.next + 8, len);
-        slot.window.write(self.writes.next + 16, bytes);
-        self.writes = Writes { count: self.writes.count + 1, next: end };
+        };
+        slot.window.read(at, buf);
         true
     }
 
+    fn prefetched_cstr(&self, addr: u64, max: usize) -> Option<Vec<u8>> {
+        let (at, len) = self.along.find_rest(addr)?;
+        let mut text = vec![0; usize::try_from(len).ok()?.min(max)];
+        self.slot.as_ref()?.window.read(at, &mut text);
+        let end = text.iter().position(|&byte| byte == 0)?;
+        text.truncate(end);
+        Some(text)
+    }
+
+    fn bulk_in(&self, pieces: &mut dyn Iterator<Item = (u64, u64)>) -> Option<BulkIn<'_>> {
+        let mut pieces = pieces.filter(|(_, len)| *len > 0);
+        let (addr, first) = pieces.next()?;
+        let start = self.along.find(addr, first)?;
+        let mut len = first;
+        for (addr, more) in pieces {
+            if self.along.find(addr, more)? != start + len {
+                return None;
+            }
+            len += more;
+        }
+        Some(self.slot.as_ref()?.window.bulk_in(start, len))
+    }
+
+    fn bulk_out(&mut self, len: u64, pieces: u64) -> Option<BulkOut<'_>> {
+        let slot = self.slot.as_ref()?;
+        let at = self.along.reserve(&slot.window, len, pieces)?;
+        Some(slot.window.bulk_out(at, len))
+    }
+
+    fn commit_out(&mut self, addr: u64, len: u64) -> bool {
+        match &self.slot {
+            Some(slot) if is_guest_range(addr, len) => self.along.commit(&slot.window, addr, len),
+            _ => false,
+        }
+    }
+
+    fn defer_write(&mut self, addr: u64, bytes: &[u8]) -> bool {
+        match &self.slot {
+            Some(slot) if is_guest_range(addr, bytes.len() as u64) => {
+                self.along.defer(&slot.window, addr, bytes)
+            }
+            _ => false,
+        }
+    }
+
     fn flush_writes(&mut self) -> Result<(), Errno> {
-        if self.writes.count == 0 {
+        if !self.along.has_results() {
             return Ok(());
         }
         if let Some(slot) = &self.slot {
-            slot.window.set32(ro::WRITES, self.writes.count);
+            self.along.send(&slot.window);
         }
-        self.writes = Writes::NONE;
         self.order(order::FLUSH)
+    }
+
+    fn holds_memory(&self) -> bool {
+        self.along.is_dirty()
+    }
+
+    fn trim(&mut self) {
+        // Results that wait in there must not be lost; if they cannot be written, the next order says so again.
+        let _ = self.flush_writes();
+        if let Some(slot) = &self.slot {
+            self.along.trim(&slot.window);
+        }
     }
 
     fn last_cpu(&self) -> u32 {
@@ -465,6 +479,9 @@ impl Context for SystrapContext {
         if let Some(slot) = self.slot.take() {
             self.space.thread_ends();
             self.handover.rest(&slot.window);
+            if self.along.is_large() {
+                self.along.trim(&slot.window);
+            }
             match told {
                 Ok(()) => self.space.return_slot(slot),
                 Err(_) => self.space.process().keep(slot),

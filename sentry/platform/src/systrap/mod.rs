@@ -1,9 +1,10 @@
 //! The `systrap` platform: guest code runs in stubs under seccomp; calls reach the sentry through rewritten call sites or `SIGSYS`.
 //!
 //! Key types: [`Systrap`] (the platform), and in the rooms: [`space`] (address spaces and templates), [`context`] (a guest thread),
-//! [`handover`] (how the two threads meet), [`frame`] (registers in pages and signal frames), [`patch`] (rewritten call
-//! sites).
+//! [`along`] (arguments and results that the stub copies), [`handover`] (how the two threads meet), [`frame`] (registers in
+//! pages and signal frames), [`patch`] (rewritten call sites).
 
+mod along;
 pub mod context;
 pub mod decode;
 pub mod extended;

@@ -23,6 +23,9 @@ pub(super) fn platform() -> Arc<super::Systrap> {
     Arc::clone(&platform.lock().expect("no panic under the lock"))
 }
 
+#[path = "along_tests.rs"]
+mod along;
+
 on_platform!(platform());
 
 #[test]

@@ -331,15 +331,15 @@ fn write_small(
     offset: u64,
     limit: usize,
 ) -> Result<usize, Errno> {
-    let data = source.read_to_vec(limit)?;
-    if data.is_empty() {
-        return Ok(0);
-    }
     let start = usize::try_from(offset).map_err(|_| Errno::EFBIG)?;
-    let end = start + data.len();
-    if bytes.len() < end {
+    let old = bytes.len();
+    let end = start.saturating_add(source.remaining().min(limit));
+    if old < end {
         bytes.resize(end, 0);
     }
-    bytes[start..end].copy_from_slice(&data);
-    Ok(data.len())
+    let read = source.read(&mut bytes[start..end]);
+    // A fault on the way: nothing has been added beyond it, nor a hole before nothing.
+    let reached = read.as_ref().map_or(0, |&n| if n == 0 { 0 } else { start + n });
+    bytes.truncate(reached.max(old));
+    read
 }

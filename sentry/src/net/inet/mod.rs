@@ -131,6 +131,22 @@ impl InetSocket {
         }
     }
 
+    /// As [`Self::receive_into`], straight into the sink's own room, if it has some.
+    fn receive_room(
+        &self,
+        sink: &mut dyn Sink,
+        wanted: usize,
+        flags: u32,
+    ) -> Result<Option<host::Message>, Errno> {
+        if flags & msg::TRUNC != 0 {
+            return Ok(None);
+        }
+        let Some(mut room) = sink.room(wanted) else { return Ok(None) };
+        let message = host::receive_bulk(&self.fd, &mut room, flags & RECEIVE_FLAGS)?;
+        sink.filled(message.len)?;
+        Ok(Some(message))
+    }
+
     /// Bytes and all from the host; `into` gets what the guest is to have.
     fn receive_into(
         &self,
@@ -259,18 +275,26 @@ impl Socket for InetSocket {
             return Err(Errno::EMSGSIZE);
         }
         let control = allowed_control(message.control)?;
+        let flags = message.flags & SEND_FLAGS;
+        if let Some(bytes) = message.source.peek(len.min(STEP)) {
+            let sent = host::send_bulk(&self.fd, &bytes, message.address, &control, flags)?;
+            return message.source.skip(sent).map(|()| sent);
+        }
         copy_buffer(len.min(STEP), |buffer| {
             let got = if buffer.is_empty() { 0 } else { message.source.read(buffer)? };
             if got < buffer.len() && !is_stream {
                 return Err(Errno::EFAULT);
             }
-            host::send(&self.fd, &buffer[..got], message.address, &control, message.flags & SEND_FLAGS)
+            host::send(&self.fd, &buffer[..got], message.address, &control, flags)
         })
     }
 
     fn receive(&self, _: &Op<'_>, sink: &mut dyn Sink, flags: u32) -> Result<Received, Errno> {
         let wanted = sink.remaining().min(STEP);
-        let message = copy_buffer(wanted, |buffer| self.receive_into(buffer, sink, flags))?;
+        let message = match self.receive_room(sink, wanted, flags)? {
+            Some(message) => message,
+            None => copy_buffer(wanted, |buffer| self.receive_into(buffer, sink, flags))?,
+        };
         let control = control::decode(&message.control).unwrap_or_default();
         Ok(Received {
             len: message.len,
