@@ -115,7 +115,7 @@ impl Caller<'_> {
     /// # Errors
     /// The file system's.
     pub fn drop_privileges(&self, location: &Location) -> Result<(), Errno> {
-        let stat = location.inode().stat()?;
+        let stat = location.inode().access()?;
         match self.mode_without_privileges(&stat) {
             Some(mode) => location.inode().set_attr(&SetAttr { mode: Some(mode), ..SetAttr::default() }),
             None => Ok(()),

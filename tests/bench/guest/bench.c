@@ -64,6 +64,59 @@ static double pread_page(long n) {
     return took;
 }
 
+// A file of our own, `size` bytes long, that goes with its descriptor.
+static int scratch_file(long size) {
+    char path[] = "/tmp/bench-XXXXXX";
+    int fd = mkstemp(path);
+    if (fd < 0 || unlink(path) || ftruncate(fd, size)) die(path);
+    return fd;
+}
+
+static double transfer(long n, long size, int writes) {
+    char *bytes = malloc(size);
+    int fd = scratch_file(size);
+    memset(bytes, 1, size);
+    if (pwrite(fd, bytes, size, 0) != size) die("pwrite");
+    double begun = now();
+    for (long i = 0; i < n; i++)
+        if ((writes ? pwrite(fd, bytes, size, 0) : pread(fd, bytes, size, 0)) != size) die("transfer");
+    double took = now() - begun;
+    close(fd);
+    free(bytes);
+    return took;
+}
+
+static double pwrite_page(long n) { return transfer(n, PAGE, 1); }
+static double pread_64k(long n) { return transfer(n, 64 << 10, 0); }
+static double pwrite_64k(long n) { return transfer(n, 64 << 10, 1); }
+static double pread_1m(long n) { return transfer(n, 1 << 20, 0); }
+static double pwrite_1m(long n) { return transfer(n, 1 << 20, 1); }
+
+static double list_thousand(long n) {
+    static char entries[32 << 10];
+    char directory[] = "/tmp/bench-XXXXXX", name[64];
+    if (!mkdtemp(directory)) die(directory);
+    for (int i = 0; i < 1000; i++) {
+        snprintf(name, sizeof name, "%s/file-%04d", directory, i);
+        close(open(name, O_CREAT | O_WRONLY, 0600));
+    }
+    int fd = open(directory, O_RDONLY | O_DIRECTORY);
+    if (fd < 0) die(directory);
+    double begun = now();
+    for (long i = 0; i < n; i++) {
+        lseek(fd, 0, SEEK_SET);
+        while (syscall(SYS_getdents64, fd, entries, sizeof entries) > 0) {}
+    }
+    double took = now() - begun;
+    close(fd);
+    for (int i = 0; i < 1000; i++) {
+        snprintf(name, sizeof name, "%s/file-%04d", directory, i);
+        unlink(name);
+    }
+    rmdir(directory);
+    return took;
+}
+
 static double open_close(long n) {
     double begun = now();
     for (long i = 0; i < n; i++) {
@@ -244,6 +297,12 @@ static const struct {
     {"null-call", null_call},
     {"getpid", get_pid},
     {"pread-4k", pread_page},
+    {"pwrite-4k", pwrite_page},
+    {"pread-64k", pread_64k},
+    {"pwrite-64k", pwrite_64k},
+    {"pread-1m", pread_1m},
+    {"pwrite-1m", pwrite_1m},
+    {"getdents-1000", list_thousand},
     {"open-close", open_close},
     {"stat", stat_file},
     {"pipe-write-read", pipe_write_read},
