@@ -149,7 +149,9 @@ impl PtraceContext {
         }
     }
 
-    /// Has the stopped thread make a call of the host; answers what `rax` holds after it.
+    /// Has the stopped thread make a call of the host; answers what `rax` holds after it. EFAULT, with nothing done, if the host does
+    /// not let the thread get that far: it raises SIGSEGV on every way out of the kernel where a guest has unmapped its restartable
+    /// sequences' area, whose thread would be stepped for ever. LINUX: `rseq_handle_notify_resume`.
     fn call(&self, number: u64, args: [u64; 6], interruptible: Interruptible) -> Result<u64, Gone> {
         let at = Blob::get().native_syscall;
         let interrupted = || interruptible == Interruptible::Yes && self.handle.is_wanted();
@@ -159,9 +161,12 @@ impl PtraceContext {
                 return Ok(Errno::EINTR.to_return());
             }
             self.tracee.resume(Resume::OneStep)?;
-            self.tracee.wait()?;
+            let stop = self.tracee.wait()?;
             let regs = self.tracee.registers()?;
             if regs.rip == at {
+                if stop == Stop::Signal(libc::SIGSEGV) {
+                    return Ok(Errno::EFAULT.to_return());
+                }
                 // Not yet, or to be done again: a signal came first.
                 continue;
             }
@@ -290,6 +295,8 @@ impl PtraceContext {
             match self.tracee.wait() {
                 Err(Gone { signal: None }) => return Ok(()),
                 Err(gone) => return Err(gone),
+                // As in `call`: it never gets to its end.
+                Ok(Stop::Signal(libc::SIGSEGV)) => return Err(self.give_up()),
                 Ok(_) => {}
             }
             if self.tracee.registers()?.rip != at {
