@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, c_long, pid_t};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 fn check(result: c_long) -> io::Result<c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -58,6 +59,25 @@ pub fn notification_receive(listener: BorrowedFd<'_>) -> io::Result<Notification
     // SAFETY: the structure has the size and layout that the request's number encodes, and is zeroed.
     let result = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV, &raw mut notification) };
     check(c_long::from(result)).map(|_| notification)
+}
+
+/// What `ppoll(2)` says about a descriptor now.
+fn look(fd: BorrowedFd<'_>) -> PollFlags {
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).map_or(PollFlags::empty(), |_| fds[0].revents())
+}
+
+/// No thread is left that could ask this listener anything.
+#[must_use]
+pub fn notification_is_over(listener: BorrowedFd<'_>) -> bool {
+    look(listener).contains(PollFlags::HUP)
+}
+
+/// The process that this pidfd names has ended.
+#[must_use]
+pub fn pidfd_has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    look(pidfd).contains(PollFlags::IN)
 }
 
 /// How a notification is answered.

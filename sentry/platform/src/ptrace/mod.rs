@@ -78,10 +78,7 @@ impl Prepared {
     pub fn start(self) -> Result<Ptrace, PlatformError> {
         let threads = |source| PlatformError::Host { what: "platform threads", source };
         let registry = Arc::new(Registry::new().map_err(threads)?);
-        let process = {
-            let _birth = registry.birth();
-            registry.enter(u64::from(self.first.pid.cast_unsigned()))?
-        };
+        let process = registry.enter(u64::from(self.first.pid.cast_unsigned()), self.first.agent.mark())?;
         registry.start().map_err(threads)?;
         let shared = Arc::new(Shared {
             arena: self.arena,

@@ -28,7 +28,7 @@ const CLEARED: u64 = 0x1100;
 pub struct Space {
     shared: Arc<Shared>,
     process: Arc<Process>,
-    /// LOCK: held while the agent works. Before `Registry::birth`.
+    /// LOCK: held while the agent works.
     agent: Mutex<Agent>,
     /// LOCK: leaf.
     slots: Mutex<Slots>,
@@ -144,11 +144,12 @@ impl Space {
     }
 
     fn fork_process(&self, child: &Agent, alive: impl Fn() -> bool) -> Result<Arc<Process>, PlatformError> {
-        let mut agent = self.agent();
-        let _birth = self.shared.registry.birth();
-        agent.order_fork(child);
-        let pid = agent.wait(|| alive() && !self.process.has_ended())?;
-        self.shared.registry.enter(pid)
+        let pid = {
+            let mut agent = self.agent();
+            agent.order_fork(child);
+            agent.wait(|| alive() && !self.process.has_ended())?
+        };
+        self.shared.registry.enter_child(&self.process, pid, child.mark())
     }
 
     fn new_agent(&self) -> Result<Agent, PlatformError> {

@@ -1,7 +1,8 @@
 //! Ordering a stub's agent about: clone a guest thread, fork the stub.
 //!
 //! Key type: [`Agent`]. An order is written to a page that guests can only read; the answer comes back in one that they can write,
-//! so it is a claim: process ids are checked by [`super::process::Registry`], thread ids by the listener.
+//! so it is a claim: process ids are checked by [`super::process::Registry`], thread ids by the listener. An agent that does not
+//! answer is one whose stub is frozen, or hostile: guests can hide its answer. Nothing that concerns others is held meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,7 @@ use crate::sys;
 
 /// How long the sentry waits between looks at whether the stub is still alive.
 const LOOK: Duration = Duration::from_millis(20);
-/// Longest wait for an agent. It does nothing that takes more than milliseconds, unless the host swaps or is frozen.
+/// Longest wait for an agent. It does nothing that takes more than milliseconds, unless the host swaps or the container is frozen.
 const LOOKS_MAX: u32 = 3000;
 
 /// From an agent's window to its answer page.
@@ -41,10 +42,16 @@ const THREAD_FLAGS: i32 = libc::CLONE_VM
 /// What it forks with: the child is the sentry's, as its parent is.
 const FORK_FLAGS: i32 = libc::CLONE_PARENT | libc::SIGCHLD;
 
+/// Windows lie at different offsets, none at 0.
+fn mark_of(window: &Window) -> u64 {
+    window.file_offset() | 1
+}
+
 impl Agent {
     /// The agent whose pages are `window`; it has done nothing yet.
     #[must_use]
     pub fn new(window: Window) -> Self {
+        window.set64(agent::MARK, mark_of(&window));
         Self { window: Arc::new(window), sequence: 0 }
     }
 
@@ -52,6 +59,12 @@ impl Agent {
     #[must_use]
     pub fn offsets(&self) -> (u64, u64) {
         (self.window.file_offset(), self.window.file_offset() + ANSWERS)
+    }
+
+    /// What stands in its order page at [`agent::MARK`], and in no other: a stub that has this page mapped is this agent's.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        mark_of(&self.window)
     }
 
     /// Its window, to put a list into before it starts.
@@ -71,7 +84,12 @@ impl Agent {
         self.window.set32(agent::OP, operation);
         self.sequence = self.sequence.wrapping_add(1);
         self.window.set32(agent::SEQ, self.sequence);
-        sys::futex_wake(self.window.word(agent::SEQ), 1);
+        self.wake();
+    }
+
+    /// Wakes all that sleep on the word: a guest thread may wait there as well, and would take a single wake-up for itself.
+    fn wake(&self) {
+        sys::futex_wake(self.window.word(agent::SEQ), i32::MAX);
     }
 
     fn write_thread_order(&self, slot: u64, map: Option<&Window>) {
@@ -163,6 +181,7 @@ impl Agent {
                 return Err(PlatformError::Stub("died while it was cloning"));
             }
             sys::futex_wait(done, seen, LOOK);
+            self.wake();
         }
         Err(PlatformError::Stub("agent does not answer"))
     }

@@ -141,6 +141,7 @@ pub mod agent {
     pub const CLONE_FLAGS: u64 = 0x60;
     pub const AGENT_RO_OFFSET: u64 = 0x68;
     pub const AGENT_RW_OFFSET: u64 = 0x70;
+    pub const MARK: u64 = 0x78;
     pub const DONE: u64 = 0x00;
     pub const RESULT: u64 = 0x08;
 

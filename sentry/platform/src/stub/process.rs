@@ -12,6 +12,7 @@ use std::time::Duration;
 use libc::pid_t;
 use rustix::event::epoll;
 
+use super::layout::{AGENT_RO, agent};
 use crate::api::{DeathNotice, PlatformError};
 use crate::sys;
 
@@ -155,14 +156,36 @@ impl Process {
     }
 }
 
+/// Waits until the process has the agent's page with this mark mapped: it does that as one of its first acts.
+fn await_mark(pid: pid_t, pidfd: BorrowedFd<'_>, mark: u64) -> Result<(), PlatformError> {
+    /// Looks without a pause, and then with one: 5 s.
+    const QUICK_LOOKS: u32 = 30;
+    const LOOKS: u32 = 50_000;
+    for look in 0..LOOKS {
+        let mut word = [0; 8];
+        let is_there = sys::read_process(pid, AGENT_RO + agent::MARK, &mut word) == word.len();
+        if is_there && u64::from_ne_bytes(word) == mark {
+            return Ok(());
+        }
+        if look < QUICK_LOOKS {
+            std::hint::spin_loop();
+        } else if sys::pidfd_has_ended(pidfd) {
+            let _ = sys::wait_process(pid);
+            let source = io::Error::from_raw_os_error(libc::ESRCH);
+            return Err(PlatformError::Host { what: "new stub", source });
+        } else {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+    Err(PlatformError::Stub("claims a process id that is not its child's"))
+}
+
 /// All stubs of a sandbox.
 #[derive(Debug)]
 pub struct Registry {
     /// Tells which stubs have ended. Each is waited for by its number: tracees of other threads are theirs to wait for.
     ends: OwnedFd,
-    /// LOCK: held while a stub is forked: forks are one at a time.
-    births: Mutex<()>,
-    /// LOCK: after `births`.
+    /// LOCK: leaf.
     by_pid: Mutex<HashMap<pid_t, Arc<Process>>>,
     /// Ended stubs that are still waited for. LOCK: leaf but for `Process::waiters`.
     to_kick: Mutex<Vec<Arc<Process>>>,
@@ -178,7 +201,6 @@ impl Registry {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             ends: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            births: Mutex::default(),
             by_pid: Mutex::default(),
             to_kick: Mutex::default(),
             kicks: Condvar::new(),
@@ -203,26 +225,45 @@ impl Registry {
         Ok(())
     }
 
-    /// No other stub is born while the guard is held.
-    pub fn birth(&self) -> MutexGuard<'_, ()> {
-        self.births.lock().unwrap_or_else(PoisonError::into_inner)
+    /// As [`Registry::enter`], for a child of `parent`, which dies if it lies.
+    ///
+    /// # Errors
+    /// As [`Registry::enter`].
+    pub fn enter_child(
+        &self,
+        parent: &Process,
+        claimed: u64,
+        mark: u64,
+    ) -> Result<Arc<Process>, PlatformError> {
+        let entered = self.enter(claimed, mark);
+        if matches!(entered, Err(PlatformError::Stub(_))) {
+            parent.kill();
+        }
+        entered
     }
 
     fn by_pid(&self) -> MutexGuard<'_, HashMap<pid_t, Arc<Process>>> {
         self.by_pid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a newborn stub by the process id that its parent claims. The caller holds the [`Registry::birth`] guard.
+    /// Enters a newborn stub by the process id that its parent claims, and by the mark of the agent that was ordered for it: many are
+    /// born at a time, and a hostile parent could claim another's.
     ///
     /// # Errors
-    /// When that is no process, or one that is known already: somebody lies.
-    pub fn enter(&self, pid: u64) -> Result<Arc<Process>, PlatformError> {
-        let pid = pid_t::try_from(pid).map_err(|_| PlatformError::Stub("claims an impossible process id"))?;
+    /// When that is no process, one that is known already, or one with another agent: somebody lies.
+    pub fn enter(&self, claimed: u64, mark: u64) -> Result<Arc<Process>, PlatformError> {
+        let pid =
+            pid_t::try_from(claimed).map_err(|_| PlatformError::Stub("claims an impossible process id"))?;
         if pid <= 1 || pid == sys::getpid() {
             return Err(PlatformError::Stub("claims an impossible process id"));
         }
         let host = |source| PlatformError::Host { what: "new stub", source };
         let pidfd = sys::pidfd_open(pid).map_err(host)?;
+        let known = PlatformError::Stub("claims the process id of another stub");
+        if self.by_pid().contains_key(&pid) {
+            return Err(known);
+        }
+        await_mark(pid, pidfd.as_fd(), mark)?;
         let process = Arc::new(Process {
             pid,
             pidfd,
@@ -236,7 +277,7 @@ impl Registry {
         });
         let mut by_pid = self.by_pid();
         if by_pid.contains_key(&pid) {
-            return Err(PlatformError::Stub("claims the process id of another stub"));
+            return Err(known);
         }
         let key = epoll::EventData::new_u64(u64::from(pid.cast_unsigned()));
         epoll::add(&self.ends, &process.pidfd, key, epoll::EventFlags::IN).map_err(|e| host(e.into()))?;

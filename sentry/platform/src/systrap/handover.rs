@@ -20,6 +20,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::Shared;
 use crate::stub::arena::Window;
@@ -41,6 +42,11 @@ const COOL_DOWN: u32 = 16;
 const FAILURES_MAX: u32 = 7;
 /// Unexpected notifications from one wait before the stub counts as hostile.
 const STRAYS_MAX: u32 = 64;
+
+/// Between looks at a thread that is dying.
+const LOOK: Duration = Duration::from_micros(200);
+/// So many looks, two seconds, a stub may take from the end of its threads to its own: it frees its memory in between.
+const LAST_LOOKS: u32 = 10_000;
 
 /// The stub has ended, or cannot be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,13 +121,27 @@ impl Handover {
     fn pause_after(&self, error: &io::Error) -> Result<(), Dead> {
         match error.raw_os_error() {
             Some(libc::EINTR) => Ok(()),
-            // The thread died while it asked, or is dying: its process will be reaped in a moment, or it just went.
+            // The thread died while it asked, or has gone.
+            Some(libc::ENOENT) if sys::notification_is_over(self.listener.as_fd()) => Err(self.bury()),
             Some(libc::ENOENT) => {
-                std::thread::sleep(std::time::Duration::from_micros(200));
+                std::thread::sleep(LOOK);
                 Ok(())
             }
             _ => Err(Dead),
         }
+    }
+
+    /// The thread has gone, and nobody ordered it to. Its process dies and is reaped in a moment, or else only the thread went: guest
+    /// code can jump to the stub's own `exit`. No request will come then, so the stub is killed.
+    fn bury(&self) -> Dead {
+        for _ in 0..LAST_LOOKS {
+            if self.process.has_ended() {
+                return Dead;
+            }
+            std::thread::sleep(LOOK);
+        }
+        self.process.kill();
+        Dead
     }
 
     /// Sleeps until the guest thread has posted a request and sleeps.

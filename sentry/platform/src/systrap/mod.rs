@@ -120,10 +120,7 @@ impl Prepared {
         sys::install_kick();
         let threads = |source| PlatformError::Host { what: "platform threads", source };
         let registry = Arc::new(Registry::new().map_err(threads)?);
-        let process = {
-            let _birth = registry.birth();
-            registry.enter(u64::from(self.first.pid.cast_unsigned()))?
-        };
+        let process = registry.enter(u64::from(self.first.pid.cast_unsigned()), self.first.agent.mark())?;
         registry.start().map_err(threads)?;
         let cpus = sys::affinity();
         let cpu_count = cpus.iter().map(|word| word.count_ones() as usize).sum::<usize>().max(1);

@@ -29,7 +29,7 @@ const LOOKS_MAX: u32 = 3000;
 pub struct Space {
     shared: Arc<Shared>,
     process: Arc<Process>,
-    /// LOCK: held while the agent works. Before `Registry::birth`.
+    /// LOCK: held while the agent works.
     agent: Mutex<Agent>,
     /// LOCK: leaf.
     slots: Mutex<Slots>,
@@ -215,11 +215,12 @@ impl Space {
     }
 
     fn fork_process(&self, child: &Agent) -> Result<Arc<Process>, PlatformError> {
-        let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
-        let _birth = self.shared.registry.birth();
-        agent.order_fork(child);
-        let pid = agent.wait(|| !self.process.has_ended())?;
-        self.shared.registry.enter(pid)
+        let pid = {
+            let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+            agent.order_fork(child);
+            agent.wait(|| !self.process.has_ended())?
+        };
+        self.shared.registry.enter_child(&self.process, pid, child.mark())
     }
 
     fn new_agent(&self) -> Result<Agent, PlatformError> {
