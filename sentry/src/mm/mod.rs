@@ -33,7 +33,8 @@ pub use resident::Resident;
 pub use tree::Totals;
 pub use vma::{Attachment, Backing, Vma, VmaFlags};
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use linux_abi::mm::Prot;
 use platform::{AddressSpace, Context, PlatformError};
@@ -140,6 +141,21 @@ impl MemoryManager {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For who looks from outside: `None` if the lock cannot be had soon. Orders to the stub are given under it, and a hostile
+    /// stub may never finish one, a frozen one only when it is thawed.
+    fn look(&self) -> Option<MutexGuard<'_, Inner>> {
+        const PAUSE: Duration = Duration::from_millis(1);
+        const LOOKS: u32 = 200;
+        for _ in 0..LOOKS {
+            match self.inner.try_lock() {
+                Ok(inner) => return Some(inner),
+                Err(TryLockError::Poisoned(inner)) => return Some(inner.into_inner()),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            }
+        }
+        None
+    }
+
     /// To change the layout: what [`MemoryManager::is_writable`] remembers is forgotten.
     fn lock_to_change(&self) -> MutexGuard<'_, Inner> {
         let inner = self.lock();
@@ -186,13 +202,13 @@ impl MemoryManager {
     /// The program file, for `/proc/PID/exe`.
     #[must_use]
     pub fn exe(&self) -> Option<Location> {
-        self.lock().exe.clone()
+        self.look()?.exe.clone()
     }
 
-    /// Where the program's pieces lie.
+    /// Where the program's pieces lie; nowhere, if the layout is not to be had ([`MemoryManager::usage`]).
     #[must_use]
     pub fn program(&self) -> ProgramLayout {
-        self.lock().program
+        self.look().map(|inner| inner.program).unwrap_or_default()
     }
 
     /// `prctl(PR_SET_MM)`: the program says where its arguments and so on are.
@@ -203,7 +219,7 @@ impl MemoryManager {
     /// The auxiliary vector as the program got it.
     #[must_use]
     pub fn auxv(&self) -> Vec<u8> {
-        self.lock().auxv.clone()
+        self.look().map(|inner| inner.auxv.clone()).unwrap_or_default()
     }
 }
 

@@ -40,11 +40,12 @@ pub struct MemoryUsage {
 pub type PathWriter<'a> = dyn Fn(&Location) -> Vec<u8> + 'a;
 
 impl MemoryManager {
-    /// Sizes, and the resident size as the host counts it.
+    /// Sizes, and the resident size as the host counts it. Zeros if a change of the layout lasts: another process must not wait
+    /// for one that may be stuck or frozen in it.
     #[must_use]
     pub fn usage(&self) -> MemoryUsage {
         let resident = self.resident();
-        let mut inner = self.lock();
+        let Some(mut inner) = self.look() else { return MemoryUsage { resident, ..MemoryUsage::default() } };
         inner.peak_resident = inner.peak_resident.max(resident.total());
         let totals = inner.tree.totals();
         let ProgramLayout { start_code, end_code, .. } = inner.program;
@@ -116,7 +117,7 @@ impl MemoryManager {
 
     /// The visible mappings; copied, so that paths are made without the lock.
     fn lines(&self) -> Vec<Line> {
-        let inner = self.lock();
+        let Some(inner) = self.look() else { return Vec::new() };
         let visible = inner.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::HIDDEN));
         visible.map(|vma| Line { label: inner.label(vma), vma: vma.clone() }).collect()
     }

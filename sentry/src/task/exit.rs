@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use linux_abi::UserPtr;
 use platform::ThreadCall;
 
+use super::overdue::Ended;
 use super::signal::{SigInfo, Signal};
 use super::{Current, ExitStatus, Process, Task};
 use crate::sync::{Events, WaitQueue};
@@ -133,7 +134,7 @@ impl Current {
         }
         let mut group = self.process().lock_group();
         group.killed_by_host |= by_host;
-        group.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number(), core: false });
+        group.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number(), core: false }, Ended::ByItself);
     }
 
     /// What the memory that the task leaves has cost its process: user and system time in nanoseconds.

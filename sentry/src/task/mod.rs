@@ -9,6 +9,7 @@ mod credentials;
 mod current;
 mod exec;
 mod exit;
+mod overdue;
 mod peak;
 mod pid;
 pub mod pidfd;

@@ -10,6 +10,7 @@ use linux_abi::task::Rlimit64;
 use platform::Template;
 use platform::host::clock::{Clock, now_ns};
 
+use super::overdue::{Ended, Overdue};
 use super::signal::{Actions, Pending, Signal};
 use super::{ExitStatus, Limits, Peaks, PidNamespace, ProcessGroup, Resource, Task};
 use crate::kernel::Kernel;
@@ -81,6 +82,8 @@ pub struct Group {
     pub(super) exec: Option<i32>,
     /// Set while stopping or stopped by this signal.
     pub(super) stop: Option<Stop>,
+    /// Sees to it that the end does not take too long.
+    pub(super) overdue: Option<Overdue>,
     /// Container init: signals that it does not handle do nothing.
     pub(super) unkillable: bool,
     /// The host killed its memory.
@@ -270,7 +273,19 @@ impl Process {
 
     /// Makes all threads end; the first status stays.
     pub fn begin_exit(&self, status: ExitStatus) {
-        self.lock_group().begin_exit(status);
+        self.lock_group().begin_exit(status, Ended::ByOthers);
+    }
+
+    /// The same, told by a thread of its own that ends next.
+    pub fn exit_group(&self, status: ExitStatus) {
+        self.lock_group().begin_exit(status, Ended::ByItself);
+    }
+
+    /// All its threads are to end, or have.
+    #[must_use]
+    pub(super) fn is_ending(&self) -> bool {
+        let group = self.lock_group();
+        group.exit.is_some() || group.threads.is_empty()
     }
 
     /// User and system time in nanoseconds, of its threads and those it had.
@@ -387,13 +402,17 @@ impl Process {
 
 impl Group {
     /// Makes all threads end; the first status stays.
-    pub(super) fn begin_exit(&mut self, status: ExitStatus) {
+    pub(super) fn begin_exit(&mut self, status: ExitStatus, by: Ended) {
         if self.exit.is_none() {
             self.exit = Some(status);
             self.stop = None;
         }
         for task in &self.threads {
             task.interrupt();
+        }
+        // A single thread that ends itself needs nobody to see to it.
+        if self.overdue.is_none() && (self.threads.len() > 1 || by == Ended::ByOthers) {
+            self.overdue = self.threads.first().map(|task| Overdue::arm(&task.process));
         }
     }
 }

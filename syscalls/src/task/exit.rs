@@ -19,7 +19,7 @@ pub(crate) fn exit(current: &mut Current, status: i32) -> Outcome {
 
 /// `exit_group(2)`: <https://man7.org/linux/man-pages/man2/exit_group.2.html>
 pub(crate) fn exit_group(current: &mut Current, status: i32) -> Outcome {
-    current.process().begin_exit(ExitStatus::Code(low_byte(status)));
+    current.process().exit_group(ExitStatus::Code(low_byte(status)));
     exit(current, status)
 }
 

@@ -9,6 +9,7 @@ use linux_abi::signal::{SigAction, SigInfo, sa};
 
 use super::{DefaultAction, Disposition, Sender, SigSet, Signal};
 use crate::Errno;
+use crate::task::overdue::Ended;
 use crate::task::process::Stop;
 use crate::task::{Current, ExitStatus};
 
@@ -132,7 +133,7 @@ impl Current {
                 Disposition::Default(DefaultAction::Stop) => return Next::TerminalStop(signal),
                 Disposition::Default(action) => action == DefaultAction::Core,
             };
-            group.begin_exit(ExitStatus::Signal { signo: signal.number(), core });
+            group.begin_exit(ExitStatus::Signal { signo: signal.number(), core }, Ended::ByItself);
         }
     }
 

@@ -9,6 +9,7 @@ use linux_abi::signal::SigInfo;
 use super::{DefaultAction, Disposition, Queued, SigSet, Signal};
 use crate::Errno;
 use crate::sync::Events;
+use crate::task::overdue::Ended;
 use crate::task::process::Group;
 use crate::task::{Capability, ExitStatus, Process, ProcessGroup, Resource, Task};
 
@@ -197,7 +198,7 @@ fn complete(group: &mut Group, target: Option<&Arc<Task>>, signal: Signal, dispo
         matches!(disposition, Disposition::Default(DefaultAction::Terminate | DefaultAction::Core));
     if is_deadly && (signal == Signal::KILL || !in_timed_wait) {
         let core = disposition == Disposition::Default(DefaultAction::Core);
-        group.begin_exit(ExitStatus::Signal { signo: signal.number(), core });
+        group.begin_exit(ExitStatus::Signal { signo: signal.number(), core }, Ended::ByOthers);
     } else {
         chosen.interrupt();
     }
