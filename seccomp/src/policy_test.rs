@@ -5,8 +5,8 @@ use crate::Unexpected;
 use crate::bpf::{Action, Cond, Field, SeccompData, Test, Width, evaluate};
 use crate::rule::{Door, Policy, Rule};
 
-/// The widest that the sentry's door may stand; it may only come down (the aim is below sixty).
-const SENTRY_CALLS_MAX: usize = 68;
+/// The widest that the sentry's door may stand, on either platform: fewer than sixty. It may only come down.
+const SENTRY_CALLS_MAX: usize = 59;
 
 fn policies() -> [Policy; 3] {
     [sentry(Platform::Systrap), sentry(Platform::Ptrace), gofer()]
@@ -127,7 +127,10 @@ fn compiled_filters_agree_with_the_rules_on_random_calls() {
 
 #[test]
 fn the_sentry_has_a_narrow_door() {
-    assert!(sentry(Platform::Systrap).calls() <= SENTRY_CALLS_MAX, "{}", sentry(Platform::Systrap).calls());
+    for platform in [Platform::Systrap, Platform::Ptrace] {
+        let calls = sentry(platform).calls();
+        assert!(calls <= SENTRY_CALLS_MAX, "{platform:?}: {calls}");
+    }
     for name in
         ["open", "openat", "openat2", "execve", "execveat", "fork", "vfork", "unshare", "setns", "mount"]
     {

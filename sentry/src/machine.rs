@@ -25,6 +25,8 @@ pub struct Machine {
     /// Number of processors.
     pub cpus: usize,
     memory_limit: u64,
+    /// Total and free memory of the host at boot, in bytes.
+    host_memory: (u64, u64),
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
     /// The kernel log.
@@ -58,12 +60,14 @@ impl Machine {
     pub fn new(config: &BootConfig) -> Self {
         let cpus = if config.cpus == 0 { machine::processors() } else { config.cpus as usize };
         let memory_limit = if config.memory_bytes == 0 { u64::MAX } else { config.memory_bytes };
-        let log = KernelLog::new(RELEASE, cpus, memory_limit.min(machine::memory().0));
+        let host_memory = machine::memory();
+        let log = KernelLog::new(RELEASE, cpus, memory_limit.min(host_memory.0));
         let default_hostname =
             if config.hostname.is_empty() { "rvisor".to_owned() } else { config.hostname.clone() };
         Self {
             cpus,
             memory_limit,
+            host_memory,
             boot_id: random_uuid(),
             log,
             default_hostname,
@@ -73,10 +77,10 @@ impl Machine {
     }
 
     /// Memory now. `used` counts what all guests hold, in bytes, which takes time: it is asked only where a limit was set, and
-    /// not again within [`USED_AGE_NS`].
+    /// not again within [`USED_AGE_NS`]. The host was asked at boot: the filter forbids to ask again.
     #[must_use]
     pub fn memory(&self, used: impl FnOnce() -> u64) -> Memory {
-        let (total, free) = machine::memory();
+        let (total, free) = self.host_memory;
         if self.memory_limit >= total {
             return Memory { total, free };
         }

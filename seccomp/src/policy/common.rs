@@ -29,9 +29,19 @@ pub(super) fn runtime() -> Vec<Rule> {
             "its flags lie in memory, out of a filter's sight: the C library falls back to clone",
         )
         .refuse(libc::ENOSYS),
-        rule(libc::SYS_set_robust_list, "set_robust_list", "the C library, at the start of each thread"),
+        rule(
+            libc::SYS_set_robust_list,
+            "set_robust_list",
+            "the C library, at the start of each thread; it does not look at the answer, and we share no robust locks",
+        )
+        .refuse(libc::ENOSYS),
         rule(libc::SYS_rseq, "rseq", "the C library, at the start of each thread"),
-        rule(libc::SYS_sigaltstack, "sigaltstack", "a stack for the stack-overflow handler of each thread"),
+        rule(
+            libc::SYS_sigaltstack,
+            "sigaltstack",
+            "the standard library's message about a stack that overflowed; without it the thread dies with none",
+        )
+        .refuse(libc::ENOSYS),
         rule(
             libc::SYS_rt_sigprocmask,
             "rt_sigprocmask",
@@ -44,8 +54,18 @@ pub(super) fn runtime() -> Vec<Rule> {
             "restart_syscall",
             "the kernel's own way back into an interrupted sleep",
         ),
-        rule(libc::SYS_sched_yield, "sched_yield", "give way while another thread finishes; touches nothing"),
-        rule(libc::SYS_sched_getaffinity, "sched_getaffinity", "how many processors there are"),
+        rule(
+            libc::SYS_sched_yield,
+            "sched_yield",
+            "channels of the standard library spin with it for a moment before they sleep, and can do without",
+        )
+        .refuse(libc::ENOSYS),
+        rule(
+            libc::SYS_sched_getaffinity,
+            "sched_getaffinity",
+            "how many processors there are: asked before the filter, and guessed by the C library after it",
+        )
+        .refuse(libc::EPERM),
         rule(libc::SYS_gettid, "gettid", "name this thread to others of ours; tells nothing secret"),
         rule(libc::SYS_getpid, "getpid", "abort(3) and pidfds of our own threads"),
         rule(libc::SYS_prctl, "prctl", "name a thread, for the operator's tools")
@@ -81,8 +101,12 @@ pub(super) fn memory() -> Vec<Rule> {
         rule(libc::SYS_munmap, "munmap", "give back what mmap gave"),
         rule(libc::SYS_mprotect, "mprotect", "guard pages and heap growth; never executable")
             .when([only_bits(2, readable)]),
-        rule(libc::SYS_mremap, "mremap", "the allocator grows large blocks in place or moves them")
-            .when([only_bits(3, u64::try_from(libc::MREMAP_MAYMOVE).expect("bits"))]),
+        rule(
+            libc::SYS_mremap,
+            "mremap",
+            "the allocator tries it for large blocks, and copies them where it fails",
+        )
+        .refuse(libc::ENOMEM),
         rule(libc::SYS_madvise, "madvise", "give pages back, keep pages out of dumps").when([one_of(
             2,
             &[

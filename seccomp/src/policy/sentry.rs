@@ -1,6 +1,7 @@
 //! What the sentry may ask of the host: fewer than sixty calls, none that opens a name, makes memory
 //! executable, or starts a process.
 //!
+//! A call that is only refused, with an errno that the C library can live with, is none of them.
 //! Organised by door, so that taking a door away takes its calls away.
 
 use super::{common, is, one_of, only_int_bits, options};
@@ -34,9 +35,10 @@ pub fn sentry(platform: Platform) -> Policy {
     rules.extend(network());
     rules.extend(waiting());
     rules.extend(stubs());
-    if platform == Platform::Ptrace {
-        rules.extend(ptrace());
-    }
+    rules.extend(match platform {
+        Platform::Systrap => systrap(),
+        Platform::Ptrace => ptrace(),
+    });
     let name = match platform {
         Platform::Systrap => "sentry (systrap)",
         Platform::Ptrace => "sentry (ptrace)",
@@ -78,6 +80,12 @@ fn files() -> Vec<Rule> {
         )
         .refuse(libc::ENOENT),
         rule(libc::SYS_memfd_create, "memfd_create", "memory that guests share"),
+        rule(
+            libc::SYS_ioctl,
+            "ioctl",
+            "the fill of a queue, a terminal's size; nothing that changes a terminal",
+        )
+        .when([one_of(1, &QUEUE_AND_TERMINAL)]),
     ]
 }
 
@@ -138,8 +146,6 @@ fn network() -> Vec<Rule> {
             .when(get(libc::IPPROTO_IPV6, &options::IPV6, &[])),
         rule(libc::SYS_sendmsg, "sendmsg", "datagrams and streams; requests to the gofer with descriptors"),
         rule(libc::SYS_recvmsg, "recvmsg", "datagrams and streams; the gofer's and the shim's messages"),
-        rule(libc::SYS_sendto, "sendto", "datagrams and streams"),
-        rule(libc::SYS_recvfrom, "recvfrom", "datagrams and streams"),
     ]
 }
 
@@ -151,8 +157,6 @@ fn waiting() -> Vec<Rule> {
         rule(libc::SYS_epoll_create1, "epoll_create1", "the thread that watches host descriptors"),
         rule(libc::SYS_epoll_ctl, "epoll_ctl", "the thread that watches host descriptors"),
         rule(libc::SYS_epoll_pwait, "epoll_pwait", "the thread that watches host descriptors"),
-        rule(libc::SYS_sysinfo, "sysinfo", "how much memory the host has, for a guest's /proc/meminfo"),
-        rule(libc::SYS_eventfd2, "eventfd2", "wake that thread"),
     ]
 }
 
@@ -177,20 +181,22 @@ fn stubs() -> Vec<Rule> {
         rule(libc::SYS_tgkill, "tgkill", "interrupt one guest thread; abort(3) of ourselves"),
         rule(libc::SYS_wait4, "wait4", "reap stubs"),
         rule(libc::SYS_pidfd_open, "pidfd_open", "a stub, so that its number cannot come to mean another"),
-        rule(libc::SYS_pidfd_getfd, "pidfd_getfd", "take the listener that a stub's thread installed"),
         rule(libc::SYS_pidfd_send_signal, "pidfd_send_signal", "kill a stub"),
         rule(
             libc::SYS_sched_setaffinity,
             "sched_setaffinity",
             "keep a sentry thread beside its guest thread",
         ),
-        rule(
-            libc::SYS_ioctl,
-            "ioctl",
-            "seccomp notifications of stubs; the fill of a queue; nothing that changes a terminal",
-        )
-        .when([one_of(1, &[NOTIF_RECV, NOTIF_SEND, NOTIF_ID_VALID, NOTIF_ADDFD, NOTIF_SET_FLAGS])])
-        .when([one_of(1, &QUEUE_AND_TERMINAL)]),
+    ]
+}
+
+/// What the systrap platform needs on top.
+fn systrap() -> Vec<Rule> {
+    let rule = |nr, name, why| Rule::new(nr, name, Door::Stubs, why);
+    vec![
+        rule(libc::SYS_pidfd_getfd, "pidfd_getfd", "take the listener that a stub's thread installed"),
+        rule(libc::SYS_ioctl, "ioctl", "seccomp notifications of stubs")
+            .when([one_of(1, &[NOTIF_RECV, NOTIF_SEND, NOTIF_ID_VALID, NOTIF_ADDFD, NOTIF_SET_FLAGS])]),
     ]
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Key type: [`Passing`]. One descriptor is on its way at a time, in the whole sandbox: all stubs have the same end of the socket.
 
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use linux_abi::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    SocketFlags, SocketType,
 };
 
 use crate::stub::arena::Window;
@@ -76,7 +77,12 @@ impl Passing {
     pub fn drain(&self) {
         let mut byte = [0_u8; 1];
         // Without room for them the descriptors are closed. Nothing there: EAGAIN.
-        while rustix::net::recv(&self.theirs, &mut byte, RecvFlags::DONTWAIT).is_ok_and(|(n, _)| n > 0) {}
+        let mut take = || {
+            let mut nothing = RecvAncillaryBuffer::new(&mut []);
+            let mut pieces = [IoSliceMut::new(&mut byte)];
+            rustix::net::recvmsg(&self.theirs, &mut pieces, &mut nothing, RecvFlags::DONTWAIT)
+        };
+        while take().is_ok_and(|received| received.bytes > 0) {}
     }
 }
 

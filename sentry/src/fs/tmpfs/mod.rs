@@ -205,18 +205,11 @@ impl FileSystemType for TmpFsType {
     }
 
     fn mount(&self, request: &MountRequest<'_>) -> Result<Arc<dyn FileSystem>, Errno> {
-        let memory = memory_bytes(request.kernel);
+        let memory = request.kernel.machine.memory(0).total;
         let mut options = Options::new(memory);
         (options.uid, options.gid) = (request.uid, request.gid);
         let options = options.parse(request.options, memory)?;
         Ok(TmpFs::new(request.kernel.vfs.new_device(), options)?)
-    }
-}
-
-fn memory_bytes(kernel: &Kernel) -> u64 {
-    match kernel.config.memory_bytes {
-        0 => platform::host::machine::memory().0,
-        bytes => bytes,
     }
 }
 
