@@ -19,7 +19,7 @@ static void *random_address(void) {
 
 static void attack(long round) {
     seed = random_start() * (uint64_t)(round + 1);
-    for (int at = 0; at < 2000; at++) {
+    for (int at = 0; at < 500; at++) {
         void *address = random_address();
         uint64_t value = random_next(&seed);
         size_t length = value % 5 == 0 ? STUB_END - STUB_START : (1 + value % 200) * PAGE;
@@ -60,11 +60,11 @@ static void attack(long round) {
 
 int main(int argc, char **argv) {
     require_sandbox(argc, argv);
-    enum { ROUNDS = 30 };
-    long died = 0;
-    for (long round = 0; round < ROUNDS; round++)
+    enum { ROUNDS = 100 };
+    long died = 0, round = 0;
+    for (; round < ROUNDS && is_time_left(); round++)
         died += in_child(attack, round) != 0;
-    progress("rounds", ROUNDS);
+    progress("rounds", round);
     progress("children that died", died);
     return 0;
 }
