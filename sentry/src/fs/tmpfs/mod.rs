@@ -205,7 +205,7 @@ impl FileSystemType for TmpFsType {
     }
 
     fn mount(&self, request: &MountRequest<'_>) -> Result<Arc<dyn FileSystem>, Errno> {
-        let memory = request.kernel.machine.memory(0).total;
+        let memory = request.kernel.machine.memory(|| 0).total;
         let mut options = Options::new(memory);
         (options.uid, options.gid) = (request.uid, request.gid);
         let options = options.parse(request.options, memory)?;
