@@ -97,7 +97,7 @@ impl MemoryManager {
     #[must_use]
     pub fn smaps_rollup(&self) -> String {
         let (start, end) = {
-            let inner = self.lock();
+            let Some(inner) = self.look() else { return String::new() };
             let visible = || inner.tree.iter().filter(|vma| !vma.flags.contains(VmaFlags::HIDDEN));
             (visible().next().map_or(0, |vma| vma.start), visible().next_back().map_or(0, |vma| vma.end))
         };

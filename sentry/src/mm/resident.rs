@@ -59,7 +59,7 @@ impl MemoryManager {
     #[must_use]
     pub fn resident(&self) -> Resident {
         let areas: Vec<Vma> = {
-            let inner = self.lock();
+            let Some(inner) = self.look() else { return Resident::default() };
             inner.tree.iter().filter(|vma| is_counted(vma)).cloned().collect()
         };
         let mut sum = Resident::default();
@@ -73,7 +73,7 @@ impl MemoryManager {
     #[must_use]
     pub fn peak_resident(&self) -> u64 {
         let peak = self.space.peak_resident_bytes();
-        let mut inner = self.lock();
+        let Some(mut inner) = self.look() else { return peak };
         inner.peak_resident = inner.peak_resident.max(peak);
         inner.peak_resident
     }

@@ -11,7 +11,7 @@ use super::Shared;
 use super::context::PtraceContext;
 use super::tracee::Tracee;
 use crate::api::{AddressSpace, Context, DeathNotice, PlatformError, Template};
-use crate::stub::agent::Agent;
+use crate::stub::agent::{Agent, ask};
 use crate::stub::arena::Window;
 use crate::stub::layout::{RW, SLOT_SIZE, SLOTS_BASE, SLOTS_MAX, ro, rw};
 use crate::stub::process::Process;
@@ -82,8 +82,7 @@ impl Space {
     /// CPU time of a thread of this stub in nanoseconds.
     #[must_use]
     pub fn thread_cpu_ns(&self, tid: i32) -> u64 {
-        let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
-        agent.thread_cpu_ns(tid, || !self.process.has_ended())
+        ask(&self.agent, |agent| agent.thread_cpu_ns(tid, || !self.process.has_ended()))
     }
 
     fn take_slot(&self) -> Result<Slot, PlatformError> {
@@ -137,6 +136,7 @@ impl Space {
         slot.window.set32(ro::START_FLAGS, TRACED);
         let tid = {
             let mut agent = self.agent();
+            agent.settle(|| alive() && !self.process.has_ended())?;
             agent.order_thread(slot.addr, (!slot.is_mapped).then_some(&slot.window));
             agent.wait(|| alive() && !self.process.has_ended())?
         };
@@ -146,6 +146,7 @@ impl Space {
     fn fork_process(&self, child: &Agent, alive: impl Fn() -> bool) -> Result<Arc<Process>, PlatformError> {
         let pid = {
             let mut agent = self.agent();
+            agent.settle(|| alive() && !self.process.has_ended())?;
             agent.order_fork(child);
             agent.wait(|| alive() && !self.process.has_ended())?
         };
@@ -231,8 +232,7 @@ impl AddressSpace for Space {
     }
 
     fn peak_resident_bytes(&self) -> u64 {
-        let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
-        agent.peak_resident_bytes(|| !self.process.has_ended())
+        ask(&self.agent, |agent| agent.peak_resident_bytes(|| !self.process.has_ended()))
     }
 
     fn final_peak(&self) -> Arc<AtomicU64> {

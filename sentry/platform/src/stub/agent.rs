@@ -4,8 +4,8 @@
 //! so it is a claim: process ids are checked by [`super::process::Registry`], thread ids by the listener. An agent that does not
 //! answer is one whose stub is frozen, or hostile: guests can hide its answer. Nothing that concerns others is held meanwhile.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use super::arena::Window;
@@ -17,6 +17,21 @@ use crate::sys;
 const LOOK: Duration = Duration::from_millis(20);
 /// Longest wait for an agent. It does nothing that takes more than milliseconds, unless the host swaps or the container is frozen.
 const LOOKS_MAX: u32 = 3000;
+
+/// Longest wait for the answer to a question, likewise: who asks about another process must not wait for one that is frozen, or hostile.
+const ASK_LOOKS: u32 = 10;
+
+/// Puts a question to an agent; 0 if it is at work for long.
+pub fn ask(agent: &Mutex<Agent>, question: impl FnOnce(&mut Agent) -> u64) -> u64 {
+    for _ in 0..200 {
+        match agent.try_lock() {
+            Ok(mut agent) => return question(&mut agent),
+            Err(TryLockError::Poisoned(agent)) => return question(&mut agent.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    0
+}
 
 /// From an agent's window to its answer page.
 const ANSWERS: u64 = 0x1000;
@@ -128,13 +143,16 @@ impl Agent {
     /// Orders a call of the host that writes its answer to [`ANSWER_DATA`], and waits for it. Guests can write there too: what
     /// is read is their own claim about themselves.
     fn call(&mut self, number: u64, first: u64, alive: impl Fn() -> bool) -> Result<(), PlatformError> {
+        if !self.is_idle() {
+            return Err(PlatformError::Stub("agent does not answer"));
+        }
         self.window.set64(agent::CALL_NR, number);
         let args = [first, super::layout::AGENT_RW + ANSWER_DATA, 0, 0, 0, 0];
         for (offset, arg) in (agent::CALL_ARGS..).step_by(8).zip(args) {
             self.window.set64(offset, arg);
         }
         self.post(agent::OP_CALL);
-        self.wait(alive).map(drop)
+        self.wait_for(ASK_LOOKS, alive).map(drop)
     }
 
     fn answer(&self, offset: u64) -> u64 {
@@ -167,8 +185,24 @@ impl Agent {
     /// # Errors
     /// When the stub has died, the host refused, or it takes unreasonably long.
     pub fn wait(&self, alive: impl Fn() -> bool) -> Result<u64, PlatformError> {
+        self.wait_for(LOOKS_MAX, alive)
+    }
+
+    /// Waits for a question that was given up to be answered: an order must not be written over one that the agent is about to read.
+    ///
+    /// # Errors
+    /// When the stub has died, or it takes unreasonably long.
+    pub fn settle(&self, alive: impl Fn() -> bool) -> Result<(), PlatformError> {
+        if self.is_idle() { Ok(()) } else { self.wait(alive).map(drop) }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.window.word(ANSWERS + agent::DONE).load(Ordering::Acquire) == self.sequence
+    }
+
+    fn wait_for(&self, looks: u32, alive: impl Fn() -> bool) -> Result<u64, PlatformError> {
         let done = self.window.word(ANSWERS + agent::DONE);
-        for _ in 0..LOOKS_MAX {
+        for _ in 0..looks {
             let seen = done.load(Ordering::Acquire);
             if seen == self.sequence {
                 let result = self.window.get64(ANSWERS + agent::RESULT).cast_signed();

@@ -13,7 +13,7 @@ use super::handover::Handover;
 use super::heat::Heat;
 use super::patch::Patches;
 use crate::api::{AddressSpace, Context, DeathNotice, PlatformError, Template};
-use crate::stub::agent::Agent;
+use crate::stub::agent::{Agent, ask};
 use crate::stub::arena::Window;
 use crate::stub::layout::{RW, SIGNAL_STACK, SIGNAL_STACK_SIZE, SLOT_SIZE, SLOTS_BASE, SLOTS_MAX, ro, rw};
 use crate::stub::process::Process;
@@ -136,8 +136,7 @@ impl Space {
     /// CPU time of a thread of this stub in nanoseconds.
     #[must_use]
     pub fn thread_cpu_ns(&self, tid: i32) -> u64 {
-        let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
-        agent.thread_cpu_ns(tid, || !self.process.has_ended())
+        ask(&self.agent, |agent| agent.thread_cpu_ns(tid, || !self.process.has_ended()))
     }
 
     fn take_slot(&self) -> Result<Slot, PlatformError> {
@@ -208,6 +207,7 @@ impl Space {
         self.prepare_slot(&slot);
         {
             let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+            agent.settle(|| !self.process.has_ended())?;
             agent.order_thread(slot.addr, (!slot.is_mapped).then_some(&slot.window));
             agent.wait(|| !self.process.has_ended())?;
         }
@@ -217,6 +217,7 @@ impl Space {
     fn fork_process(&self, child: &Agent) -> Result<Arc<Process>, PlatformError> {
         let pid = {
             let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+            agent.settle(|| !self.process.has_ended())?;
             agent.order_fork(child);
             agent.wait(|| !self.process.has_ended())?
         };
@@ -301,8 +302,7 @@ impl AddressSpace for Space {
     }
 
     fn peak_resident_bytes(&self) -> u64 {
-        let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
-        agent.peak_resident_bytes(|| !self.process.has_ended())
+        ask(&self.agent, |agent| agent.peak_resident_bytes(|| !self.process.has_ended()))
     }
 
     fn final_peak(&self) -> Arc<AtomicU64> {
