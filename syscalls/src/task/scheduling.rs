@@ -17,7 +17,7 @@ const SCHED_RESET_ON_FORK: u32 = 0x4000_0000;
 const RR_INTERVAL_NS: u64 = 100_000_000;
 
 /// `sched_yield(2)`: <https://man7.org/linux/man-pages/man2/sched_yield.2.html>. The guest's thread has given way by making the call.
-#[expect(clippy::unnecessary_wraps, reason = "as all handlers")]
+#[expect(clippy::unnecessary_wraps, reason = "the form of all handlers")]
 pub(crate) fn sched_yield(_: &mut Current) -> Result<(), Errno> {
     Ok(())
 }
