@@ -36,6 +36,8 @@ pub(crate) struct Node {
 #[derive(Debug)]
 pub(crate) struct Listing {
     pub(crate) fd: OwnedFd,
+    /// On an overlay, where a directory's entry has the number of a layer, not the one that `stat(2)` gives.
+    pub(crate) is_overlay: bool,
     /// Cookie of the entry that was delivered last.
     pub(crate) cookie: u64,
     /// Set while it is kept: its place among the [`LISTINGS_MAX`].

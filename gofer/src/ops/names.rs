@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use gofer_protocol::wire::{self, DIR_PAGE_MAX, DirEntryHead};
 use gofer_protocol::{Errno, file_type};
-use rustix::fs::{AtFlags, FileType, OFlags, RawDir, RenameFlags, SeekFrom};
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir, RenameFlags, SeekFrom, StatxFlags};
 use zerocopy::IntoBytes;
 
 use super::{writable, writable_dir};
@@ -17,6 +17,9 @@ use crate::serve::Server;
 /// against 19 bytes, a name, a NUL and padding to 8), so that a page is never longer than [`DIR_PAGE_MAX`].
 const GETDENTS_BYTES: usize = 48 << 10;
 const _: () = assert!(GETDENTS_BYTES / 24 * 28 <= DIR_PAGE_MAX);
+
+/// LINUX: `linux/magic.h`.
+const OVERLAYFS_SUPER_MAGIC: rustix::fs::FsWord = 0x794c_7630;
 
 /// One more name for a file.
 pub(crate) fn link(server: &Server, body: &[u8]) -> Outcome {
@@ -92,7 +95,8 @@ fn start_listing(server: &Server, node: &Node, cookie: u64) -> Result<Listing, E
     if cookie != 0 {
         rustix::fs::seek(&fd, SeekFrom::Start(cookie))?;
     }
-    Ok(Listing { fd, cookie, slot: None })
+    let is_overlay = rustix::fs::fstatfs(&fd)?.f_type == OVERLAYFS_SUPER_MAGIC;
+    Ok(Listing { fd, is_overlay, cookie, slot: None })
 }
 
 fn read_page(listing: &mut Listing) -> Result<Vec<u8>, Errno> {
@@ -108,8 +112,15 @@ fn read_page(listing: &mut Listing) -> Result<Vec<u8>, Errno> {
         if matches!(name, b"." | b"..") {
             continue;
         }
+        let mut ino = entry.ino();
+        if listing.is_overlay && entry.file_type() == FileType::Directory {
+            // One that has just gone keeps the number it is listed with.
+            let stat =
+                rustix::fs::statx(&listing.fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO);
+            ino = stat.map_or(ino, |stat| stat.stx_ino);
+        }
         let head = DirEntryHead {
-            ino: entry.ino(),
+            ino,
             cookie: entry.next_entry_cookie(),
             kind: d_type(entry.file_type()),
             length: u32::try_from(name.len()).expect("at most NAME_MAX"),
