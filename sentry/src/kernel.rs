@@ -8,6 +8,7 @@ use control::BootConfig;
 use platform::Platform;
 use platform::host::poller::Poller;
 
+use crate::descriptors::Descriptors;
 use crate::machine::Machine;
 use crate::task::{ProcessTree, SyscallAbi};
 use crate::time::Timers;
@@ -25,6 +26,8 @@ pub struct Kernel {
     pub vfs: Arc<System>,
     /// What guests believe about their machine.
     pub machine: Machine,
+    /// Who holds how many descriptors of the host.
+    pub descriptors: Descriptors,
     /// Readiness of host descriptors.
     pub poller: Arc<Poller>,
     /// Its processes.

@@ -3,6 +3,7 @@
 //! Key types: [`Machine`] (one per sandbox), [`Uts`] (host names of one container).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use control::BootConfig;
@@ -15,6 +16,11 @@ use crate::kernel_log::KernelLog;
 pub const RELEASE: &str = "6.6.0-rvisor";
 /// The version that `uname(2)` tells.
 pub const VERSION: &str = "#1 SMP rvisor";
+
+/// LINUX: `PROC_UTS_INIT_INO`; further namespaces count down from below the kernel's own numbers.
+const UTS_INIT_INO: u32 = 0xefff_fffe;
+/// Numbers that namespaces made by guests can have before they are used again.
+const UTS_IDS: u32 = 0x1000_0000;
 
 /// How old the figure of used memory may be.
 const USED_AGE_NS: u64 = 200_000_000;
@@ -36,6 +42,7 @@ pub struct Machine {
     used: Mutex<Option<(u64, u64)>>,
     /// Host names by container. LOCK: leaf.
     uts: Mutex<HashMap<String, Arc<Uts>>>,
+    uts_made: AtomicU32,
 }
 
 /// Memory in bytes.
@@ -47,9 +54,11 @@ pub struct Memory {
     pub free: u64,
 }
 
-/// Host name and domain name of one container: a UTS namespace.
+/// Host name and domain name: a UTS namespace. Each container begins with one.
 #[derive(Debug)]
 pub struct Uts {
+    /// As `/proc/PID/ns/uts` shows it.
+    pub id: u32,
     /// LOCK: leaf.
     names: Mutex<(Vec<u8>, Vec<u8>)>,
 }
@@ -73,6 +82,7 @@ impl Machine {
             default_hostname,
             used: Mutex::default(),
             uts: Mutex::default(),
+            uts_made: AtomicU32::new(0),
         }
     }
 
@@ -105,9 +115,16 @@ impl Machine {
             return Arc::clone(uts);
         }
         let names = Mutex::new((self.default_hostname.clone().into_bytes(), b"(none)".to_vec()));
-        let uts = Arc::new(Uts { names });
+        let uts = Arc::new(Uts { id: UTS_INIT_INO, names });
         all.insert(container.to_owned(), Arc::clone(&uts));
         uts
+    }
+
+    /// A namespace that begins with another's names (`CLONE_NEWUTS`).
+    #[must_use]
+    pub fn copy_uts(&self, from: &Uts) -> Arc<Uts> {
+        let id = UTS_INIT_INO - 16 - self.uts_made.fetch_add(1, Ordering::Relaxed) % UTS_IDS;
+        Arc::new(Uts { id, names: Mutex::new(from.names().clone()) })
     }
 
     /// A container is gone.

@@ -48,6 +48,7 @@ pub(crate) fn kernel() -> Arc<Kernel> {
         platform: Arc::new(NoPlatform),
         abi: Arc::new(NoCalls),
         vfs: System::new(),
+        descriptors: crate::descriptors::Descriptors::new(1 << 20),
         poller: Poller::start().expect("the host has epoll"),
         tasks: ProcessTree::default(),
         ipc: crate::ipc::Namespace::new(),
@@ -61,7 +62,8 @@ pub(crate) fn kernel() -> Arc<Kernel> {
 /// A task whose root is an empty tmpfs; root user with all capabilities.
 pub(crate) fn task() -> Arc<Task> {
     let kernel = kernel();
-    let file_system = TmpFs::new(kernel.vfs.new_device(), Options { mode: 0o755, ..Options::new(1 << 30) })
+    let options = Options { mode: 0o755, ..Options::new(1 << 30) };
+    let file_system = TmpFs::new(kernel.vfs.new_device(), options, kernel.descriptors.share("test"))
         .expect("room for a root");
     task_on(&kernel, Mount::of(file_system, 0, b"tmpfs"))
 }

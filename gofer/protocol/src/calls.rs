@@ -126,7 +126,7 @@ impl Client {
         let request = wire::Open { node: node.0, flags: u64::from(flags) };
         self.call(Op::Open, &[request.as_bytes()], |answer| {
             let stat = Stat::read_from_bytes(answer.body).map_err(|_| Errno::EIO)?;
-            Ok(OpenReply { fd: answer.fd.ok_or(Errno::EIO)?, stat })
+            Ok(OpenReply { fd: answer.fd?, stat })
         })
     }
 
@@ -137,7 +137,8 @@ impl Client {
     /// directory has been removed, ...
     pub fn create(&self, dir: Node, name: &[u8], mode: u32, owner: Ownership, flags: u32) -> Result<Created> {
         let request = wire::Create { dir: dir.0, mode, uid: owner.uid, gid: owner.gid, flags };
-        self.call(Op::Create, &[request.as_bytes(), name], created)
+        let (node, stat, fd) = self.call(Op::Create, &[request.as_bytes(), name], created)?;
+        self.keep(node, stat, fd)
     }
 
     /// Makes a regular file that has no name and opens it for reading and writing. [`Client::link`] gives it one if
@@ -154,7 +155,14 @@ impl Client {
     ) -> Result<Created> {
         let flags = if is_linkable { 0 } else { crate::O_EXCL };
         let request = wire::Create { dir: dir.0, mode, uid: owner.uid, gid: owner.gid, flags };
-        self.call(Op::CreateUnnamed, &[request.as_bytes()], created)
+        let (node, stat, fd) = self.call(Op::CreateUnnamed, &[request.as_bytes()], created)?;
+        self.keep(node, stat, fd)
+    }
+
+    /// What was made, if its descriptor has arrived; else its handle is given back.
+    fn keep(&self, node: Node, stat: Stat, fd: Result<OwnedFd>) -> Result<Created> {
+        let fd = fd.inspect_err(|_| self.close(node))?;
+        Ok(Created { node, stat, fd })
     }
 
     /// Makes a directory.
@@ -274,7 +282,7 @@ impl Client {
     /// `EACCES` unless the mount allows it, `ECONNREFUSED`, `EPROTOTYPE`, ... as `connect(2)`.
     pub fn connect(&self, node: Node, kind: u32) -> Result<OwnedFd> {
         let request = wire::Connect { node: node.0, kind: u64::from(kind) };
-        self.call(Op::Connect, &[request.as_bytes()], |answer| answer.fd.ok_or(Errno::EIO))
+        self.call(Op::Connect, &[request.as_bytes()], |answer| answer.fd)
     }
 
     /// `fsync(2)`, or `fdatasync(2)` if `data_only`, of a regular file or a directory.
@@ -299,9 +307,9 @@ fn fixed<T: FromBytes + KnownLayout + Immutable>(answer: Answer<'_>) -> Result<T
     T::read_from_bytes(answer.body).map_err(|_| Errno::EIO)
 }
 
-fn created(answer: Answer<'_>) -> Result<Created> {
+fn created(answer: Answer<'_>) -> Result<(Node, Stat, Result<OwnedFd>)> {
     let made = NodeStat::read_from_bytes(answer.body).map_err(|_| Errno::EIO)?;
-    Ok(Created { node: Node(made.node), stat: made.stat, fd: answer.fd.ok_or(Errno::EIO)? })
+    Ok((Node(made.node), made.stat, answer.fd))
 }
 
 fn node_stat(answer: Answer<'_>) -> Result<(Node, Stat)> {

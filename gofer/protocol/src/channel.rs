@@ -48,6 +48,8 @@ pub struct Record<'a> {
     pub body: &'a [u8],
     /// A descriptor, if one came along and was wanted.
     pub fd: Option<OwnedFd>,
+    /// One came along that the kernel could not give us: this process has no room for it.
+    pub is_fd_lost: bool,
 }
 
 /// May a record bring a descriptor? The gofer accepts none from the sentry: the kernel then drops them unseen.
@@ -135,9 +137,11 @@ impl Channel {
         if message.flags.contains(ReturnFlags::TRUNC) {
             return Err(ChannelError::Length);
         }
+        let is_fd_lost =
+            descriptors == Descriptors::Accept && fd.is_none() && message.flags.contains(ReturnFlags::CTRUNC);
         let (header, body) =
             Header::read_from_prefix(&self.buffer[..message.bytes]).map_err(|_| ChannelError::Length)?;
-        Ok(Record { header, body, fd })
+        Ok(Record { header, body, fd, is_fd_lost })
     }
 }
 

@@ -43,7 +43,8 @@ struct Pool {
 /// The body of an answer, and its descriptor.
 pub(crate) struct Answer<'a> {
     pub(crate) body: &'a [u8],
-    pub(crate) fd: Option<OwnedFd>,
+    /// Or why there is none: `ENFILE` if this process had no room for it, `EIO` if the gofer sent none.
+    pub(crate) fd: Result<OwnedFd>,
 }
 
 impl Client {
@@ -130,7 +131,10 @@ impl Client {
             return Err(fail());
         }
         match i32::try_from(record.header.status) {
-            Ok(0) => read(Answer { body: record.body, fd: record.fd }),
+            Ok(0) => {
+                let missing = if record.is_fd_lost { Errno::ENFILE } else { Errno::EIO };
+                read(Answer { body: record.body, fd: record.fd.ok_or(missing) })
+            }
             Ok(raw) => Err(Errno::new(raw)),
             Err(_) => Err(fail()),
         }
@@ -188,9 +192,7 @@ impl Client {
 
     fn open_channel(&self) -> Result<Channel> {
         let mut control = lock(&self.control);
-        self.exchange(&mut control, Op::OpenChannel, &[], |answer| {
-            answer.fd.map(Channel::new).ok_or(Errno::EIO)
-        })
+        self.exchange(&mut control, Op::OpenChannel, &[], |answer| answer.fd.map(Channel::new))
     }
 
     /// The sockets in use, for tests and figures.

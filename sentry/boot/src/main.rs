@@ -17,12 +17,13 @@ use control::{
     BootConfig, Channel, ChannelError, Event, Failure, FailureKind, FromSentry, Reply, Request, ToSentry,
 };
 use platform::host::clock::{Clock, now_ns};
-use platform::host::machine::limit_heaps;
+use platform::host::machine::{descriptor_limit, limit_heaps};
 use platform::host::poller::Poller;
 use platform::systrap;
 use seccomp::compile::{Unexpected, install};
 use seccomp::policy::sentry as sentry_policy;
 use sentry::container::{EventSink, Sandbox};
+use sentry::descriptors::Descriptors;
 use sentry::kernel::Kernel;
 use sentry::machine::Machine;
 use sentry::task::ProcessTree;
@@ -91,6 +92,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
     // Asks the host for processors and memory, which the filter forbids.
     let machine = Machine::new(&config);
     let net = sentry::net::Namespace::learn();
+    let descriptors = Descriptors::new(descriptor_limit());
     install(&sentry_policy(policy), unexpected(&config))?;
 
     let name = platform.name().to_owned();
@@ -100,6 +102,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         platform,
         abi: Arc::new(syscalls::table::Table),
         vfs: sentry::vfs::System::new(),
+        descriptors,
         poller,
         tasks: ProcessTree::default(),
         ipc: sentry::ipc::Namespace::new(),

@@ -190,6 +190,7 @@ mod tests {
             let request = MountRequest {
                 kernel: &task.kernel,
                 pid_namespace: &task.process.namespace,
+                descriptors: &task.kernel.descriptors.share("test"),
                 source: b"none",
                 options: "",
                 uid: 0,

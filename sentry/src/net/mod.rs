@@ -20,6 +20,7 @@ use linux_abi::net::{family, kind};
 use self::control::{Cmsg, ControlOut};
 use self::options::{Common, Direction};
 use crate::Errno;
+use crate::descriptors::Charge;
 use crate::io::{Sink, Source};
 use crate::task::{Capability, Current, Task};
 use crate::vfs::{FileOps, Op, OpenFile, mode};
@@ -220,12 +221,15 @@ pub struct Namespace {
 /// Most processes whose use of netlink is remembered.
 const NETLINK_PORTS_MAX: usize = 1 << 16;
 
-/// A place among the sandbox's sockets.
-pub(crate) struct Place(Arc<AtomicUsize>);
+/// A place among the sandbox's sockets, and for one of the host's among its container's descriptors.
+pub(crate) struct Place {
+    count: Arc<AtomicUsize>,
+    charge: Option<Charge>,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -268,8 +272,16 @@ impl Namespace {
 
     /// ENFILE when there are too many sockets.
     pub(crate) fn place(&self) -> Result<Place, Errno> {
-        let place = Place(Arc::clone(&self.count));
+        let place = Place { count: Arc::clone(&self.count), charge: None };
         if self.count.fetch_add(1, Ordering::Relaxed) >= SOCKETS_MAX { Err(Errno::ENFILE) } else { Ok(place) }
+    }
+
+    /// The same for a socket of the host; ENFILE also when the container has its share of descriptors.
+    pub(crate) fn host_place(&self, task: &Task) -> Result<Place, Errno> {
+        let charge = task.kernel.descriptors.share(&task.process.container).take()?;
+        let mut place = self.place()?;
+        place.charge = Some(charge);
+        Ok(place)
     }
 }
 

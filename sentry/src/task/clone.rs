@@ -17,6 +17,7 @@ use platform::{Context, PlatformError, ThreadCall};
 use super::exit::Leaving;
 use super::signal::Signal;
 use super::{Capability, Current, NewProcess, Process, Resource, SpaceUser, Task, VforkDone, pidfd, run};
+use crate::descriptors::Charge;
 use crate::mm::MemoryManager;
 
 /// Stack of a sentry thread that serves a task. PERF: virtual until touched.
@@ -49,7 +50,7 @@ impl CloneRequest {
     }
 
     /// Combinations that make no sense, and what the sandbox does not offer.
-    fn check(&self, process: &Process) -> Result<(), Errno> {
+    fn check(&self, process: &Process, may_make_namespaces: bool) -> Result<(), Errno> {
         let both = |a, b| self.has(a) && self.has(b);
         let wrong = both(flag::NEWNS | flag::NEWUSER, flag::FS)
             || (self.has(flag::THREAD) && !self.has(flag::SIGHAND))
@@ -61,8 +62,12 @@ impl CloneRequest {
         if wrong {
             return Err(Errno::EINVAL);
         }
-        // New namespaces need CAP_SYS_ADMIN on Linux; the sandbox refuses them all, user namespaces included.
-        if self.has(flag::NEW_NAMESPACES) { Err(Errno::EPERM) } else { Ok(()) }
+        // As where the administrator allows none of the others: user namespaces are refused as well.
+        let refused = self.has(flag::NEW_NAMESPACES & !(flag::NEWUTS | flag::NEWNS));
+        if refused || (self.has(flag::NEW_NAMESPACES) && !may_make_namespaces) {
+            return Err(Errno::EPERM);
+        }
+        Ok(())
     }
 }
 
@@ -77,6 +82,8 @@ fn as_errno(error: &PlatformError) -> Errno {
 
 /// The child's host side.
 struct Body {
+    /// For the descriptors of the host that they cost: of the thread, and of the process if there is one.
+    charges: (Charge, Option<Charge>),
     context: Box<dyn Context>,
     mm: Arc<MemoryManager>,
     user: SpaceUser,
@@ -88,7 +95,7 @@ impl Current {
     /// # Errors
     /// EINVAL, EPERM for flags; EAGAIN at a limit; ERESTARTNOINTR if a signal waits.
     pub fn clone_task(&mut self, request: &CloneRequest) -> Result<i32, Errno> {
-        request.check(self.process())?;
+        request.check(self.process(), self.credentials().has(Capability::SysAdmin))?;
         // LINUX: a signal to the group is either taken before or by both.
         if self.task().is_interrupted() && self.task().has_work() {
             return Err(Errno::ERESTARTNOINTR);
@@ -165,16 +172,20 @@ impl Current {
     }
 
     fn clone_body(&mut self, request: &CloneRequest) -> Result<Body, Errno> {
+        let share = self.kernel().descriptors.share(&self.process().container);
+        let charge = || share.take().map_err(|_| Errno::EAGAIN);
         let user = self.space_user().share();
         let (mm, context) = self.mm_and_context();
+        let process = if request.has(flag::THREAD) { None } else { Some(charge()?) };
+        let charges = (charge()?, process);
         if request.has(flag::VM) {
             let context = context.clone_thread().map_err(|error| as_errno(&error))?;
-            return Ok(Body { context, mm, user });
+            return Ok(Body { charges, context, mm, user });
         }
         drop(user);
         let (mm, context) = mm.fork(context).map_err(|error| as_errno(&error))?;
         let user = SpaceUser::new(mm.space());
-        Ok(Body { context, mm, user })
+        Ok(Body { charges, context, mm, user })
     }
 
     fn clone_process(&self, request: &CloneRequest, pid: i32) -> Arc<Process> {
@@ -207,9 +218,18 @@ impl Current {
         process: &Arc<Process>,
         mm: &Arc<MemoryManager>,
     ) -> Arc<Task> {
-        let fs = if request.has(flag::FS) { self.fs() } else { self.fs().copy() };
+        let fs = match () {
+            () if request.has(flag::FS) => self.fs(),
+            () if request.has(flag::NEWNS) => self.fs().namespace().copy(&self.fs()),
+            () => self.fs().copy(),
+        };
         let files = if request.has(flag::FILES) { self.files() } else { self.files().copy() };
         let task = Task::new(tid, Arc::clone(process), self.credentials(), fs, files, Arc::clone(mm));
+        if request.has(flag::NEWUTS) {
+            task.copy_uts(&self.task().uts());
+        } else {
+            task.inherit_uts(self.task());
+        }
         task.set_name(&self.task().name());
         let scheduling = self.task().scheduling();
         task.change_scheduling(|theirs| *theirs = scheduling);
@@ -270,7 +290,7 @@ impl Current {
         let abi = Arc::clone(&self.kernel().abi);
         let thread = std::thread::Builder::new().name(format!("task-{}", task.tid())).stack_size(STACK_BYTES);
         let body = move || {
-            let Body { context, mm, user } = body;
+            let Body { charges: _charges, context, mm, user } = body;
             let mut current = Current::with_user(task, context, mm, user, regs);
             current.leaving = Leaving { clear_child_tid, vfork, ..Leaving::default() };
             if let Some(addr) = set_tid {

@@ -45,6 +45,7 @@ use platform::Interrupter;
 use platform::host::clock::{Clock, now_ns};
 
 use crate::kernel::Kernel;
+use crate::machine::Uts;
 use crate::mm::MemoryManager;
 use crate::sync::Parker;
 use crate::vfs::{FdTable, FsContext};
@@ -82,6 +83,8 @@ struct Inner {
     mm: Option<Arc<MemoryManager>>,
     name: [u8; 16],
     scheduling: Scheduling,
+    /// `None`: its container's.
+    uts: Option<Arc<Uts>>,
 }
 
 /// How the task wants to be scheduled; the host's scheduler hears of the affinity only.
@@ -116,7 +119,7 @@ impl Task {
     ) -> Arc<Self> {
         let kernel = Arc::clone(&process.kernel);
         let scheduling = Scheduling::default();
-        let inner = Inner { credentials, fs, files, mm: Some(mm), name: [0; 16], scheduling };
+        let inner = Inner { credentials, fs, files, mm: Some(mm), name: [0; 16], scheduling, uts: None };
         Arc::new(Self {
             tid: AtomicI32::new(tid),
             start_ns: now_ns(Clock::Monotonic),
@@ -206,6 +209,24 @@ impl Task {
     /// Replaces them (`unshare`, exec, exit); answers the old ones.
     pub fn set_files(&self, files: Arc<FdTable>) -> Arc<FdTable> {
         std::mem::replace(&mut self.lock().files, files)
+    }
+
+    /// Its host and domain name.
+    #[must_use]
+    pub fn uts(&self) -> Arc<Uts> {
+        let own = self.lock().uts.clone();
+        own.unwrap_or_else(|| self.kernel.machine.uts(&self.process.container))
+    }
+
+    /// Gives it a copy of `from`'s names (`CLONE_NEWUTS`).
+    pub fn copy_uts(&self, from: &Uts) {
+        self.lock().uts = Some(self.kernel.machine.copy_uts(from));
+    }
+
+    /// It has the same names as `parent`.
+    fn inherit_uts(&self, parent: &Self) {
+        let uts = parent.lock().uts.clone();
+        self.lock().uts = uts;
     }
 
     /// Its memory; `None` once it has exited.

@@ -17,6 +17,7 @@ use super::{
     makedev,
 };
 use crate::Errno;
+use crate::descriptors::Share;
 use crate::fs::gofer::{Connection, GoferFs, Trust};
 use crate::fs::tmpfs::{Options, TmpFs};
 use crate::kernel::Kernel;
@@ -59,7 +60,7 @@ pub fn build(
     config: &ContainerConfig,
     pid_namespace: &Arc<PidNamespace>,
 ) -> Result<Arc<MountNamespace>, BuildError> {
-    let connection = &Connection::new(gofer, &kernel.vfs);
+    let connection = &Connection::new(gofer, &kernel.vfs, kernel.descriptors.share(&config.container));
     let root = GoferFs::attach(connection, 0, Trust::Exclusive).map_err(failed("cannot attach", "/"))?;
     let root = Mount::of(root, ms::RELATIME, b"overlay");
     build_on(kernel, root, Some(connection), config, pid_namespace)
@@ -81,7 +82,8 @@ pub fn build_on(
     let fs = FsContext::new(Arc::clone(&namespace), place.clone(), place.clone(), 0o022);
     let task = builder_task(kernel, &fs, pid_namespace);
     let caller = Caller::of(&task);
-    let scratch = scratch(kernel).map_err(failed("cannot make room for", "/"))?;
+    let descriptors = kernel.descriptors.share(&config.container);
+    let scratch = scratch(kernel, &descriptors).map_err(failed("cannot make room for", "/"))?;
     let builder = Builder {
         kernel,
         connection,
@@ -90,6 +92,7 @@ pub fn build_on(
         namespace: Arc::clone(&namespace),
         place,
         scratch,
+        descriptors,
     };
     for mount in &config.mounts {
         match builder.mount(mount) {
@@ -114,9 +117,9 @@ pub fn build_on(
 }
 
 /// A file system for what has no other place: mount points on a root that cannot be written, masks.
-fn scratch(kernel: &Arc<Kernel>) -> Result<Arc<Mount>, Errno> {
+fn scratch(kernel: &Arc<Kernel>, descriptors: &Arc<Share>) -> Result<Arc<Mount>, Errno> {
     let options = Options { size: 0, mode: 0o755, ..Options::new(0) };
-    let file_system = TmpFs::new(kernel.vfs.new_device(), options)?;
+    let file_system = TmpFs::new(kernel.vfs.new_device(), options, Arc::clone(descriptors))?;
     Ok(Mount::of(file_system, ms::RDONLY | ms::RELATIME, b"tmpfs"))
 }
 
@@ -143,6 +146,7 @@ struct Builder<'a> {
     namespace: Arc<MountNamespace>,
     place: Location,
     scratch: Arc<Mount>,
+    descriptors: Arc<Share>,
 }
 
 /// What the options of an OCI mount come to.
@@ -174,6 +178,7 @@ impl Builder<'_> {
         let file_system = known.mount(&MountRequest {
             kernel: self.kernel,
             pid_namespace: self.pid_namespace,
+            descriptors: &self.descriptors,
             source: name.as_bytes(),
             options: &options.data,
             uid: 0,

@@ -107,6 +107,7 @@ impl Caller<'_> {
         let file_system = kind.mount(&MountRequest {
             kernel,
             pid_namespace: &self.task.process.namespace,
+            descriptors: &kernel.descriptors.share(&self.task.process.container),
             source: args.source,
             options: args.data,
             uid: self.credentials.fsuid,

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{Dentry, FileOps, FileSystem, Inode, Location, Locks, Mount, SetAttr, Stat, StatFs, mode, now};
 use crate::Errno;
+use crate::descriptors::Share;
 use crate::kernel::Kernel;
 use crate::task::{PidNamespace, Task};
 
@@ -21,6 +22,8 @@ pub struct MountRequest<'a> {
     pub kernel: &'a Arc<Kernel>,
     /// Whose processes `proc` shows.
     pub pid_namespace: &'a Arc<PidNamespace>,
+    /// Whose descriptors of the host its files are.
+    pub descriptors: &'a Arc<Share>,
     /// The device or other source as given.
     pub source: &'a [u8],
     /// The data string: `size=64m,mode=755`.

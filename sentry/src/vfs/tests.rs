@@ -171,7 +171,7 @@ fn mounts_are_crossed_both_ways() {
     mkdir(&task, "m").expect("mkdir");
     touch(&task, "m/hidden");
     let place = at(&task, "m").expect("there");
-    let inner = TmpFs::new(77, Options::new(1 << 20)).expect("tmpfs");
+    let inner = TmpFs::new(77, Options::new(1 << 20), task.kernel.descriptors.share("test")).expect("tmpfs");
     let mount = Mount::of(inner, ms::RDONLY, b"inner");
     place.mount.attach(&place.dentry, &mount);
     assert_eq!(at(&task, "m/hidden").err(), Some(Errno::ENOENT));

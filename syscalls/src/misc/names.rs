@@ -7,7 +7,7 @@ use sentry::task::{Capability, Current};
 
 /// `uname(2)`: <https://man7.org/linux/man-pages/man2/uname.2.html>
 pub(crate) fn uname(current: &mut Current, buf: UserPtr<u8>) -> Result<(), Errno> {
-    let uts = current.kernel().machine.uts(&current.process().container);
+    let uts = current.task().uts();
     let (hostname, domainname) = (uts.hostname(), uts.domainname());
     let fields: [&[u8]; 6] =
         [b"Linux", &hostname, RELEASE.as_bytes(), VERSION.as_bytes(), b"x86_64", &domainname];
@@ -22,14 +22,14 @@ pub(crate) fn uname(current: &mut Current, buf: UserPtr<u8>) -> Result<(), Errno
 /// `sethostname(2)`: <https://man7.org/linux/man-pages/man2/sethostname.2.html>
 pub(crate) fn sethostname(current: &mut Current, name: UserPtr<u8>, len: i32) -> Result<(), Errno> {
     let name = read_name(current, name, len)?;
-    current.kernel().machine.uts(&current.process().container).set_hostname(&name);
+    current.task().uts().set_hostname(&name);
     Ok(())
 }
 
 /// `setdomainname(2)`: <https://man7.org/linux/man-pages/man2/setdomainname.2.html>
 pub(crate) fn setdomainname(current: &mut Current, name: UserPtr<u8>, len: i32) -> Result<(), Errno> {
     let name = read_name(current, name, len)?;
-    current.kernel().machine.uts(&current.process().container).set_domainname(&name);
+    current.task().uts().set_domainname(&name);
     Ok(())
 }
 

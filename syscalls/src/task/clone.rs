@@ -100,13 +100,15 @@ pub(crate) fn unshare(current: &mut Current, flags: u64) -> Result<(), Errno> {
     if flags & !KNOWN != 0 || (flags & ALONE != 0 && current.process().threads().len() > 1) {
         return Err(Errno::EINVAL);
     }
-    if flags & ((flag::NEW_NAMESPACES & !flag::NEWNS) | flag::NEWTIME) != 0 {
+    const SERVED: u64 = flag::NEWNS | flag::NEWUTS;
+    let is_allowed = flags & SERVED == 0 || current.credentials().has(Capability::SysAdmin);
+    if flags & ((flag::NEW_NAMESPACES & !SERVED) | flag::NEWTIME) != 0 || !is_allowed {
         return Err(Errno::EPERM);
     }
+    if flags & flag::NEWUTS != 0 {
+        current.task().copy_uts(&current.task().uts());
+    }
     if flags & flag::NEWNS != 0 {
-        if !current.credentials().has(Capability::SysAdmin) {
-            return Err(Errno::EPERM);
-        }
         let fs = current.fs();
         current.task().set_fs(fs.namespace().copy(&fs));
     } else if flags & flag::FS != 0 {

@@ -14,6 +14,12 @@ pub fn memory() -> (u64, u64) {
     (info.totalram.saturating_mul(unit), info.freeram.saturating_mul(unit))
 }
 
+/// How many descriptors this process may have, `getrlimit(2)`.
+#[must_use]
+pub fn descriptor_limit() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Host kernel release, `uname(2)`.
 #[must_use]
 pub fn release() -> String {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use platform::MapSource;
 use platform::host::file;
 
-use super::GoferInode;
+use super::{Donated, GoferInode};
 use crate::Errno;
 use crate::fs::host_file;
 use crate::io::{Sink, Source};
@@ -19,20 +19,20 @@ use crate::vfs::{FileOps, Mappable, Op, Pages, Whence};
 pub struct GoferFile {
     inode: Arc<GoferInode>,
     /// Open for reading at least; for writing too if this file is.
-    file: MapSource,
+    file: Arc<Donated>,
     /// Whether that descriptor writes at the end.
     is_appending: bool,
 }
 
 impl GoferFile {
-    pub(super) fn new(inode: Arc<GoferInode>, file: MapSource, is_appending: bool) -> Self {
+    pub(super) fn new(inode: Arc<GoferInode>, file: Arc<Donated>, is_appending: bool) -> Self {
         Self { inode, file, is_appending }
     }
 
     /// The host's descriptor, for transfers that the stub makes.
     #[must_use]
     pub fn host_file(&self) -> &MapSource {
-        &self.file
+        &self.file.source
     }
 }
 
@@ -80,12 +80,12 @@ impl FileOps for GoferFile {
         }
         let source = if writable {
             self.inode.mapped_writable();
-            Arc::clone(&self.file)
+            Arc::clone(&self.file.source)
         } else if access == O_RDONLY {
-            Arc::clone(&self.file)
+            Arc::clone(&self.file.source)
         } else {
             // What the guest may not write must not be given away for writing.
-            self.inode.file(O_RDONLY)?
+            Arc::clone(&self.inode.file(O_RDONLY)?.source)
         };
         Ok(Mappable::Pages(Pages { source, offset }))
     }

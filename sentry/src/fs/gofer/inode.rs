@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use gofer_protocol::{Node, Ownership, SetTime, Time};
-use platform::MapSource;
 use platform::host::clock::{Clock, now_ns};
 use platform::host::file;
 
-use super::{GoferFile, Shared, Trust, errno};
+use super::{Donated, GoferFile, Shared, Trust, errno};
 use crate::Errno;
 use crate::task::Task;
 use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_EXCL, O_RDONLY, O_RDWR};
@@ -32,7 +31,7 @@ pub struct GoferInode {
     key: (u32, u64),
     /// LOCK: leaf.
     attributes: Mutex<Attributes>,
-    /// LOCK: held while the gofer opens the file, so that it is asked once; nothing else is taken under it.
+    /// LOCK: held while the gofer opens the file, so that it is asked once; no other file's is taken under it.
     files: Mutex<Files>,
     /// A guest has it mapped and may write to it at any time.
     is_mapped_writable: AtomicBool,
@@ -54,10 +53,21 @@ struct Attributes {
 
 #[derive(Default)]
 struct Files {
-    readable: Option<MapSource>,
-    writable: Option<MapSource>,
+    readable: Option<Arc<Donated>>,
+    writable: Option<Arc<Donated>>,
     /// Opened with `O_APPEND`. LINUX: `pwrite(2)` then writes at the end, whatever offset it is given.
-    appending: Option<MapSource>,
+    appending: Option<Arc<Donated>>,
+}
+
+impl Files {
+    /// Where the descriptor for these `O_*` flags is kept, and how it is opened.
+    fn place(&mut self, flags: u32) -> (&mut Option<Arc<Donated>>, u32) {
+        match flags & O_ACCMODE != O_RDONLY {
+            false => (&mut self.readable, O_RDONLY),
+            true if flags & O_APPEND != 0 => (&mut self.appending, O_RDWR | O_APPEND),
+            true => (&mut self.writable, O_RDWR),
+        }
+    }
 }
 
 impl GoferInode {
@@ -116,14 +126,14 @@ impl GoferInode {
     }
 
     /// Any host descriptor that is at hand.
-    fn any_file(&self) -> Option<MapSource> {
+    fn any_file(&self) -> Option<Arc<Donated>> {
         let files = self.files();
         [&files.writable, &files.readable, &files.appending].into_iter().find_map(Option::as_ref).cloned()
     }
 
     /// Size and times as the host has them. Owner and group it would tell in its own numbers.
-    fn refresh(&self, from: &MapSource) -> Result<Stat, Errno> {
-        let host = file::stat(&**from)?;
+    fn refresh(&self, from: &Donated) -> Result<Stat, Errno> {
+        let host = file::stat(from)?;
         let time = |seconds: i64, nanoseconds: u64| {
             seconds.saturating_mul(1_000_000_000).saturating_add_unsigned(nanoseconds)
         };
@@ -141,19 +151,19 @@ impl GoferInode {
     }
 
     /// The host's descriptor, asked for if it is not at hand.
-    pub(super) fn file(&self, flags: u32) -> Result<MapSource, Errno> {
-        let is_writable = flags & O_ACCMODE != O_RDONLY;
+    pub(super) fn file(&self, flags: u32) -> Result<Arc<Donated>, Errno> {
+        if let Some(file) = self.files().place(flags).0 {
+            return Ok(Arc::clone(file));
+        }
+        // Before the lock: other files may have to let go of theirs for it.
+        let charge = self.shared.connection.charge()?;
         let mut files = self.files();
-        let (place, mode) = match is_writable {
-            false => (&mut files.readable, O_RDONLY),
-            true if flags & O_APPEND != 0 => (&mut files.appending, O_RDWR | O_APPEND),
-            true => (&mut files.writable, O_RDWR),
-        };
+        let (place, mode) = files.place(flags);
         if let Some(file) = place {
             return Ok(Arc::clone(file));
         }
         let reply = self.shared.client().open(self.node, mode).map_err(errno)?;
-        let file = Arc::new(reply.fd);
+        let file = Donated::new(reply.fd, charge);
         *place = Some(Arc::clone(&file));
         drop(files);
         self.learn(&reply.stat);
@@ -283,11 +293,15 @@ impl Inode for GoferInode {
 
     fn create(&self, name: &[u8], new: &NewNode) -> Result<Arc<dyn Inode>, Errno> {
         let owner = Ownership { uid: new.uid, gid: new.gid };
+        let charge = match new.kind {
+            NewKind::Regular => Some(self.shared.connection.charge()?),
+            _ => None,
+        };
         let (node, stat, file) = self.make(name, new, owner)?;
         self.names_changed();
         let inode = self.shared.inode(node, &stat);
-        if let Some(file) = file {
-            inode.files().writable = Some(Arc::new(file));
+        if let (Some(file), Some(charge)) = (file, charge) {
+            inode.files().writable = Some(Donated::new(file, charge));
             self.shared.connection.keep(Arc::downgrade(&inode));
         }
         Ok(inode)
@@ -298,11 +312,12 @@ impl Inode for GoferInode {
             return Err(Errno::EOPNOTSUPP);
         }
         let owner = Ownership { uid: new.uid, gid: new.gid };
+        let charge = self.shared.connection.charge()?;
         let client = self.shared.client();
         let made =
             client.create_unnamed(self.node, new.mode, owner, linkable == Linkable::Yes).map_err(errno)?;
         let inode = self.shared.inode(made.node, &made.stat);
-        inode.files().writable = Some(Arc::new(made.fd));
+        inode.files().writable = Some(Donated::new(made.fd, charge));
         self.shared.connection.keep(Arc::downgrade(&inode));
         Ok(inode)
     }

@@ -12,12 +12,14 @@ pub use file::GoferFile;
 pub use inode::GoferInode;
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use gofer_protocol::{Client, Node};
+use platform::MapSource;
 
 use crate::Errno;
+use crate::descriptors::{Charge, Share};
 use crate::vfs::{FileSystem, Inode, Stat, StatFs, System, makedev};
 
 /// Files whose host descriptors are kept after the last close. PERF: opening such a file again asks nobody.
@@ -32,12 +34,32 @@ pub enum Trust {
     Revalidate,
 }
 
+/// A host's file that the gofer has donated.
+pub(super) struct Donated {
+    pub(super) source: MapSource,
+    _charge: Charge,
+}
+
+impl Donated {
+    fn new(fd: OwnedFd, charge: Charge) -> Arc<Self> {
+        Arc::new(Self { source: Arc::new(fd), _charge: charge })
+    }
+}
+
+impl AsFd for Donated {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
+}
+
 /// One gofer: the files of one container.
 pub struct Connection {
     client: Client,
     system: Arc<System>,
     /// Guest's device numbers by the gofer's. LOCK: leaf.
     devices: Mutex<HashMap<u32, u64>>,
+    /// The container's part of the sentry's descriptors.
+    descriptors: Arc<Share>,
     /// Files whose descriptors are kept, oldest first. LOCK: leaf; nothing is dropped under it.
     kept: Mutex<VecDeque<Weak<GoferInode>>>,
 }
@@ -45,11 +67,12 @@ pub struct Connection {
 impl Connection {
     /// Talks to the gofer behind `socket`.
     #[must_use]
-    pub fn new(socket: OwnedFd, system: &Arc<System>) -> Arc<Self> {
+    pub fn new(socket: OwnedFd, system: &Arc<System>, descriptors: Arc<Share>) -> Arc<Self> {
         Arc::new(Self {
             client: Client::new(socket),
             system: Arc::clone(system),
             devices: Mutex::default(),
+            descriptors,
             kept: Mutex::default(),
         })
     }
@@ -67,6 +90,29 @@ impl Connection {
         drop(kept);
         if let Some(oldest) = oldest.and_then(|oldest| oldest.upgrade()) {
             oldest.forget_files();
+        }
+    }
+
+    /// Room for one more descriptor; files that nobody has open give theirs back for it.
+    fn charge(&self) -> Result<Charge, Errno> {
+        loop {
+            match self.descriptors.take() {
+                Ok(charge) => return Ok(charge),
+                Err(errno) => {
+                    let oldest = {
+                        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+                        kept.pop_front()
+                    };
+                    match oldest {
+                        Some(oldest) => {
+                            if let Some(oldest) = oldest.upgrade() {
+                                oldest.forget_files();
+                            }
+                        }
+                        None => return Err(errno),
+                    }
+                }
+            }
         }
     }
 

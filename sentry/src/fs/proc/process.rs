@@ -322,7 +322,7 @@ const NAMESPACES: [(&str, Option<u32>); 8] = [
     ("pid", None),
     ("time", Some(0xeffffffa)),
     ("user", Some(0xeffffffd)),
-    ("uts", Some(0xeffffffe)),
+    ("uts", None),
 ];
 
 impl Directory for Namespaces {
@@ -336,6 +336,7 @@ impl Directory for Namespaces {
             let id = match (*shared, *kind) {
                 (Some(id), _) => id,
                 (None, "pid") => subject.process.namespace.id,
+                (None, "uts") => subject.task()?.uts().id,
                 (None, _) => subject.task()?.fs().namespace().id,
             };
             Ok(LinkTarget::Path(format!("{kind}:[{id}]").into_bytes()))

@@ -156,12 +156,13 @@ pub(super) fn fill(tree: &mut Tree) {
             .sum();
         Ok(format!("{open}\t0\t9223372036854775807\n").into_bytes())
     });
-    host_name(tree, "hostname", |task| uts(task).hostname(), |task, name| uts(task).set_hostname(name));
-    host_name(tree, "domainname", |task| uts(task).domainname(), |task, name| uts(task).set_domainname(name));
-}
-
-fn uts(task: &Arc<Task>) -> Arc<crate::machine::Uts> {
-    task.kernel.machine.uts(&task.process.container)
+    host_name(tree, "hostname", |task| task.uts().hostname(), |task, name| task.uts().set_hostname(name));
+    host_name(
+        tree,
+        "domainname",
+        |task| task.uts().domainname(),
+        |task, name| task.uts().set_domainname(name),
+    );
 }
 
 fn attributes(permissions: u32) -> Attributes {

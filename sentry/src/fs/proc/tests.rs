@@ -12,6 +12,7 @@ fn mounted() -> (Arc<Task>, Arc<dyn Inode>) {
         .mount(&MountRequest {
             kernel: &task.kernel,
             pid_namespace: &task.process.namespace,
+            descriptors: &task.kernel.descriptors.share("test"),
             source: b"proc",
             options: "",
             uid: 0,

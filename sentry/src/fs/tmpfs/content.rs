@@ -12,6 +12,7 @@ use platform::host::file;
 
 use super::Shared;
 use crate::Errno;
+use crate::descriptors::Charge;
 use crate::fs::host_file;
 use crate::io::{Sink, Source};
 
@@ -55,7 +56,7 @@ struct Inner {
 
 enum Bytes {
     Small(Vec<u8>),
-    Memory { file: MapSource, size: u64 },
+    Memory { file: MapSource, size: u64, _charge: Charge },
 }
 
 impl Inner {
@@ -97,7 +98,7 @@ impl Content {
     pub fn read(&self, sink: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
         let inner = self.lock();
         let (file, size) = match &inner.bytes {
-            Bytes::Memory { file, size } => (Arc::clone(file), *size),
+            Bytes::Memory { file, size, .. } => (Arc::clone(file), *size),
             Bytes::Small(bytes) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 let end = start.saturating_add(sink.remaining()).min(bytes.len());
@@ -140,7 +141,7 @@ impl Content {
         let limit = usize::try_from(end - offset).unwrap_or(usize::MAX);
         let written = match &mut inner.bytes {
             Bytes::Small(bytes) => write_small(bytes, source, offset, limit),
-            Bytes::Memory { file, size } => {
+            Bytes::Memory { file, size, .. } => {
                 let written = host_file::write_at(&**file, source, offset, limit);
                 *size = (*size).max(offset + *written.as_ref().unwrap_or(&0) as u64);
                 written
@@ -172,7 +173,7 @@ impl Content {
     fn recharge(&self, inner: &mut Inner, old_size: u64, offset: u64) {
         let is_plain = inner.charged >= pages(old_size) && offset <= old_size;
         let charged = match &inner.bytes {
-            Bytes::Memory { file, size } if !is_plain => {
+            Bytes::Memory { file, size, .. } if !is_plain => {
                 file::size_and_blocks(&**file).map_or(pages(*size), |(_, blocks)| blocks.saturating_mul(512))
             }
             _ => pages(inner.size()),
@@ -185,6 +186,7 @@ impl Content {
         if let Bytes::Memory { file, .. } = &inner.bytes {
             return Ok(Arc::clone(file));
         }
+        let charge = self.shared.descriptors.take()?;
         let file: OwnedFd = file::new_memory_file("tmpfs")?;
         let Bytes::Small(bytes) = &inner.bytes else { return Err(Errno::EIO) };
         let mut done = 0;
@@ -192,7 +194,7 @@ impl Content {
             done += file::write_at(&file, &bytes[done..], done as u64)?.max(1);
         }
         let (size, file) = (bytes.len() as u64, Arc::new(file));
-        inner.bytes = Bytes::Memory { file: Arc::clone(&file), size };
+        inner.bytes = Bytes::Memory { file: Arc::clone(&file), size, _charge: charge };
         Ok(file)
     }
 
@@ -214,7 +216,7 @@ impl Content {
         }
         match &mut inner.bytes {
             Bytes::Small(bytes) => bytes.resize(usize::try_from(len).map_err(|_| Errno::EFBIG)?, 0),
-            Bytes::Memory { file, size } => {
+            Bytes::Memory { file, size, .. } => {
                 file::truncate(&**file, len)?;
                 *size = len;
             }

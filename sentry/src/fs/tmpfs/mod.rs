@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Errno;
+use crate::descriptors::Share;
 use crate::kernel::Kernel;
+use crate::task::Task;
 use crate::vfs::{FileSystem, FileSystemType, Inode, Location, MountRequest, NewKind, NewNode, StatFs};
 
 const MAGIC: u64 = 0x0102_1994;
@@ -96,11 +98,14 @@ pub struct Shared {
     used_bytes: AtomicU64,
     used_nodes: AtomicU64,
     next_ino: AtomicU64,
+    /// Whose descriptors its memory files are.
+    descriptors: Arc<Share>,
 }
 
 impl Shared {
-    fn new(device: u64, limits: Options) -> Arc<Self> {
+    fn new(device: u64, limits: Options, descriptors: Arc<Share>) -> Arc<Self> {
         Arc::new(Self {
+            descriptors,
             device,
             limits,
             used_bytes: AtomicU64::new(0),
@@ -148,8 +153,8 @@ impl TmpFs {
     ///
     /// # Errors
     /// ENOSPC if the options do not even leave room for the root.
-    pub fn new(device: u64, options: Options) -> Result<Arc<Self>, Errno> {
-        let shared = Shared::new(device, options);
+    pub fn new(device: u64, options: Options, descriptors: Arc<Share>) -> Result<Arc<Self>, Errno> {
+        let shared = Shared::new(device, options, descriptors);
         let new =
             NewNode { kind: NewKind::Directory, mode: options.mode, uid: options.uid, gid: options.gid };
         let root = TmpInode::new(&shared, &new)?;
@@ -209,18 +214,20 @@ impl FileSystemType for TmpFsType {
         let mut options = Options::new(memory);
         (options.uid, options.gid) = (request.uid, request.gid);
         let options = options.parse(request.options, memory)?;
-        Ok(TmpFs::new(request.kernel.vfs.new_device(), options)?)
+        Ok(TmpFs::new(request.kernel.vfs.new_device(), options, Arc::clone(request.descriptors))?)
     }
 }
 
 /// `memfd_create(2)`: a nameless file in memory; `seals` are those it is born with.
 ///
 /// # Errors
-/// ENOSPC.
-pub fn new_memory_file(kernel: &Kernel, name: &[u8], mode: u32, seals: u32) -> Result<Location, Errno> {
+/// ENOSPC; ENFILE.
+pub fn new_memory_file(task: &Task, name: &[u8], mode: u32, seals: u32) -> Result<Location, Errno> {
+    let kernel = &task.kernel;
+    let descriptors = kernel.descriptors.share(&task.process.container);
     let mut options = Options::new(0);
     (options.size, options.mode) = (u64::MAX / 2, mode);
-    let shared = Shared::new(kernel.vfs.new_device(), options);
+    let shared = Shared::new(kernel.vfs.new_device(), options, descriptors);
     let inode = TmpInode::new_sealable(&shared, mode, seals)?;
     let label = [b"/memfd:", name, b" (deleted)"].concat();
     Ok(kernel.vfs.labelled(&label, inode))

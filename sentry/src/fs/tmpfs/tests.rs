@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::content::{Content, seal};
 use super::{Options, Shared};
 use crate::Errno;
+use crate::descriptors::Descriptors;
 use crate::io::VecSink;
 
 fn content(size: u64, seals: u32) -> (Arc<Shared>, Content) {
-    let shared = Shared::new(1, Options { size, ..Options::new(0) });
+    let descriptors = Descriptors::new(1 << 20).share("test");
+    let shared = Shared::new(1, Options { size, ..Options::new(0) }, descriptors);
     let content = Content::new(Arc::clone(&shared), seals);
     (shared, content)
 }

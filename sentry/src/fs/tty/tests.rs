@@ -91,6 +91,7 @@ fn terminals_are_numbered_and_forgotten() {
     let request = MountRequest {
         kernel: &task.kernel,
         pid_namespace: &task.process.namespace,
+        descriptors: &task.kernel.descriptors.share("test"),
         source: b"devpts",
         options: "newinstance,ptmxmode=0666,mode=0620,gid=5",
         uid: 0,

@@ -76,7 +76,7 @@ pub fn new(task: &Arc<Task>, family: u16, kind: u32, protocol: i32) -> Result<Ar
     if !is_known {
         return Err(Errno::EPROTONOSUPPORT);
     }
-    let place = task.kernel.net.place()?;
+    let place = task.kernel.net.host_place(task)?;
     let fd = host::new(family, kind, protocol).map_err(descriptor_error)?;
     let kind = Kind::from_number(kind).ok_or(Errno::ESOCKTNOSUPPORT)?;
     Ok(InetSocket::wrap(&task.kernel, fd, family, kind, place))
@@ -260,7 +260,7 @@ impl Socket for InetSocket {
     }
 
     fn accept(&self, task: &Arc<Task>) -> Result<Accepted, Errno> {
-        let place = task.kernel.net.place()?;
+        let place = task.kernel.net.host_place(task)?;
         let fd = host::accept(&self.fd).map_err(descriptor_error)?;
         // LINUX: inet_accept, a connection that is gone by now.
         let address = host::peer_name(&fd).map_err(|_| Errno::ECONNABORTED)?;

@@ -44,6 +44,47 @@ TEST(sethostname_is_seen_in_a_new_namespace_only_by_its_processes) {
     CHECK_STR(after, before);
 }
 
+static int rename_and_compare(void *before) {
+    char now[65], text[80];
+    CHECK_OK(gethostname(now, sizeof now));
+    CHECK_STR(now, before);
+    CHECK_OK(sethostname("cloned", 6));
+    CHECK_OK(setdomainname("example", 7));
+    read_file("/proc/sys/kernel/hostname", text, sizeof text);
+    CHECK_STR(text, "cloned\n");
+    CHECK_EXITS(IN_CHILD(CHECK_OK(gethostname(now, sizeof now)); CHECK_STR(now, "cloned")), 0);
+    return 0;
+}
+
+TEST(clone_with_newuts_begins_with_a_copy_of_the_names) {
+    static char stack[1 << 16] __attribute__((aligned(16)));
+    char before[65], after[65], ours[64] = "", theirs[64] = "", path[64];
+    CHECK_OK(gethostname(before, sizeof before));
+    pid_t pid = CHECK_OK(clone(rename_and_compare, stack + sizeof stack, CLONE_NEWUTS | SIGCHLD, before));
+    CHECK_EXITS(pid, 0);
+    CHECK_OK(gethostname(after, sizeof after));
+    CHECK_STR(after, before);
+    pid = IN_CHILD({
+        CHECK_OK(unshare(CLONE_NEWUTS));
+        pause();
+    });
+    CHECK_OK(readlink("/proc/self/ns/uts", ours, sizeof ours - 1));
+    snprintf(path, sizeof path, "/proc/%d/ns/uts", pid);
+    wait_for_state(pid, 'S');
+    CHECK_OK(readlink(path, theirs, sizeof theirs - 1));
+    CHECK(strncmp(theirs, "uts:[", 5) == 0 && strcmp(ours, theirs) != 0);
+    CHECK_OK(kill(pid, SIGKILL));
+    CHECK_KILLED(pid, SIGKILL);
+}
+
+TEST(new_namespaces_need_the_capability) {
+    become_nobody();
+    CHECK_ERR(unshare(CLONE_NEWUTS), EPERM);
+    CHECK_ERR(unshare(CLONE_NEWNS), EPERM);
+    CHECK_ERR(syscall(SYS_clone, CLONE_NEWUTS | SIGCHLD, 0, NULL, NULL, 0), EPERM);
+    CHECK_ERR(syscall(SYS_clone, CLONE_NEWNS | CLONE_FS | SIGCHLD, 0, NULL, NULL, 0), EINVAL);
+}
+
 TEST(sethostname_by_a_user_is_eperm) {
     become_nobody();
     CHECK_ERR(sethostname("x", 1), EPERM);
