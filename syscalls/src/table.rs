@@ -335,7 +335,7 @@ table! {
     // Tasks.
     sched_yield => crate::task::scheduling::sched_yield, Full;
     getpid => crate::task::groups::getpid, Full;
-    clone => crate::task::clone::clone, Partial("no new namespaces");
+    clone => crate::task::clone::clone, Partial("of namespaces only those of mounts and host names");
     fork => crate::task::clone::fork, Full;
     vfork => crate::task::clone::vfork, Full;
     execve => crate::task::exec::execve, Full;
@@ -390,7 +390,7 @@ table! {
     waitid => crate::task::exit::waitid, Partial("of the usage only times are counted");
     ioprio_set => crate::task::scheduling::ioprio_set, Partial("kept, without effect on the host");
     ioprio_get => crate::task::scheduling::ioprio_get, Full;
-    unshare => crate::task::clone::unshare, Partial("of namespaces only that of mounts");
+    unshare => crate::task::clone::unshare, Partial("of namespaces only those of mounts and host names");
     set_robust_list => crate::task::thread::set_robust_list, Full;
     get_robust_list => crate::task::thread::get_robust_list, Partial("of the caller only");
     prlimit64 => crate::task::limits::prlimit64, Full;
@@ -407,7 +407,7 @@ table! {
     rseq => crate::task::thread::rseq, Full;
     pidfd_send_signal => crate::task::pidfd::pidfd_send_signal, Full;
     pidfd_open => crate::task::pidfd::pidfd_open, Full;
-    clone3 => crate::task::clone::clone3, Partial("no new namespaces, no chosen ids");
+    clone3 => crate::task::clone::clone3, Partial("of namespaces only those of mounts and host names; no chosen ids");
     pidfd_getfd => crate::task::pidfd::pidfd_getfd, Full;
 
     // Signals.

@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Errno;
 use crate::descriptors::Share;
-use crate::kernel::Kernel;
 use crate::task::Task;
 use crate::vfs::{FileSystem, FileSystemType, Inode, Location, MountRequest, NewKind, NewNode, StatFs};
 
