@@ -37,6 +37,8 @@ fn main() -> ExitCode {
         Ok(ready) => ready,
         Err(error) => {
             let line = format!("{error:#}");
+            // Without a configuration there is no log yet.
+            start_log("error");
             tracing::error!("{line}");
             // The shim may have gone; then there is nobody left to tell.
             let _ = control.send(&GoferReply::Failed(line), &[]);
@@ -71,7 +73,9 @@ fn start(control: &Channel) -> anyhow::Result<(Arc<Server>, std::os::fd::OwnedFd
     Ok((server, socket))
 }
 
+/// Starts the log, if that has not been done.
 fn start_log(level: &str) {
     let level = level.parse().unwrap_or(tracing::Level::WARN);
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_max_level(level).init();
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_max_level(level);
+    let _ = log.try_init();
 }
