@@ -39,12 +39,20 @@ impl Cri {
         let mut client = command.spawn().context("start the CRI client")?;
         let pipes = client.stdin.take().zip(client.stdout.take()).context("no pipes")?;
         let cri = Self { client, pipes: RefCell::new((pipes.0, BufReader::new(pipes.1))) };
-        wait_until("CRI is ready", Duration::from_secs(20), || {
-            let status = cri.call("Status", json!({}))?;
+        cri.ready()?;
+        Ok(cri)
+    }
+
+    /// Waits until containerd says that pods can be run.
+    ///
+    /// # Errors
+    /// When it does not in 30 seconds.
+    pub fn ready(&self) -> Result<()> {
+        wait_until("CRI is ready", Duration::from_secs(30), || {
+            let Ok(status) = self.call("Status", json!({})) else { return Ok(false) };
             let conditions = status.pointer("/status/conditions").and_then(Value::as_array);
             Ok(conditions.is_some_and(|all| all.iter().all(|c| c["status"] == json!(true))))
-        })?;
-        Ok(cri)
+        })
     }
 
     /// Calls a method.
@@ -184,6 +192,18 @@ impl<'a> Pod<'a> {
     /// When containerd says so.
     pub fn about(&self, method: &str, container: &str, more: Value) -> Result<Value> {
         let mut request = json!({"container_id": container});
+        if let (Some(request), Value::Object(more)) = (request.as_object_mut(), more) {
+            request.extend(more);
+        }
+        self.cri.call(method, request)
+    }
+
+    /// Calls a method about the pod.
+    ///
+    /// # Errors
+    /// When containerd says so.
+    pub fn about_pod(&self, method: &str, more: Value) -> Result<Value> {
+        let mut request = json!({"pod_sandbox_id": self.id});
         if let (Some(request), Value::Object(more)) = (request.as_object_mut(), more) {
             request.extend(more);
         }

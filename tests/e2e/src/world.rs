@@ -3,7 +3,7 @@
 //! Key types: [`World`], [`Container`]. Dropping the world stops everything that it started, by number, and
 //! removes what it made; what is left after that is a leak of the runtime under test.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub struct World {
     pub dir: tempfile::TempDir,
     ctr: String,
     socket: String,
-    containerd: Child,
+    containerd: RefCell<Child>,
     next: Cell<u32>,
     has_debian: Cell<bool>,
     cri: OnceCell<Cri>,
@@ -68,14 +68,12 @@ impl World {
             dir,
             ctr,
             socket,
-            containerd,
+            containerd: RefCell::new(containerd),
             next: Cell::new(0),
             has_debian: Cell::new(false),
             cri: OnceCell::new(),
         };
-        wait_until("containerd answers", Duration::from_secs(20), || {
-            Ok(world.ctr(&["version"])?.status == 0)
-        })?;
+        world.answers()?;
         world.import("busybox")?;
         Ok(world)
     }
@@ -97,6 +95,26 @@ impl World {
             self.import("debian")?;
         }
         Ok(())
+    }
+
+    fn answers(&self) -> Result<()> {
+        wait_until("containerd answers", Duration::from_secs(20), || Ok(self.ctr(&["version"])?.status == 0))
+    }
+
+    /// Kills containerd with SIGKILL and starts it again.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn restart_containerd(&self) -> Result<()> {
+        {
+            let mut containerd = self.containerd.borrow_mut();
+            containerd.kill()?;
+            containerd.wait()?;
+            let (bin, dir) = (self.options.containerd_bin(), self.dir.path());
+            *containerd = spawn(&self.options, &self.mark, &bin, &dir.join("config.toml"), dir)?;
+        }
+        self.answers()?;
+        self.cri.get().map_or(Ok(()), Cri::ready)
     }
 
     /// A connection to containerd's CRI, with the images that pods need.
@@ -186,18 +204,18 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.containerd.id()).ok().and_then(Pid::from_raw);
+        let containerd = self.containerd.get_mut();
+        let pid = i32::try_from(containerd.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
             // It may have ended by itself.
             let _ = kill_process(pid, Signal::TERM);
         }
-        let ended = wait_until("containerd ends", Duration::from_secs(10), || {
-            Ok(self.containerd.try_wait()?.is_some())
-        });
+        let ended =
+            wait_until("containerd ends", Duration::from_secs(10), || Ok(containerd.try_wait()?.is_some()));
         if ended.is_err() {
-            let _ = self.containerd.kill();
+            let _ = containerd.kill();
         }
-        let _ = self.containerd.wait();
+        let _ = containerd.wait();
         let _ = run(&["ip", "netns", "del", &self.mark], None, 10);
         // The parents of the containers' cgroups are containerd's or ours to remove, not a runtime's.
         for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
@@ -358,7 +376,7 @@ fn write_network(dir: &Path) -> Result<()> {
 /// Starts containerd in its network namespace and in a cgroup with the run's mark, so that whatever comes of
 /// it can be told apart later.
 fn spawn(options: &Options, mark: &str, bin: &Path, config: &Path, dir: &Path) -> Result<Child> {
-    let log = std::fs::File::create(dir.join("containerd.log"))?;
+    let log = std::fs::File::options().create(true).append(true).open(dir.join("containerd.log"))?;
     let hierarchy = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup"].map(Path::new);
     let hierarchy = hierarchy.into_iter().find(|path| path.join("cgroup.procs").exists());
     let cgroup = hierarchy.context("no cgroup file system at /sys/fs/cgroup")?.join(mark).join("daemon");

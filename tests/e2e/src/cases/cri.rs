@@ -1,5 +1,6 @@
 //! Do pods work as a kubelet drives them: sandbox, containers, exec, logs, figures, limits, stop?
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -8,11 +9,19 @@ use serde_json::{Value, json};
 use super::Case;
 use crate::command::wait_until;
 use crate::cri::{Pod, number, text};
+use crate::processes::{self, Role};
 use crate::world::World;
 
 /// The cases of this file.
 pub fn cases() -> Vec<Case> {
-    vec![
+    let parts = [Role::Shim, Role::Sentry, Role::Gofer, Role::Stub];
+    let killed = parts.map(|role| Case {
+        name: format!("cri: kill -9 of the {} leaves a pod that can be removed", role.word()),
+        demo: false,
+        needs_ours: true,
+        run: Rc::new(move |w| crash(w, role)),
+    });
+    let mut cases = vec![
         Case::new("cri: two containers share the pod's network and not their files", shares),
         Case::new("cri: exec in a container gives output, errors and status", exec),
         Case::new("cri: an exec is ended at its time limit", exec_limit),
@@ -22,7 +31,12 @@ pub fn cases() -> Vec<Case> {
         Case::new("cri: limits change while it runs", update),
         Case::new("cri: a container is stopped with grace, by force, and started again", stop),
         Case::new("cri: a command that is not there is the container's failure only", missing),
-    ]
+        Case::new("cri: an exec with a terminal, as kubectl exec -it", terminal),
+        Case::new("cri: a port is forwarded, as kubectl port-forward", port_forward),
+        Case::new("cri: containerd is killed and started again, and the pod lives", restart),
+    ];
+    cases.extend(killed);
+    cases
 }
 
 /// Runs `body` on a pod and removes that whatever happens.
@@ -173,5 +187,74 @@ fn missing(w: &World) -> Result<()> {
         let good = pod.start("good", &SLEEP, json!({}))?;
         ensure!(number(&pod.exec(&good, "true", 10)?, "/exit_code") == 0, "the other does not run");
         Ok(())
+    })
+}
+
+/// Sends a text to containerd's streaming server and waits for what should come back.
+fn stream(w: &World, url: &str, query: &str, sent: &str, expected: &str) -> Result<()> {
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/cri/stream.py");
+    w.outside(&["python3", program, url, query, sent, expected])?.ok()?.prints("found").map(drop)
+}
+
+fn terminal(w: &World) -> Result<()> {
+    with_pod(w, |pod| {
+        let id = pod.start("c", &SLEEP, json!({}))?;
+        let command = ["sh", "-c", "test -t 0 && read line && echo \"read: $line\""];
+        let request = json!({"cmd": command, "tty": true, "stdin": true, "stdout": true});
+        let answer = pod.about("Exec", &id, request)?;
+        stream(w, text(&answer, "/url"), "", "hello\\n", "read: hello")
+    })
+}
+
+fn port_forward(w: &World) -> Result<()> {
+    with_pod(w, |pod| {
+        let serve = "mkdir /www; echo from the pod > /www/page; exec httpd -f -p 127.0.0.1:8080 -h /www";
+        let id = pod.start("server", &["sh", "-c", serve], json!({}))?;
+        wait_until("it serves", Duration::from_secs(10), || {
+            let answer = pod.exec(&id, "wget -q -O - http://127.0.0.1:8080/page", 5)?;
+            Ok(number(&answer, "/exit_code") == 0)
+        })?;
+        let answer = pod.about_pod("PortForward", json!({"port": [8080]}))?;
+        stream(w, text(&answer, "/url"), "?port=8080", "GET /page HTTP/1.0\\r\\n\\r\\n", "from the pod")
+    })
+}
+
+fn restart(w: &World) -> Result<()> {
+    with_pod(w, |pod| {
+        let id = pod.start("c", &["sh", "-c", "while true; do echo tick; sleep 0.1; done"], json!({}))?;
+        w.restart_containerd()?;
+        ensure!(text(&pod.status(&id)?, "/state") == "CONTAINER_RUNNING", "{}", pod.status(&id)?);
+        ensure!(number(&pod.exec(&id, "true", 10)?, "/exit_code") == 0, "no exec");
+        let lines =
+            || Ok::<_, anyhow::Error>(std::fs::read_to_string(pod.logs.join("c.log"))?.lines().count());
+        let before = lines()?;
+        wait_until("the log goes on", Duration::from_secs(5), || Ok(lines()? > before))?;
+        let other = pod.start("other", &SLEEP, json!({}))?;
+        ensure!(number(&pod.exec(&other, "true", 10)?, "/exit_code") == 0, "no second container");
+        Ok(())
+    })
+}
+
+/// The containers must be told to have ended, the pod must be removable, and nothing may run afterwards.
+fn crash(w: &World, role: Role) -> Result<()> {
+    let pod = Pod::run(w)?;
+    let tried = || -> Result<()> {
+        let one = pod.start("one", &SLEEP, json!({}))?;
+        let two = pod.start("two", &SLEEP, json!({}))?;
+        let part = processes::find(&pod.id, role).with_context(|| format!("no {}", role.word()))?;
+        part.kill()?;
+        // A gofer or a stub is one container's, and the first one's is the pod's own.
+        if matches!(role, Role::Shim | Role::Sentry) {
+            pod.ended(&one)?;
+            pod.ended(&two)?;
+        }
+        Ok(())
+    };
+    let outcome = tried();
+    let removed = pod.remove();
+    outcome?;
+    removed?;
+    wait_until("its processes have gone", Duration::from_secs(10), || {
+        Ok(processes::of_container(&pod.id).is_empty())
     })
 }

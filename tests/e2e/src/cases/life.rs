@@ -33,6 +33,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("life: pause stops it and resume lets it go on", pause),
         Case::new("life: two containers side by side", two),
         Case::new("life: an id can be used again", again),
+        Case::new("life: containerd is killed and started again, and the container lives", restart),
         Case::new("life: a memory limit ends the process that breaks it", memory_limit),
     ]
 }
@@ -190,6 +191,17 @@ fn again(w: &World) -> Result<()> {
         container.run(&["--rm"], BUSYBOX, &["echo", "again"])?.ok()?.prints("again")?;
     }
     Ok(())
+}
+
+fn restart(w: &World) -> Result<()> {
+    with_sleeper(w, |c| {
+        w.restart_containerd()?;
+        c.wait_for(&["RUNNING"])?;
+        c.exec("e", &["echo", "alive"])?.ok()?.prints("alive")?;
+        w.ctr(&["tasks", "kill", "-s", "SIGKILL", &c.id])?.ok()?;
+        c.wait_for(&["STOPPED"])?;
+        removed_with(w, c, 137)
+    })
 }
 
 fn memory_limit(w: &World) -> Result<()> {
