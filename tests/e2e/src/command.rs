@@ -20,10 +20,11 @@ pub fn show() {
 }
 
 /// Does something without showing it.
-pub fn quietly(deed: impl FnOnce()) {
+pub fn quietly<T>(deed: impl FnOnce() -> T) -> T {
     let shown = SHOWN.swap(false, Ordering::Relaxed);
-    deed();
+    let result = deed();
     SHOWN.store(shown, Ordering::Relaxed);
+    result
 }
 
 /// What a command answered.
@@ -134,18 +135,77 @@ pub fn run(argv: &[&str], input: Option<&str>, seconds: u64) -> Result<Answer> {
         took: begun.elapsed(),
     };
     if SHOWN.load(Ordering::Relaxed) {
-        report(&answer);
+        report(&Answer { line: as_typed(argv), ..answer.clone() });
     }
     Ok(answer)
 }
 
+/// Longest part of a command's output that the demo shows, in lines.
+const SHOWN_LINES: usize = 16;
+
 #[allow(clippy::print_stdout, reason = "the demo shows what it does")]
 fn report(answer: &Answer) {
-    println!("    $ {}", answer.line);
-    for line in answer.stdout.lines().chain(answer.stderr.lines()).take(40) {
+    for (number, line) in answer.line.lines().enumerate() {
+        println!("    {} {line}", if number == 0 { "$" } else { ">" });
+    }
+    let lines =
+        answer.stdout.lines().chain(answer.stderr.lines()).map(|line| without_mark(&last_state(line)));
+    let lines: Vec<_> = lines.collect();
+    let lines: Vec<_> = lines.iter().filter(|line| !line.trim().is_empty()).collect();
+    for line in lines.iter().take(SHOWN_LINES) {
         println!("      {line}");
     }
-    println!("      -> {} in {:.2} s", answer.status, answer.took.as_secs_f64());
+    if lines.len() > SHOWN_LINES {
+        println!("      ... {} more lines", lines.len().saturating_sub(SHOWN_LINES));
+    }
+    let status = if answer.status == 0 { String::new() } else { format!("exit status {}, ", answer.status) };
+    println!("      ({status}{:.2} s)", answer.took.as_secs_f64());
+}
+
+/// A line as a terminal would show it in the end: what stands behind the last carriage return, without control characters.
+fn last_state(line: &str) -> String {
+    let last = line.trim_end().rsplit('\r').next().unwrap_or_default();
+    // A terminal's echo of the end of its input.
+    let last = last.trim_start_matches("^@").trim_start_matches("^D");
+    last.chars().filter(|c| !c.is_control() || *c == '\t').collect()
+}
+
+/// A command line as one would type it, without what is only of use to this harness: absolute paths of the programs, the
+/// private socket, the cgroup, the run's mark in names.
+fn as_typed(argv: &[&str]) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut rest = argv.iter().enumerate();
+    while let Some((place, word)) = rest.next() {
+        match *word {
+            "-a" if place == 1 => drop(rest.next()),
+            "--cgroup" => drop(rest.next()),
+            program if place == 0 => words.push(program.rsplit('/').next().unwrap_or(program).to_owned()),
+            other => words.push(quoted(&without_mark(&without_socket(other)))),
+        }
+    }
+    words.join(" ")
+}
+
+/// `/usr/bin/ctr -a SOCKET run` within a longer line becomes `ctr run`.
+fn without_socket(line: &str) -> String {
+    let Some((before, after)) = line.split_once("/ctr -a ") else { return line.to_owned() };
+    let before = before.rsplit_once(' ').map_or(String::new(), |(front, _)| format!("{front} "));
+    format!("{before}ctr {}", after.split_once(' ').map_or("", |(_, rest)| rest))
+}
+
+/// `rvisor-e2e-123-456-7`, the name of a run's seventh container, becomes `demo-7`.
+fn without_mark(word: &str) -> String {
+    const MARK: &str = "rvisor-e2e-";
+    let Some((before, after)) = word.split_once(MARK) else { return word.to_owned() };
+    let own = after.trim_start_matches(|c: char| c.is_ascii_digit());
+    let own = own.strip_prefix('-').unwrap_or(own).trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{before}demo{}", without_mark(own))
+}
+
+/// In quotes if a shell would need them.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.trim()) }
 }
 
 /// Asks `done` every 50 ms until it agrees or `limit` has passed.
@@ -161,4 +221,28 @@ pub fn wait_until(what: &str, limit: Duration, mut done: impl FnMut() -> Result<
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_command_has_no_paths_and_names_of_the_harness() {
+        let argv = [
+            "/usr/bin/ctr",
+            "-a",
+            "/tmp/x/c.sock",
+            "run",
+            "--cgroup",
+            "/x/y",
+            "--rm",
+            "rvisor-e2e-12-34-5",
+            "a b",
+        ];
+        assert_eq!(as_typed(&argv), "ctr run --rm demo-5 'a b'");
+        assert_eq!(without_mark("/run/netns/rvisor-e2e-12-34"), "/run/netns/demo");
+        assert_eq!(without_socket("/usr/bin/ctr -a /x/c.sock tasks ls"), "ctr tasks ls");
+        assert_eq!(last_state("SET: 1\rSET: 2  \r"), "SET: 2");
+    }
 }

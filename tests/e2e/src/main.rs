@@ -56,7 +56,7 @@ fn run() -> Result<usize> {
         for case in chosen.iter().flat_map(|case| std::iter::repeat_n(case, options.times)) {
             let begun = Instant::now();
             if options.demo {
-                println!("{}", case.name);
+                println!("\n== {}", case.name);
             }
             let outcome = attempt(case, &world, started);
             let took = begun.elapsed().as_secs_f64();

@@ -81,12 +81,7 @@ impl World {
     /// Gives containerd an image.
     fn import(&self, image: &str) -> Result<()> {
         let tar = self.image(image)?;
-        let mut answer = Ok(());
-        quietly(|| {
-            answer =
-                self.ctr(&["images", "import", &tar.display().to_string()]).and_then(|a| a.ok().map(drop));
-        });
-        answer
+        quietly(|| self.ctr(&["images", "import", &tar.display().to_string()])?.ok().map(drop))
     }
 
     /// The large image is only brought when it is needed.
@@ -216,7 +211,7 @@ impl Drop for World {
             let _ = containerd.kill();
         }
         let _ = containerd.wait();
-        let _ = run(&["ip", "netns", "del", &self.mark], None, 10);
+        let _ = quietly(|| run(&["ip", "netns", "del", &self.mark], None, 10));
         // The parents of the containers' cgroups are containerd's or ours to remove, not a runtime's.
         for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
             let _ = std::fs::remove_dir(hierarchy.path().join(&self.mark).join("daemon"));
@@ -288,7 +283,7 @@ impl Container<'_> {
     /// # Errors
     /// When `ctr` fails.
     pub fn state(&self) -> Result<String> {
-        let list = self.world.ctr(&["tasks", "ls"])?.ok()?;
+        let list = quietly(|| self.world.ctr(&["tasks", "ls"]))?.ok()?;
         let row = list.stdout.lines().find(|line| line.split_whitespace().next() == Some(&self.id));
         Ok(row.and_then(|row| row.split_whitespace().last()).unwrap_or("NONE").to_owned())
     }
@@ -309,7 +304,7 @@ impl Container<'_> {
 
     /// Kills and removes whatever there is of it; fine when there is nothing.
     pub fn clean(&self) {
-        crate::command::quietly(|| self.remove());
+        quietly(|| self.remove());
     }
 
     fn remove(&self) {

@@ -81,9 +81,9 @@ fn in_terminal(line: &str) -> Result<crate::command::Answer> {
 
 fn exec_terminal(w: &World) -> Result<()> {
     with_sleeper(w, |c| {
-        let inside = "tty > /dev/null && stty size > /dev/null && echo has a terminal; exit 3";
+        let inside = "tty && stty rows 40 cols 100 && stty size && echo has a terminal; exit 3";
         let line = format!("{} tasks exec -t --exec-id t {} sh -c '{inside}'", w.ctr_line(), c.id);
-        in_terminal(&line)?.status_is(3)?.mentions("has a terminal").map(drop)
+        in_terminal(&line)?.status_is(3)?.mentions("40 100")?.mentions("has a terminal").map(drop)
     })
 }
 
