@@ -341,6 +341,31 @@ pub trait Context: Send {
     /// The host's errno; ESRCH if the stub died.
     fn thread_call(&mut self, call: ThreadCall) -> Result<u64, Errno>;
 
+    /// As [`Context::memory`] for a call whose success the guest is told by 0 and nothing else depends on: it may be left to the guest's
+    /// way back, and if it fails there the guest is told then.
+    ///
+    /// # Errors
+    /// As [`Context::memory`].
+    fn memory_on_return(&mut self, call: MemoryCall<'_>) -> Result<(), Errno> {
+        self.memory(call).map(drop)
+    }
+
+    /// The same for [`Context::thread_call`].
+    ///
+    /// # Errors
+    /// As [`Context::thread_call`].
+    fn thread_call_on_return(&mut self, call: ThreadCall) -> Result<(), Errno> {
+        self.thread_call(call).map(drop)
+    }
+
+    /// Executes what was left to the guest's way back now: its registers are about to change.
+    ///
+    /// # Errors
+    /// What the guest's call is to answer after all.
+    fn finish_call(&mut self) -> Result<(), Errno> {
+        Ok(())
+    }
+
     /// A new thread in the same address space; extended state (FP, vectors) is copied from this one.
     ///
     /// # Errors
@@ -438,12 +463,43 @@ pub trait Context: Send {
     fn patch(&mut self, _code: &CallSite<'_>, _reserve: &mut dyn FnMut() -> Option<u64>) {}
 
     /// CPU time used by the guest thread, in nanoseconds; 0 if the host does not tell.
-    fn cpu_time_ns(&self) -> u64 {
+    fn cpu_time_ns(&mut self) -> u64 {
         self.interrupter().cpu_time_ns()
     }
 
     /// Ends the host thread (not the address space). The context may not be used afterwards.
     fn exit(&mut self);
+
+    /// From [`Context::clone_thread`]: it has a sentry thread of its own, which sleeps beside it: to be begun by [`Context::start`].
+    /// Only then; until then it takes no orders.
+    fn is_rested(&self) -> bool {
+        false
+    }
+
+    /// Starts a rested guest thread at `regs`; its own sentry thread goes on with `service` when it first needs the kernel: its first
+    /// [`Context::run`] does not start the guest, but waits for it.
+    ///
+    /// # Errors
+    /// Both are given back if it has no sentry thread, or not any more.
+    fn start(self: Box<Self>, regs: &Registers, service: Service) -> Result<(), Unserved>;
+
+    /// The guest thread's task has ended, and the calling sentry thread has nothing else to do: puts both to rest, so that a later
+    /// [`Context::clone_thread`] need not make new ones. Answers when they have been started again. `None`: the guest thread has ended.
+    fn rest(self: Box<Self>) -> Option<Unserved>;
+}
+
+/// What a sentry thread does for a guest thread: serves its task to the end, and hands the guest thread back if it may be used again.
+pub type Service = Box<dyn FnOnce(Box<dyn Context>) -> Option<Box<dyn Context>> + Send>;
+
+/// A guest thread, and what is to be done for it.
+pub type Unserved = (Box<dyn Context>, Service);
+
+/// Serves guest threads, one after the other, on the calling sentry thread.
+pub fn serve(first: Unserved) {
+    let mut next = Some(first);
+    while let Some((context, service)) = next {
+        next = service(context).and_then(Context::rest);
+    }
 }
 
 /// Stops a running guest thread from any other thread.

@@ -13,8 +13,8 @@ use linux_abi::mm::{Prot, madv};
 use linux_abi::{Errno, PAGE_SIZE, Registers};
 
 use crate::api::{
-    AddressSpace, Context, Exit, Identity, Interrupter, MemoryCall, Platform, PlatformError, Template,
-    ThreadCall,
+    AddressSpace, Context, Exit, Identity, Interrupter, MemoryCall, Platform, PlatformError, Service,
+    Template, ThreadCall, Unserved,
 };
 use crate::host::file;
 
@@ -404,11 +404,19 @@ impl Context for FakeContext {
         Ok(())
     }
 
-    fn cpu_time_ns(&self) -> u64 {
+    fn cpu_time_ns(&mut self) -> u64 {
         0
     }
 
     fn exit(&mut self) {}
+
+    fn start(self: Box<Self>, _: &Registers, service: Service) -> Result<(), Unserved> {
+        Err((self, service))
+    }
+
+    fn rest(self: Box<Self>) -> Option<Unserved> {
+        None
+    }
 }
 
 struct FakeInterrupter(Arc<AtomicBool>);

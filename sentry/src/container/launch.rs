@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use control::{Failure, FailureKind, ProcessConfig};
 use linux_abi::task::Rlimit64;
+use platform::{Service, serve};
 
 use super::relay::Relay;
 use super::{Container, Hooks, fail};
@@ -17,8 +18,8 @@ use crate::kernel::Kernel;
 use crate::mm::loader::ProgramInput;
 use crate::mm::{MemoryManager, NoSpace};
 use crate::task::{
-    Credentials, Current, ExecInput, Limits, NewProcess, Process, ProcessGroup, Resource, STACK_BYTES,
-    Session, Task, load_program, prepare_program, run,
+    Credentials, Current, ExecInput, Limits, LoadedProgram, NewProcess, Process, ProcessGroup, Resource,
+    STACK_BYTES, Session, Task, load_program, prepare_program, run,
 };
 use crate::vfs::{Caller, FdTable, FsContext, Location, Lookup, OpenFile};
 
@@ -279,13 +280,15 @@ pub(super) fn launch(mut prepared: Prepared) -> Result<(), Failure> {
         task.kernel.tasks.started();
         let theirs = Arc::clone(&task);
         let thread = std::thread::Builder::new().name(format!("task-{}", task.tid())).stack_size(STACK_BYTES);
-        let body = move || {
+        let LoadedProgram { mm, context, user, registers, .. } = loaded;
+        let service: Service = Box::new(move |context| {
             let abi = Arc::clone(&theirs.kernel.abi);
-            let current =
-                Current::with_user(theirs, loaded.context, loaded.mm, loaded.user, loaded.registers);
-            run(current, abi.as_ref());
-        };
-        thread.spawn(body).map(drop).or_else(|error| fail(FailureKind::Internal, format!("thread: {error}")))
+            run(Current::with_user(theirs, context, mm, user, registers), abi.as_ref())
+        });
+        thread
+            .spawn(move || serve((context, service)))
+            .map(drop)
+            .or_else(|error| fail(FailureKind::Internal, format!("thread: {error}")))
     });
     prepared.started = started.is_ok();
     started

@@ -4,6 +4,7 @@ use linux_abi::mm::{MS_ASYNC, MS_INVALIDATE, MS_SYNC, Prot, madv};
 use platform::{Context, MemoryCall};
 
 use super::layout::{self, END, MAX_MAP_COUNT};
+use super::tree::VmaTree;
 use super::vma::{Backing, Vma, VmaFlags};
 use super::{MemoryManager, host};
 use crate::Errno;
@@ -47,6 +48,42 @@ fn check(vma: &Vma, advice: u32) -> Result<(), Errno> {
     if vma.is_special() || wrong { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
+/// Advice of which the layout keeps nothing: one call of the host for all mappings that touch, the last one on the guest's way back.
+fn advise_at_once(
+    tree: &VmaTree,
+    context: &mut dyn Context,
+    (start, end): (u64, u64),
+    advice: u32,
+) -> Result<(), Errno> {
+    let mut run = (start, start);
+    let mut unmapped = false;
+    let advise = |(from, to): (u64, u64)| MemoryCall::Advise { addr: from, len: to - from, advice };
+    for vma in tree.overlapping(start, end) {
+        let from = vma.start.max(start);
+        let wrong = check(vma, advice).err();
+        if from > run.1 || wrong.is_some() {
+            unmapped |= from > run.1;
+            if run.1 > run.0 {
+                host::call(context, advise(run))?;
+            }
+            run = (from, from);
+        }
+        match wrong {
+            Some(errno) => return Err(errno),
+            None => run.1 = vma.end.min(end),
+        }
+    }
+    unmapped |= run.1 < end;
+    if run.1 == run.0 {
+        return Err(Errno::ENOMEM);
+    }
+    if unmapped || run.1 - run.0 > host::PIECE_MAX {
+        host::call(context, advise(run))?;
+        return if unmapped { Err(Errno::ENOMEM) } else { Ok(()) };
+    }
+    context.memory_on_return(advise(run))
+}
+
 impl MemoryManager {
     /// `madvise(2)`.
     ///
@@ -64,6 +101,9 @@ impl MemoryManager {
         let flags = flag_of(advice);
         if flags.is_some() && inner.tree.count() + inner.tree.cuts(start, end) > MAX_MAP_COUNT {
             return Err(Errno::ENOMEM);
+        }
+        if flags.is_none() && host_hears(advice) {
+            return advise_at_once(&inner.tree, context, (start, end), advice);
         }
         let mut at = start;
         let mut unmapped = false;

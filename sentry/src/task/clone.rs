@@ -10,13 +10,16 @@
 
 use std::sync::Arc;
 
-use linux_abi::Errno;
 use linux_abi::task::clone as flag;
-use platform::{Context, PlatformError, ThreadCall};
+use linux_abi::{Errno, Registers};
+use platform::{Context, PlatformError, Service, ThreadCall, Unserved, serve};
 
 use super::exit::Leaving;
+use super::run::run_started;
 use super::signal::Signal;
-use super::{Capability, Current, NewProcess, Process, Resource, SpaceUser, Task, VforkDone, pidfd, run};
+use super::{
+    Capability, Current, NewProcess, Process, Resource, RseqArea, SpaceUser, Task, VforkDone, pidfd, run,
+};
 use crate::descriptors::Charge;
 use crate::mm::MemoryManager;
 
@@ -285,31 +288,39 @@ impl Current {
         }
         let own_memory = !request.has(flag::VM);
         let rseq = self.rseq.filter(|_| own_memory);
-        let set_tid = request.has(flag::CHILD_SETTID).then_some(request.child_tid);
         let clear_child_tid = if request.has(flag::CHILD_CLEARTID) { request.child_tid } else { 0 };
         let abi = Arc::clone(&self.kernel().abi);
-        let thread = std::thread::Builder::new().name(format!("task-{}", task.tid())).stack_size(STACK_BYTES);
-        let body = move || {
-            let Body { charges: _charges, context, mm, user } = body;
-            let mut current = Current::with_user(task, context, mm, user, regs);
+        let Body { charges, context, mm, user } = body;
+        if request.has(flag::CHILD_SETTID) {
+            let _ = mm.space().write(request.child_tid, &task.tid().to_ne_bytes());
+        }
+        let theirs = Arc::clone(&task);
+        let is_rested = context.is_rested();
+        let service: Service = Box::new(move |context| {
+            let _charges = charges;
+            let mut current = Current::with_user(theirs, context, mm, user, regs);
             current.leaving = Leaving { clear_child_tid, vfork, ..Leaving::default() };
-            if let Some(addr) = set_tid {
-                let tid = current.task().tid();
-                let _ = current.space().write(addr, &tid.to_ne_bytes());
+            if is_rested {
+                return run_started(current, abi.as_ref());
             }
             current.settle(rseq);
-            run(current, abi.as_ref());
+            run(current, abi.as_ref())
+        });
+        let unserved = match start_rested(&task, context, &regs, service) {
+            Ok(()) => return Ok(()),
+            Err(unserved) => unserved,
         };
-        thread.spawn(body).map(drop).map_err(|error| {
+        let thread = std::thread::Builder::new().name(format!("task-{}", task.tid())).stack_size(STACK_BYTES);
+        thread.spawn(move || serve(unserved)).map(drop).map_err(|error| {
             tracing::warn!(error = %error, "no sentry thread for a new task");
             Errno::EAGAIN
         })
     }
 
     /// What the host thread of a new task does not inherit by itself.
-    fn settle(&mut self, rseq: Option<super::current::RseqArea>) {
+    fn settle(&mut self, rseq: Option<RseqArea>) {
         if let Some(area) = rseq {
-            let super::current::RseqArea { addr, len, signature } = area;
+            let RseqArea { addr, len, signature } = area;
             if self.context_mut().thread_call(ThreadCall::Rseq { addr, len, flags: 0, signature }).is_ok() {
                 self.rseq = Some(area);
             }
@@ -318,6 +329,32 @@ impl Current {
             let _ = self.context_mut().set_affinity(&mask);
         }
     }
+}
+
+/// Starts the guest thread, if it has a sentry thread asleep beside it: all that the task's own sentry thread would have done
+/// before the guest's first instruction is done here.
+fn start_rested(
+    task: &Arc<Task>,
+    mut context: Box<dyn Context>,
+    regs: &Registers,
+    service: Service,
+) -> Result<(), Unserved> {
+    if !context.is_rested() {
+        return Err((context, service));
+    }
+    if task.take_identity_stale() {
+        context.set_identity(task.identity());
+    }
+    if let Some(mask) = task.scheduling().affinity {
+        let _ = context.set_affinity(&mask);
+    }
+    let interrupter = context.interrupter();
+    task.set_interrupter(Some(Arc::clone(&interrupter)));
+    // Whoever came before that could not reach the guest thread.
+    if task.is_interrupted() {
+        interrupter.interrupt();
+    }
+    context.start(regs, service)
 }
 
 impl Task {

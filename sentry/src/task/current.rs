@@ -124,20 +124,7 @@ impl Current {
         if !self.task.take_identity_stale() {
             return;
         }
-        let identity = self.kernel().config.tuning.identity.then(|| {
-            let credentials = self.task.credentials();
-            let id = |number: i32| u32::try_from(number).unwrap_or(0);
-            platform::Identity {
-                pid: id(self.task.process.pid),
-                tid: id(self.task.tid()),
-                ppid: id(self.task.process.parent_pid()),
-                uid: credentials.uid,
-                euid: credentials.euid,
-                gid: credentials.gid,
-                egid: credentials.egid,
-            }
-        });
-        self.context.set_identity(identity);
+        self.context.set_identity(self.task.identity());
     }
 
     /// What is left when the guest thread has ended.

@@ -189,7 +189,8 @@ impl Current {
             return Err(errno);
         }
         self.release_memory();
-        self.process().keep_cpu_ns(self.spent_ns());
+        let spent = self.spent_ns();
+        self.process().keep_cpu_ns(spent);
         if !self.space_user().is_shared() {
             self.process().keep_peak(self.space().final_peak());
         }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use linux_abi::UserPtr;
-use platform::ThreadCall;
+use platform::{Context, ThreadCall};
 
 use super::overdue::Ended;
 use super::signal::{SigInfo, Signal};
-use super::{Current, ExitStatus, Process, Task};
+use super::{Current, ExitStatus, Process, RseqArea, Task};
 use crate::sync::{Events, WaitQueue};
 use crate::vfs::FdTable;
 
@@ -138,17 +138,21 @@ impl Current {
     }
 
     /// What the memory that the task leaves has cost its process: user and system time in nanoseconds.
-    pub(super) fn spent_ns(&self) -> (u64, u64) {
-        // Borrowed memory (vfork): only this thread's own time counts.
-        if self.space_user().is_shared() {
-            (self.context().cpu_time_ns(), 0)
-        } else {
-            self.space().cpu_time_ns()
+    pub(super) fn spent_ns(&mut self) -> (u64, u64) {
+        if !self.space_user().is_shared() {
+            return self.space().cpu_time_ns();
         }
+        // One of several threads: whoever is the last tells. Borrowed memory (vfork): only this thread's own time counts.
+        let is_last = self.process().lock_group().threads.len() <= 1;
+        if is_last { (self.context_mut().cpu_time_ns(), 0) } else { (0, 0) }
     }
 
-    /// Ends the task; the calling thread has nothing to do any more.
-    pub(super) fn end(mut self) {
+    /// Ends the task. Answers its guest thread, if that may serve another task of the same memory.
+    pub(super) fn end(mut self) -> Option<Box<dyn Context>> {
+        let may_rest = self.others_remain();
+        if may_rest {
+            self.forget_rseq();
+        }
         self.release_memory();
         let code = self.leaving.exit_code;
         let spent = self.spent_ns();
@@ -159,7 +163,9 @@ impl Current {
         if let Some(files) = Arc::into_inner(task.set_files(FdTable::new())) {
             files.close_where(&task, |_, _| true);
         }
-        context.exit();
+        if !may_rest {
+            context.exit();
+        }
         task.set_interrupter(None);
         task.set_mm(None);
         drop(user);
@@ -170,6 +176,25 @@ impl Current {
             process.keep_cpu_ns(spent);
             process.keep_peak(peak);
             finish(&process, status, uid);
+        }
+        may_rest.then_some(context)
+    }
+
+    /// Other tasks go on in the memory, and may make new threads.
+    fn others_remain(&self) -> bool {
+        let group = self.process().lock_group();
+        // A group that ends as one leaves nobody behind, unless it only borrowed the memory (vfork).
+        self.space_user().is_shared() && (group.exit.is_none() || group.threads.len() == 1)
+    }
+
+    /// Takes the restartable-sequences area back from the host thread, while its memory is still the task's.
+    fn forget_rseq(&mut self) {
+        /// `RSEQ_FLAG_UNREGISTER`.
+        const UNREGISTER: u32 = 1;
+        if let Some(RseqArea { addr, len, signature }) = self.rseq.take() {
+            // Where the host refuses, the thread is not used again.
+            let _ =
+                self.context_mut().thread_call(ThreadCall::Rseq { addr, len, flags: UNREGISTER, signature });
         }
     }
 }

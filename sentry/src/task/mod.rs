@@ -156,6 +156,23 @@ impl Task {
         self.identity_stale.swap(false, Ordering::AcqRel)
     }
 
+    /// What identity calls of its guest thread answer without coming to the kernel.
+    fn identity(&self) -> Option<platform::Identity> {
+        let id = |number: i32| u32::try_from(number).unwrap_or(0);
+        self.kernel.config.tuning.identity.then(|| {
+            let credentials = self.credentials();
+            platform::Identity {
+                pid: id(self.process.pid),
+                tid: id(self.tid()),
+                ppid: id(self.process.parent_pid()),
+                uid: credentials.uid,
+                euid: credentials.euid,
+                gid: credentials.gid,
+                egid: credentials.egid,
+            }
+        })
+    }
+
     /// CPU time as the host counts it now, in nanoseconds; 0 once it has ended.
     #[must_use]
     pub fn cpu_ns(&self) -> u64 {

@@ -7,15 +7,23 @@
 //!     └───── deliver signals <─────┘        Died, or exit: the thread ends
 //! ```
 
-use platform::Exit;
+use platform::{Context, Exit};
 
 use super::signal::{Flow, Restart};
 use super::{Current, Outcome, SyscallAbi};
 
-/// Runs the task until it has ended; called on its own sentry thread.
-pub fn run(mut current: Current, abi: &dyn SyscallAbi) {
+/// Runs the task until it has ended; called on its own sentry thread. Answers its guest thread, if that may be used again.
+pub fn run(mut current: Current, abi: &dyn SyscallAbi) -> Option<Box<dyn Context>> {
     while step(&mut current, abi) == Flow::Run {}
-    current.end();
+    current.end()
+}
+
+/// As [`run`], for a task whose guest thread was started before this thread came to it.
+pub(super) fn run_started(mut current: Current, abi: &dyn SyscallAbi) -> Option<Box<dyn Context>> {
+    match guest_step(&mut current, abi) {
+        Flow::Run => run(current, abi),
+        Flow::End => current.end(),
+    }
 }
 
 /// Runs guest code once, and does what it wants.
@@ -24,6 +32,10 @@ fn step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
     if current.task().is_interrupted() && current.deliver_signals(None) == Flow::End {
         return Flow::End;
     }
+    guest_step(current, abi)
+}
+
+fn guest_step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
     let mut restart = None;
     match current.run_guest() {
         Exit::Syscall => {
@@ -47,6 +59,9 @@ fn step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
         Exit::Died => current.died(),
     }
     if restart.is_some() || current.task().is_interrupted() {
+        if let Err(errno) = current.context_mut().finish_call() {
+            current.regs.rax = errno.to_return();
+        }
         return current.deliver_signals(restart);
     }
     Flow::Run

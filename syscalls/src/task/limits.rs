@@ -77,11 +77,12 @@ pub(crate) fn getrusage(current: &mut Current, who: i32, usage: UserPtr<Rusage>)
     const SELF: i32 = 0;
     const CHILDREN: i32 = -1;
     const THREAD: i32 = 1;
+    let own_ns = if who == THREAD { current.context_mut().cpu_time_ns() } else { 0 };
     let process = current.process();
     let mut answer = match who {
         SELF => rusage(process.cpu_ns()),
         CHILDREN => rusage(current.kernel().tasks.children_cpu_ns(process)),
-        THREAD => rusage((current.context().cpu_time_ns(), 0)),
+        THREAD => rusage((own_ns, 0)),
         _ => return Err(Errno::EINVAL),
     };
     let peak = match who {

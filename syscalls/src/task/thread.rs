@@ -47,7 +47,7 @@ pub(crate) fn rseq(
     flags: u32,
     signature: u32,
 ) -> Result<(), Errno> {
-    current.context_mut().thread_call(ThreadCall::Rseq { addr, len, flags, signature })?;
+    current.context_mut().thread_call_on_return(ThreadCall::Rseq { addr, len, flags, signature })?;
     let area = (flags & RSEQ_FLAG_UNREGISTER == 0).then_some(RseqArea { addr, len, signature });
     current.set_rseq(area);
     Ok(())

@@ -66,9 +66,7 @@ impl GuestClock {
         let own = current.process();
         match self {
             Self::Host(clock) => Ok(now_ns(clock)),
-            Self::Thread { tid } if tid == 0 || tid == current.task().tid() => {
-                Ok(current.context().cpu_time_ns())
-            }
+            Self::Thread { tid } if tid == 0 || tid == current.task().tid() => Ok(current.task().cpu_ns()),
             Self::Thread { tid } => {
                 let task = own.namespace.task(tid).ok_or(Errno::EINVAL)?;
                 if Arc::ptr_eq(&task.process, own) { Ok(task.cpu_ns()) } else { Err(Errno::EINVAL) }

@@ -26,7 +26,8 @@ use super::registers;
 use super::space::{Slot, Space};
 use super::tracee::{Gone, Resume, Stop, Tracee};
 use crate::api::{
-    AddressSpace, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError, ThreadCall,
+    AddressSpace, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError, Service,
+    ThreadCall, Unserved,
 };
 use crate::stub::blob::Blob;
 use crate::sys;
@@ -474,6 +475,15 @@ impl Context for PtraceContext {
             Err(gone) => self.note_end(gone),
         }
         self.dead = true;
+    }
+
+    fn start(self: Box<Self>, _: &Registers, service: Service) -> Result<(), Unserved> {
+        Err((self, service))
+    }
+
+    fn rest(mut self: Box<Self>) -> Option<Unserved> {
+        self.exit();
+        None
     }
 }
 

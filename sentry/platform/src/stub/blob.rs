@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use super::layout::{self, STUB_BASE, agent, kind, order, place, ro, rw, state};
+use super::layout::{self, STUB_BASE, agent, flag, kind, order, place, ro, rw, state};
 
 std::arch::global_asm!(
     include_str!("stub.S"),
@@ -64,6 +64,10 @@ std::arch::global_asm!(
     RO_MODE = const ro::MODE,
     RO_SPIN = const ro::SPIN,
     RO_FLAGS = const ro::FLAGS,
+    FLAG_FS_BASE = const flag::FS_BASE,
+    FLAG_EXTENDED = const flag::EXTENDED,
+    FLAG_CALL = const flag::CALL,
+    PREFETCH_EXTENDED = const layout::PREFETCH_EXTENDED,
     RO_CALL_NR = const ro::CALL_NR,
     RO_CALL_ARGS = const ro::CALL_ARGS,
     RO_FS_BASE = const ro::FS_BASE,
@@ -92,7 +96,6 @@ std::arch::global_asm!(
     ORDER_FLUSH = const order::FLUSH,
     ORDER_STEPS = const order::STEPS,
     ORDER_SAVE = const order::SAVE_EXTENDED,
-    ORDER_LOAD = const order::LOAD_EXTENDED,
     SIGURG = const libc::SIGURG,
     SIGSYS = const libc::SIGSYS,
 );

@@ -177,11 +177,22 @@ pub mod order {
     pub const CALL: u32 = 1;
     pub const CALL_AND_CLOSE: u32 = 2;
     pub const SAVE_EXTENDED: u32 = 3;
-    pub const LOAD_EXTENDED: u32 = 4;
     pub const EXIT: u32 = 5;
     pub const FLUSH: u32 = 6;
     pub const STEPS: u32 = 7;
 }
+
+/// What is done before a thread resumes, besides loading its registers.
+pub mod flag {
+    #![expect(missing_docs, reason = "short list, used by name")]
+    pub const FS_BASE: u32 = 1;
+    pub const EXTENDED: u32 = 2;
+    /// A call is made first; unless it answers 0 the thread posts [`super::kind::DONE`] instead of resuming.
+    pub const CALL: u32 = 4;
+}
+
+/// Way of a call before which the extended state is saved: the calls that copy it.
+pub const PREFETCH_EXTENDED: u8 = 8;
 
 /// Ways in which a small argument rides along, by call number.
 #[must_use]
@@ -203,7 +214,7 @@ pub const fn prefetch_table() -> [u8; 512] {
     const STRUCT1: u8 = 6;
     /// As `IOVEC1`, and all that the elements name.
     const GATHER1: u8 = 7;
-    let lists: [(u8, &[u64]); 7] = [
+    let lists: [(u8, &[u64]); 8] = [
         (
             PATH0,
             &[
@@ -256,6 +267,7 @@ pub const fn prefetch_table() -> [u8; 512] {
             ],
         ),
         (BUFFER1, &[nr::WRITE, nr::PWRITE64, nr::SENDTO, nr::CONNECT, nr::BIND]),
+        (PREFETCH_EXTENDED, &[nr::CLONE, nr::CLONE3, nr::FORK, nr::VFORK]),
         (IOVEC1, &[nr::READV, nr::PREADV, nr::PREADV2]),
         (GATHER1, &[nr::WRITEV, nr::PWRITEV, nr::PWRITEV2]),
         (STRUCT0, &[nr::NANOSLEEP]),

@@ -346,6 +346,8 @@ prefetch:
     mov ecx, {PREFETCH_PATH}
     cmp r8d, 1
     je 5f
+    cmp r8d, {PREFETCH_EXTENDED}
+    je 7f
     cmp r8d, 5
     je 4f
     mov rsi, r10
@@ -372,9 +374,15 @@ prefetch:
     mov [rbx + {PREFETCH_LEN}], rcx
     ret
 4:  mov ecx, 32
-6:  mov [rbx + {PREFETCH_ADDR}], rsi
+6:  test rsi, rsi
+    jz 9f
+    mov [rbx + {PREFETCH_ADDR}], rsi
     mov rdx, rdi
     jmp prefetch_begin
+7:  mov eax, -1
+    mov edx, -1
+    xsave64 [rbx + {XSAVE}]
+    ret
 5:  mov [rbx + {PREFETCH_ADDR}], rsi
     mov rdx, rdi
     jmp prefetch_string
@@ -485,8 +493,6 @@ rvisor_stub_rdpid:
     je run_steps
     cmp eax, {ORDER_SAVE}
     je run_save
-    cmp eax, {ORDER_LOAD}
-    je run_load
     mov eax, 60                         // exit this thread
     xor edi, edi
     syscall
@@ -541,11 +547,6 @@ run_save:
     mov edx, -1
     xsave64 [rbx + {XSAVE}]
     jmp run_done
-run_load:
-    mov eax, -1
-    mov edx, -1
-    xrstor64 [rbx + {XSAVE}]
-    jmp run_done
 run_writes:
     mov r8d, [rbx - {RW} + {RO_WRITES}]
     lea r9, [rbx - {RW} + {RO_WRITE_DATA}]
@@ -572,11 +573,35 @@ write_end:
     jmp 1b
 2:  cmp dword ptr [rbx - {RW} + {RO_ORDER}], {ORDER_FLUSH}
     je run_done
-    test dword ptr [rbx - {RW} + {RO_FLAGS}], 1
+    mov ecx, [rbx - {RW} + {RO_FLAGS}]
+    test ecx, ecx
+    jnz run_flags
+    ret
+run_flags:
+    test ecx, {FLAG_CALL}
     jz 3f
+    mov rax, [rbx - {RW} + {RO_CALL_NR}]
+    mov rdi, [rbx - {RW} + {RO_CALL_ARGS}]
+    mov rsi, [rbx - {RW} + {RO_CALL_ARGS} + 8]
+    mov rdx, [rbx - {RW} + {RO_CALL_ARGS} + 16]
+    mov r10, [rbx - {RW} + {RO_CALL_ARGS} + 24]
+    mov r8, [rbx - {RW} + {RO_CALL_ARGS} + 32]
+    mov r9, [rbx - {RW} + {RO_CALL_ARGS} + 40]
+    syscall
+    mov [rbx + {RESULT}], rax
+    test rax, rax
+    jnz run_done
+    mov ecx, [rbx - {RW} + {RO_FLAGS}]
+3:  test ecx, {FLAG_FS_BASE}
+    jz 1f
     mov rax, [rbx - {RW} + {RO_FS_BASE}]
     wrfsbase rax
-3:  ret
+1:  test ecx, {FLAG_EXTENDED}
+    jz 2f
+    mov eax, -1
+    mov edx, -1
+    xrstor64 [rbx + {XSAVE}]
+2:  ret
 write_fault:
     mov dword ptr [rbx + {KIND}], {KIND_COPY_FAULT}
     jmp exchange

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use linux_abi::{Errno, Registers, TASK_SIZE, nr};
 
 use super::along::Along;
+use super::berth::{self, Berth};
 use super::extended;
 use super::frame::{self, Entry};
 use super::handle::Handle;
@@ -16,12 +17,13 @@ use super::handover::{Dead, Handover};
 use super::site;
 use super::space::{Slot, Space};
 use crate::api::{
-    AddressSpace, CallSite, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError,
-    ThreadCall,
+    AddressSpace, CallSite, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError, Service,
+    ThreadCall, Unserved,
 };
 use crate::bulk::{BulkIn, BulkOut};
+use crate::stub::filter::{ORDERED, THREAD_CLOCK};
 use crate::stub::layout::{
-    GUARD_START, PASSED_FD, RW, STUB_BASE, STUB_END, XSAVE, XSAVE_SIZE, kind, order, ro, rw,
+    GUARD_START, PASSED_FD, RW, STUB_BASE, STUB_END, XSAVE, XSAVE_SIZE, flag, kind, order, ro, rw,
 };
 use crate::sys;
 
@@ -33,7 +35,7 @@ pub struct SystrapContext {
     /// `None` once the thread has been told to end.
     pub(super) slot: Option<Slot>,
     pub(super) handover: Handover,
-    handle: Arc<Handle>,
+    pub(super) handle: Arc<Handle>,
     entry: Entry,
     /// The thread pointer that the guest thread has now; another value is loaded on the way back.
     fs_base: u64,
@@ -43,6 +45,30 @@ pub struct SystrapContext {
     trapped_at: Option<u64>,
     /// The sentry thread that is kicked if the stub ends; 0: none yet.
     waiter: i32,
+    /// Extended state lies in the page and is loaded when the guest goes on.
+    loads: bool,
+    /// Extended state was saved to the page on the way in.
+    is_saved: bool,
+    /// A call of the host that is made when the guest goes on.
+    last_call: Option<(u64, [u64; 6])>,
+    /// The host thread has what a new one has not, which nobody could take from it: it must end with its task.
+    pub(super) is_marked: bool,
+    /// The host knows a restartable-sequences area of the guest's.
+    pub(super) has_rseq: bool,
+    /// Where it rested, until it is started.
+    pub(super) berth: Option<Arc<Berth>>,
+    pub(super) running: Running,
+}
+
+/// What the next [`Context::run`] finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Running {
+    /// The guest thread waits for it.
+    No,
+    /// It was started before, and may post a request at any time.
+    Yes,
+    /// It has posted one.
+    Posted,
 }
 
 impl From<Dead> for Errno {
@@ -74,6 +100,13 @@ impl SystrapContext {
             dead: false,
             trapped_at: None,
             waiter: 0,
+            loads: false,
+            is_saved: false,
+            last_call: None,
+            is_marked: false,
+            has_rseq: false,
+            berth: None,
+            running: Running::No,
         };
         context.space.thread_begins();
         context.start(listener).map_err(|_| PlatformError::Stub("died at birth"))?;
@@ -86,6 +119,42 @@ impl SystrapContext {
         self.handle.process.store(self.space.process().pid, Ordering::Release);
         self.handle.thread.store(self.handover.tid(), Ordering::Release);
         self.call(nr::CLOSE, [u64::from(listener.cast_unsigned()), 0, 0, 0, 0, 0]).map(drop)
+    }
+
+    /// Makes it a thread that has not run yet: nothing of its last task is left for the next, and old interrupters are void.
+    pub(super) fn renew(&mut self) {
+        let tid = self.handover.tid();
+        let used_ns = self.own_clock_ns();
+        self.handle = Arc::new(Handle::again(&self.space, tid, used_ns));
+        self.fs_base = u64::MAX;
+        self.along.forget();
+        if let Some(slot) = &self.slot {
+            self.along.send(&slot.window);
+            if self.along.is_large() {
+                self.along.trim(&slot.window);
+            }
+        }
+        self.trapped_at = None;
+        self.loads = false;
+        self.is_saved = false;
+        self.last_call = None;
+        self.running = Running::No;
+    }
+
+    /// CPU time of the host thread, as it reads it itself: a claim, about itself.
+    fn own_clock_ns(&mut self) -> u64 {
+        // Otherwise its filter does not let it ask.
+        let is_free = self.berth.is_none() && self.running == Running::No && !self.loads;
+        if !self.space.shared().options.native_clock || !is_free {
+            return self.handle.host_cpu_ns();
+        }
+        let Some(addr) = self.slot.as_ref().map(|slot| slot.addr + XSAVE) else { return 0 };
+        if self.call(nr::CLOCK_GETTIME, [THREAD_CLOCK, addr, ORDERED, 0, 0, 0]).is_err() {
+            return 0;
+        }
+        let Some(slot) = &self.slot else { return 0 };
+        let (seconds, nanoseconds) = (slot.window.get64(XSAVE), slot.window.get64(XSAVE + 8));
+        seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
     }
 
     /// The calling thread is the one that waits for this guest thread from now on: it is kicked if the stub ends.
@@ -116,6 +185,7 @@ impl SystrapContext {
                 self.entry = Entry::Page;
                 frame::get(window, self.entry, regs);
                 regs.r11 = regs.rflags;
+                self.is_saved = self.space.shared().options.stub_copy && saves_extended(regs.orig_rax);
                 Exit::Syscall
             }
             kind::TRAP => {
@@ -174,16 +244,30 @@ impl SystrapContext {
         Exit::Died
     }
 
-    fn put_registers(&mut self, regs: &Registers) {
+    pub(super) fn put_registers(&mut self, regs: &Registers) {
         let Some(slot) = &self.slot else { return };
         frame::put(&slot.window, self.entry, regs);
         let changed = regs.fs_base != self.fs_base && regs.fs_base < TASK_SIZE;
-        slot.window.set32(ro::FLAGS, u32::from(changed));
+        let extended = if self.loads && self.entry == Entry::Page { flag::EXTENDED } else { 0 };
+        let call = if self.last_call.is_some() { flag::CALL } else { 0 };
+        if let Some((number, args)) = self.last_call {
+            // It is there as long as the thread is.
+            let _ = self.write_call(number, args);
+        }
+        slot.window.set32(ro::FLAGS, call | extended | if changed { flag::FS_BASE } else { 0 });
         if changed {
             slot.window.set64(ro::FS_BASE, regs.fs_base);
         }
         self.along.send(&slot.window);
         slot.window.set32(ro::ORDER, order::RESUME);
+    }
+
+    /// Waits for the first request of a guest thread that was started on another sentry thread.
+    fn join(&mut self, running: Running) -> Result<(), Dead> {
+        let slot = self.slot.as_ref().ok_or(Dead)?;
+        let waited = if running == Running::Posted { Ok(()) } else { self.handover.wait(&slot.window) };
+        self.handle.in_guest.store(false, Ordering::SeqCst);
+        waited
     }
 
     /// Lets the guest run once, until the next request.
@@ -200,11 +284,31 @@ impl SystrapContext {
         waited
     }
 
+    /// What was to be done on the guest's way back could not be: its call fails after all.
+    fn late_failure(&mut self) -> Option<Errno> {
+        let slot = self.slot.as_ref()?;
+        match slot.window.get32(RW + rw::KIND) {
+            kind::COPY_FAULT => {
+                self.last_call = None;
+                Some(Errno::EFAULT)
+            }
+            kind::DONE if self.last_call.take().is_some() => {
+                Some(self.result().err().unwrap_or(Errno::EINVAL))
+            }
+            _ => None,
+        }
+    }
+
     fn copy_extended_to(&mut self, child: &mut Self) -> Result<(), Errno> {
         let mut image = Vec::new();
         self.save_extended(&mut image)?;
         child.load_extended(Some(&image))
     }
+}
+
+/// The stub saves the extended state before it posts this call: the way by which its number says so.
+fn saves_extended(number: u64) -> bool {
+    matches!(number, nr::CLONE | nr::CLONE3 | nr::FORK | nr::VFORK)
 }
 
 /// The whole range may be the guest's.
@@ -217,22 +321,25 @@ impl Context for SystrapContext {
         if self.dead {
             return Exit::Died;
         }
-        if self.handle.wanted.swap(false, Ordering::SeqCst) {
+        let running = std::mem::replace(&mut self.running, Running::No);
+        if running == Running::No && self.handle.wanted.swap(false, Ordering::SeqCst) {
             return Exit::Interrupted;
         }
         self.attend();
-        let mut waited = self.resume(regs);
+        let mut waited = if running == Running::No { self.resume(regs) } else { self.join(running) };
         while waited.is_ok()
-            && self.slot.as_ref().is_some_and(|slot| slot.window.get32(RW + rw::KIND) == kind::COPY_FAULT)
+            && let Some(errno) = self.late_failure()
         {
-            // A small result could not be written: the call fails after all.
-            regs.rax = Errno::EFAULT.to_return();
+            regs.rax = errno.to_return();
             waited = self.resume(regs);
         }
+        self.last_call = None;
+        self.is_saved = false;
         if waited.is_err() {
             self.dead = true;
             return Exit::Died;
         }
+        self.loads = false;
         let exit = self.exit_of(regs);
         match &self.slot {
             Some(slot) if exit == Exit::Syscall => self.along.take(&slot.window),
@@ -278,10 +385,45 @@ impl Context for SystrapContext {
         }
     }
 
+    fn memory_on_return(&mut self, call: MemoryCall<'_>) -> Result<(), Errno> {
+        match call {
+            MemoryCall::Advise { addr, len, advice } if self.last_call.is_none() => {
+                self.last_call = Some((nr::MADVISE, [addr, len, u64::from(advice), 0, 0, 0]));
+                Ok(())
+            }
+            call => self.memory(call).map(drop),
+        }
+    }
+
+    fn thread_call_on_return(&mut self, call: ThreadCall) -> Result<(), Errno> {
+        match call {
+            ThreadCall::Rseq { addr, len, flags: 0, signature } if self.last_call.is_none() => {
+                self.has_rseq = true;
+                self.last_call = Some((nr::RSEQ, [addr, u64::from(len), 0, u64::from(signature), 0, 0]));
+                Ok(())
+            }
+            call => self.thread_call(call).map(drop),
+        }
+    }
+
+    fn finish_call(&mut self) -> Result<(), Errno> {
+        match self.last_call.take() {
+            Some((number, args)) => self.call(number, args).map(drop),
+            None => Ok(()),
+        }
+    }
+
     fn thread_call(&mut self, call: ThreadCall) -> Result<u64, Errno> {
         match call {
             ThreadCall::Rseq { addr, len, flags, signature } => {
-                self.call(nr::RSEQ, [addr, u64::from(len), u64::from(flags), u64::from(signature), 0, 0])
+                /// `RSEQ_FLAG_UNREGISTER`.
+                const UNREGISTER: u32 = 1;
+                let args = [addr, u64::from(len), u64::from(flags), u64::from(signature), 0, 0];
+                let result = self.call(nr::RSEQ, args);
+                if result.is_ok() {
+                    self.has_rseq = flags & UNREGISTER == 0;
+                }
+                result
             }
             ThreadCall::FutexWake { addr, count, private } => {
                 let operation = if private { 1 | 128 } else { 1 };
@@ -305,7 +447,16 @@ impl Context for SystrapContext {
     }
 
     fn clone_thread(&mut self) -> Result<Box<dyn Context>, PlatformError> {
-        let mut child = self.space.new_thread()?;
+        if let Some(slot) = &self.slot {
+            self.handover.cool_down(&slot.window);
+        }
+        let mut child = match Berth::take(&self.space) {
+            Some(rested) => rested,
+            None => self.space.new_thread()?,
+        };
+        if let Some(slot) = &child.slot {
+            child.handover.cool_down(&slot.window);
+        }
         self.copy_extended_to(&mut child).map_err(|_| PlatformError::Stub("died while it was cloning"))?;
         Ok(Box::new(child))
     }
@@ -337,8 +488,10 @@ impl Context for SystrapContext {
         let at = match self.entry {
             Entry::Page => {
                 let slot = self.slot.as_ref().ok_or(Errno::ESRCH)?;
-                slot.window.zero(XSAVE + 512, 64);
-                self.order(order::SAVE_EXTENDED)?;
+                if !self.loads && !self.is_saved {
+                    slot.window.zero(XSAVE + 512, 64);
+                    self.order(order::SAVE_EXTENDED)?;
+                }
                 XSAVE
             }
             Entry::Frame(offset) => {
@@ -363,7 +516,9 @@ impl Context for SystrapContext {
         match self.entry {
             Entry::Page => {
                 slot.window.write(XSAVE, &clean);
-                self.order(order::LOAD_EXTENDED)
+                self.loads = true;
+                self.is_saved = false;
+                Ok(())
             }
             Entry::Frame(offset) => {
                 let at = frame::extended_offset(&slot.window, offset, slot.addr, size).ok_or(Errno::ESRCH)?;
@@ -455,6 +610,7 @@ impl Context for SystrapContext {
     }
 
     fn set_affinity(&mut self, mask: &[u64]) -> Result<(), Errno> {
+        self.is_marked = true;
         sys::set_affinity(self.handover.tid(), mask)
             .map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EINVAL)))
     }
@@ -474,7 +630,14 @@ impl Context for SystrapContext {
         }
     }
 
+    fn cpu_time_ns(&mut self) -> u64 {
+        self.own_clock_ns().saturating_sub(self.handle.cpu_base_ns.load(Ordering::Relaxed))
+    }
+
     fn exit(&mut self) {
+        if let Some(berth) = self.berth.take() {
+            berth.retire(self);
+        }
         let told = self.post(order::EXIT);
         if let Some(slot) = self.slot.take() {
             self.space.thread_ends();
@@ -488,6 +651,18 @@ impl Context for SystrapContext {
             }
         }
         self.dead = true;
+    }
+
+    fn is_rested(&self) -> bool {
+        self.berth.is_some()
+    }
+
+    fn start(self: Box<Self>, regs: &Registers, service: Service) -> Result<(), Unserved> {
+        berth::start(*self, regs, service)
+    }
+
+    fn rest(self: Box<Self>) -> Option<Unserved> {
+        berth::rest(*self)
     }
 }
 

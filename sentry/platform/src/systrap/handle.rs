@@ -2,8 +2,8 @@
 //!
 //! Key type: [`Handle`].
 
-use std::sync::Weak;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use super::space::Space;
 use crate::api::Interrupter;
@@ -16,6 +16,8 @@ pub struct Handle {
     pub(super) in_guest: AtomicBool,
     pub(super) process: AtomicI32,
     pub(super) thread: AtomicI32,
+    /// What the host thread had used before it became this one.
+    pub(super) cpu_base_ns: AtomicU64,
 }
 
 impl Handle {
@@ -28,7 +30,23 @@ impl Handle {
             in_guest: AtomicBool::new(false),
             process: AtomicI32::new(0),
             thread: AtomicI32::new(0),
+            cpu_base_ns: AtomicU64::new(0),
         }
+    }
+
+    /// Of a host thread that has been another guest thread before, and has used `cpu_ns` as that.
+    pub(super) fn again(space: &Arc<Space>, thread: i32, cpu_ns: u64) -> Self {
+        let handle = Self::new(Arc::downgrade(space));
+        handle.process.store(space.process().pid, Ordering::Release);
+        handle.thread.store(thread, Ordering::Release);
+        handle.cpu_base_ns.store(cpu_ns, Ordering::Relaxed);
+        handle
+    }
+
+    /// CPU time of the host thread, whatever it has been.
+    pub(super) fn host_cpu_ns(&self) -> u64 {
+        let thread = self.thread.load(Ordering::Acquire);
+        self.space.upgrade().map_or(0, |space| space.thread_cpu_ns(thread))
     }
 
     pub(super) fn signal(&self) {
@@ -51,8 +69,7 @@ impl Interrupter for Handle {
     }
 
     fn cpu_time_ns(&self) -> u64 {
-        let thread = self.thread.load(Ordering::Acquire);
-        self.space.upgrade().map_or(0, |space| space.thread_cpu_ns(thread))
+        self.host_cpu_ns().saturating_sub(self.cpu_base_ns.load(Ordering::Relaxed))
     }
 
     fn is_idle_in_guest(&self) -> bool {

@@ -38,6 +38,8 @@ const SPIN_US: u64 = 30;
 const FIRST_SPIN_US: u64 = 120;
 /// After a spin in vain no spinning for `COOL_DOWN << failures` requests.
 const COOL_DOWN: u32 = 16;
+/// The same for a new thread, and for its parent.
+const BIRTH_COOL_DOWN: u32 = 32;
 /// Limit of `failures`.
 const FAILURES_MAX: u32 = 7;
 /// Unexpected notifications from one wait before the stub counts as hostile.
@@ -56,9 +58,9 @@ pub struct Dead;
 pub struct Handover {
     shared: Arc<Shared>,
     process: Arc<Process>,
-    listener: OwnedFd,
+    listener: Arc<OwnedFd>,
     /// The notification in which the guest thread sleeps.
-    asleep: Option<u64>,
+    pub(super) asleep: Option<u64>,
     /// Host thread id, as the kernel tells with a notification.
     tid: i32,
     crossing: bool,
@@ -78,7 +80,7 @@ impl Handover {
         Self {
             shared,
             process,
-            listener,
+            listener: Arc::new(listener),
             asleep: None,
             tid: 0,
             crossing: false,
@@ -98,7 +100,7 @@ impl Handover {
 
     /// The listener, for notifications that stand for a call to be allowed.
     #[must_use]
-    pub const fn listener(&self) -> &OwnedFd {
+    pub const fn listener(&self) -> &Arc<OwnedFd> {
         &self.listener
     }
 
@@ -151,20 +153,53 @@ impl Handover {
     fn sleep(&mut self, window: &Window) -> Result<(), Dead> {
         for _ in 0..STRAYS_MAX {
             let notification = self.receive()?;
-            if notification.nr == i32::try_from(NOTIFY_NR).expect("small") {
-                self.tid = notification.pid.cast_signed();
-                if window.get32(RW + rw::STATE) == state::RESPONSE {
-                    let _ = sys::notification_answer(self.listener.as_fd(), notification.id, Reply::Value(0));
-                    continue;
-                }
-                self.asleep = Some(notification.id);
+            if self.accept(window, &notification) {
                 return Ok(());
             }
-            // A call that nobody ordered: refused.
-            let _ =
-                sys::notification_answer(self.listener.as_fd(), notification.id, Reply::Error(libc::EPERM));
         }
         Err(Dead)
+    }
+
+    /// Looks at a notification: the guest thread has posted a request and sleeps in it, or else it is answered here.
+    pub(super) fn accept(&mut self, window: &Window, notification: &Notification) -> bool {
+        if notification.nr != i32::try_from(NOTIFY_NR).expect("small") {
+            // A call that nobody ordered.
+            let refused = Reply::Error(libc::EPERM);
+            let _ = sys::notification_answer(self.listener.as_fd(), notification.id, refused);
+            return false;
+        }
+        self.tid = notification.pid.cast_signed();
+        if window.get32(RW + rw::STATE) == state::RESPONSE {
+            let _ = sys::notification_answer(self.listener.as_fd(), notification.id, Reply::Value(0));
+            return false;
+        }
+        self.asleep = Some(notification.id);
+        true
+    }
+
+    /// Its processor is wanted: by a thread that begins, or because this one may be short. No spinning for some requests.
+    pub(super) fn cool_down(&mut self, window: &Window) {
+        self.rest(window);
+        self.cool_down = self.cool_down.max(BIRTH_COOL_DOWN);
+    }
+
+    /// Has the guest thread sleep in a notification after its request, if it spins.
+    ///
+    /// # Errors
+    /// [`Dead`].
+    pub(super) fn settle(&mut self, window: &Window) -> Result<(), Dead> {
+        self.rest(window);
+        if self.asleep.is_none() { self.sleep(window) } else { Ok(()) }
+    }
+
+    /// As [`Handover::answer`] to a guest thread that sleeps, without looking what became of it: it wakes, or asks again
+    /// and is then told by whoever receives that.
+    pub(super) fn let_go(&mut self, window: &Window, again: Option<u64>) {
+        window.word(RW + rw::STATE).store(state::RESPONSE, Ordering::Release);
+        for id in self.asleep.take().into_iter().chain(again) {
+            let _ = sys::notification_answer(self.listener.as_fd(), id, Reply::Value(0));
+        }
+        self.answered_at = sys::cycles();
     }
 
     /// Waits for the next request.

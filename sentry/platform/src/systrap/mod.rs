@@ -5,6 +5,7 @@
 //! pages and signal frames), [`patch`] (rewritten call sites).
 
 mod along;
+mod berth;
 pub mod context;
 pub mod decode;
 pub mod extended;
@@ -18,8 +19,8 @@ mod rewrite;
 pub mod site;
 pub mod space;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use crate::api::{Platform, PlatformError, Template};
 use crate::stub::arena::Arena;
@@ -57,6 +58,8 @@ pub struct Shared {
     pub cpus: Vec<u64>,
     /// How many they are.
     pub cpu_count: usize,
+    /// Guest threads that rest, with their sentry threads. LOCK: leaf.
+    pub berths: Mutex<Vec<Arc<berth::Berth>>>,
     /// Guest threads that spin now, each with a processor of its own for its sentry thread.
     pub spinning: AtomicUsize,
     /// Spin rounds of a guest thread: about 20 us.
@@ -133,6 +136,7 @@ impl Prepared {
             options: self.options,
             cpus,
             cpu_count,
+            berths: Mutex::default(),
             spinning: AtomicUsize::new(0),
             spin_rounds,
             cycles_per_us,

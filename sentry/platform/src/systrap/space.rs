@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::Shared;
+use super::berth::Berth;
 use super::context::SystrapContext;
 use super::handover::Handover;
 use super::heat::Heat;
@@ -24,6 +25,9 @@ use crate::sys;
 const FILTER_FLAGS: u32 = 8;
 /// Longest wait for a new thread's first steps, in looks of 20 ms.
 const LOOKS_MAX: u32 = 3000;
+/// How often a thread is asked for again after resting ones have been told to end, and how long they are given.
+const DRAIN_TRIES: u32 = 3;
+const DRAIN_PAUSE: Duration = Duration::from_millis(2);
 
 /// A stub and all that the sentry has to do with it.
 pub struct Space {
@@ -205,13 +209,25 @@ impl Space {
     pub fn new_thread(self: &Arc<Self>) -> Result<SystrapContext, PlatformError> {
         let slot = self.take_slot()?;
         self.prepare_slot(&slot);
-        {
-            let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
-            agent.settle(|| !self.process.has_ended())?;
-            agent.order_thread(slot.addr, (!slot.is_mapped).then_some(&slot.window));
-            agent.wait(|| !self.process.has_ended())?;
+        let mut cloned = self.order_thread(&slot);
+        for _ in 0..DRAIN_TRIES {
+            let Err(PlatformError::Host { source, .. }) = &cloned else { break };
+            if source.raw_os_error() != Some(libc::EAGAIN) || !Berth::drain(&self.shared) {
+                break;
+            }
+            // The host's limits count threads that rest: they make room.
+            std::thread::sleep(DRAIN_PAUSE);
+            cloned = self.order_thread(&slot);
         }
+        cloned?;
         self.adopt(slot)
+    }
+
+    fn order_thread(&self, slot: &Slot) -> Result<(), PlatformError> {
+        let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        agent.settle(|| !self.process.has_ended())?;
+        agent.order_thread(slot.addr, (!slot.is_mapped).then_some(&slot.window));
+        agent.wait(|| !self.process.has_ended()).map(drop)
     }
 
     fn fork_process(&self, child: &Agent) -> Result<Arc<Process>, PlatformError> {

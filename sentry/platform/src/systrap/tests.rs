@@ -1,10 +1,12 @@
 //! Runs small pieces of guest code on the real platform, without a kernel above it.
 
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use super::{Options, prepare, rewrite_tests};
-use crate::api::{Exit, MemoryCall};
-use crate::guest_tests::{CODE, DATA, Guest, guest, on_platform};
+use crate::api::{Context, Exit, MemoryCall, Service, ThreadCall, serve};
+use crate::guest_tests::{CODE, DATA, Guest, LOOP, guest, on_platform};
+use linux_abi::{Errno, Registers};
 
 const ALL: Options = Options {
     patch: true,
@@ -42,6 +44,78 @@ fn small_results_are_copied_by_the_stub() {
     assert!(g.context.defer_write(0x1000, b"x"));
     assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
     assert_eq!(g.regs.orig_rax, 1000);
+}
+
+#[test]
+fn every_stub_may_use_the_barrier_without_asking_for_it() {
+    // Asking in a process with two threads takes the host 7 to 15 ms.
+    const SYNC_CORE: u32 = 1 << 5;
+    let barrier = ThreadCall::Membarrier { command: SYNC_CORE, flags: 0, cpu: 0 };
+    let mut g = guest(&*platform(), LOOP);
+    assert_eq!(g.context.thread_call(barrier), Ok(0));
+    let (_space, mut child) = g.context.fork().expect("fork");
+    assert_eq!(child.thread_call(barrier), Ok(0));
+}
+
+#[test]
+fn a_thread_that_rested_is_started_again_with_its_sentry_thread() {
+    let mut g = guest(&*platform(), LOOP);
+    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
+    let (done, seen) = std::sync::mpsc::channel();
+    let service = |number: u64, regs: Registers| -> Service {
+        let done = done.clone();
+        Box::new(move |mut context: Box<dyn Context>| {
+            let mut regs = regs;
+            let before = regs.rdi;
+            assert_eq!(context.run(&mut regs), Exit::Syscall);
+            assert_eq!((regs.orig_rax, regs.rdi), (1000, before));
+            let me = std::thread::current().id();
+            done.send((number, me)).expect("the test waits");
+            Some(context)
+        })
+    };
+    let mut servers = Vec::new();
+    for number in 0..50 {
+        let context = g.context.clone_thread().expect("thread");
+        let regs = Registers { rdi: number, ..g.regs };
+        let service = service(number, regs);
+        let unserved =
+            if context.is_rested() { context.start(&regs, service).err() } else { Some((context, service)) };
+        if let Some(unserved) = unserved {
+            std::thread::spawn(move || serve(unserved));
+        }
+        let (seen, server) = seen.recv_timeout(Duration::from_secs(10)).expect("it ran");
+        assert_eq!(seen, number);
+        if !servers.contains(&server) {
+            servers.push(server);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(servers.len() < 25, "{} sentry threads for 50 guest threads", servers.len());
+    // One that is taken and not started ends, and takes nobody with it.
+    drop(g.context.clone_thread().expect("thread"));
+    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
+    // All that rest are seen to end with the stub: nobody waits for them.
+    g.space.kill();
+}
+
+#[test]
+fn a_call_left_for_the_way_back_is_made_and_its_failure_told() {
+    let mut g = guest(&*platform(), LOOP);
+    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
+    assert_eq!(g.space.write(DATA, b"x"), 1);
+    let advise = |addr| MemoryCall::Advise { addr, len: 0x1000, advice: 4 };
+    assert_eq!(g.context.memory_on_return(advise(DATA)), Ok(()));
+    g.regs.rax = 0;
+    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
+    let mut seen = [9];
+    assert_eq!((g.space.read(DATA, &mut seen), seen), (1, [0]));
+    // Nothing is mapped there: ENOMEM goes to the guest, which ignores it, and on it goes.
+    assert_eq!(g.context.memory_on_return(advise(0x10_0000)), Ok(()));
+    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
+    assert_eq!(g.context.memory_on_return(advise(0x10_0000)), Ok(()));
+    assert_eq!(g.context.finish_call(), Err(Errno::ENOMEM));
+    assert_eq!(g.context.finish_call(), Ok(()));
 }
 
 /// Prints what calls cost; run by hand: `cargo test -p platform --release -- --ignored --nocapture costs`.
