@@ -41,6 +41,8 @@ use crate::task::{Exec, Task, Which};
 
 /// 128 + SIGKILL.
 const KILLED: u32 = 137;
+/// What a container gets that could not be started, as containerd's CRI has it.
+const NOT_STARTED: u32 = 128;
 /// What a container gets whose sandbox died of something else.
 const SANDBOX_DIED: u32 = 255;
 /// How long a killed process may stay before its sandbox is taken for stuck.
@@ -208,7 +210,11 @@ impl Pod {
         match &which {
             Which::Init(_) => {
                 let started = Arc::clone(&task);
-                blocking(move || start_init(&running, &started)).await?;
+                if let Err(failure) = blocking(move || start_init(&running, &started)).await {
+                    // Else whoever kills and waits before deleting it would wait for something that never ran.
+                    self.has_exited(&which, NOT_STARTED);
+                    return Err(failure);
+                }
                 process.started();
                 let event = TaskStart { container_id: task.id.clone(), pid, ..TaskStart::default() };
                 self.events.publish(topics::TASK_START_EVENT_TOPIC, &event);

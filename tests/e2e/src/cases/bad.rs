@@ -59,6 +59,7 @@ pub fn cases() -> Vec<Case> {
             .ok()
             .map(drop)
         }),
+        Case::new("bad: a configuration with too little address space for the program", too_small),
         Case::new("bad: a mount over a symbolic link stays inside", mount_over_link),
         ours(Case::new("bad: a cgroup path that climbs", |w| {
             configuration(w, "/linux/cgroupsPath", json!("/../../climbs"))
@@ -188,6 +189,16 @@ fn changed(w: &World, change: impl FnOnce(&mut Value)) -> Result<Answer> {
     let answer = w.ctr(&argv)?;
     container.clean();
     Ok(answer)
+}
+
+/// Fails when the program is started, after the container has been made.
+fn too_small(w: &World) -> Result<()> {
+    let process = json!({"user": {"uid": 0, "gid": 0}, "args": ["true"], "cwd": "/", "env": ["PATH=/bin"],
+        "rlimits": [{"type": "RLIMIT_AS", "hard": 4096, "soft": 4096}]});
+    let begun = std::time::Instant::now();
+    let answer = configured(w, "/process", process)?.failed()?;
+    ensure!(begun.elapsed().as_secs() < 8, "waits for something that never ran: {answer}");
+    Ok(())
 }
 
 /// An image's own links must not lead a mount out of it.
