@@ -122,13 +122,16 @@ fn at_create(w: &World, container: &Container<'_>, role: Role) -> Result<()> {
 /// container's first process. Then the container runs, and what serves it is killed.
 fn kill_again(container: &Container<'_>, role: Role, client: &mut Child) -> Result<()> {
     let role = if role == Role::Template { Role::Sentry } else { role };
-    let mut runs = false;
-    let decided = wait_until("it runs or its client ends", Duration::from_secs(30), || {
+    wait_until("the client gets an answer", Duration::from_secs(30), || {
+        let ended = client.try_wait()?.is_some();
         // containerd may refuse to list while it notices the death.
-        runs = container.state().is_ok_and(|state| state == "RUNNING");
-        Ok(runs || client.try_wait()?.is_some())
-    });
-    if runs { kill(container, role, Duration::from_secs(10)) } else { decided }
+        if !ended && container.state().is_ok_and(|state| state == "RUNNING") {
+            let part = processes::find(&container.id, role);
+            // It may be ending already.
+            let _ = part.map(|part| part.kill());
+        }
+        Ok(ended)
+    })
 }
 
 fn at_running(container: &Container<'_>, role: Role) -> Result<()> {
