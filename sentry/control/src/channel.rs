@@ -36,6 +36,9 @@ pub enum ChannelError {
     /// Over the limit.
     #[error("control message of {0} bytes is over the limit")]
     TooLong(usize),
+    /// Likewise.
+    #[error("control message with more than {FDS_MAX} descriptors")]
+    TooManyDescriptors,
 }
 
 /// One end of a control socket.
@@ -122,6 +125,9 @@ impl Channel {
             for message in ancillary.drain() {
                 if let RecvAncillaryMessage::ScmRights(received) = message {
                     fds.extend(received);
+                    if fds.len() > FDS_MAX {
+                        return Err(ChannelError::TooManyDescriptors);
+                    }
                 }
             }
             if n == 0 {
