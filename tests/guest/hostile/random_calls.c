@@ -2,7 +2,7 @@
 // arguments, in children that may die. As an ordinary user, and as root where root may not lawfully harm its neighbours.
 #include "hostile.h"
 
-enum { NUMBERS = 601, ROUNDS = 4, AT_ONCE = 12 };
+enum { NUMBERS = 601, ROUNDS = 2, AT_ONCE = 12 };
 static char buffer[65536];
 static uint64_t seed;
 
