@@ -21,7 +21,7 @@ mod remap;
 mod report;
 mod resident;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 mod vma;
 

@@ -5,6 +5,8 @@
 //! how long it may.
 
 pub mod control;
+#[cfg(test)]
+mod hostile_test;
 pub mod inet;
 pub mod interfaces;
 pub mod netlink;

@@ -58,6 +58,59 @@ fn binds_go_to_the_gofer_in_order_and_the_rest_to_the_sentry() {
     assert_eq!(plan.container.mounts[3].options, ["rw"]);
 }
 
+/// All places in a config, in some order.
+fn each_value(value: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
+    visit(value);
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| each_value(item, visit)),
+        Value::Object(members) => members.values_mut().for_each(|member| each_value(member, visit)),
+        _ => {}
+    }
+}
+
+/// Every value of a real config is replaced by every kind of wrong one: a plan comes out or one line of refusal, no panic.
+#[test]
+fn a_config_with_any_value_replaced_is_planned_or_refused() {
+    let long = "x/".repeat(5000);
+    let wrong = [
+        Value::Null,
+        json!(true),
+        json!(-1),
+        json!(u64::MAX),
+        json!(1.5e300),
+        json!(""),
+        json!("../../../etc"),
+        json!("a\u{0}b"),
+        json!("/proc/self/\u{202e}\n"),
+        json!(long),
+        json!([]),
+        json!([null, 1, "x", {"destination": "x"}]),
+        json!({}),
+        json!({"type": "bind", "path": "/", "destination": "..", "options": ["rbind", "size=99999999999999999999"]}),
+    ];
+    let mut places = 0;
+    each_value(&mut cri_container(), &mut |_| places += 1);
+    let mut planned = 0;
+    for place in 0..places {
+        for value in &wrong {
+            let mut config = cri_container();
+            let mut at = 0;
+            each_value(&mut config, &mut |here| {
+                if at == place {
+                    here.clone_from(value);
+                }
+                at += 1;
+            });
+            let Ok(spec) = serde_json::from_value::<Spec>(config) else { continue };
+            match plan("c1", Path::new("/b"), &spec) {
+                Ok(plan) => planned += usize::from(plan.container.mounts.len() < 100),
+                Err(error) => assert!(!error.to_string().is_empty()),
+            }
+        }
+    }
+    assert!(planned > 50, "only {planned} of them could be planned");
+}
+
 #[test]
 fn an_unknown_capability_is_noted_and_left_out() {
     let plan = planned(cri_container()).expect("a plan");

@@ -4,7 +4,7 @@
 //! changed and nothing happens that could be told to groups.
 
 pub(crate) mod message;
-mod route;
+pub(super) mod route;
 
 use std::any::Any;
 use std::collections::VecDeque;

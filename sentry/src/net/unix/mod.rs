@@ -21,6 +21,8 @@ use linux_abi::UserPtr;
 use linux_abi::net::{family::AF_UNIX, ioctl, kind, option as so};
 use zerocopy::IntoBytes;
 
+#[cfg(test)]
+pub(super) use self::name::Address;
 use self::name::Name;
 use self::queue::{Account, Identity, Packet, bury};
 pub use self::rights::InFlight;
