@@ -10,7 +10,7 @@ use platform::host::poller::Poller;
 
 use crate::descriptors::Descriptors;
 use crate::machine::Machine;
-use crate::task::{ProcessTree, SyscallAbi};
+use crate::task::{PiLocks, ProcessTree, SyscallAbi};
 use crate::time::Timers;
 use crate::vfs::System;
 
@@ -32,6 +32,8 @@ pub struct Kernel {
     pub poller: Arc<Poller>,
     /// Its processes.
     pub tasks: ProcessTree,
+    /// Who waits for priority-inheriting futexes.
+    pub pi_locks: Arc<PiLocks>,
     /// System V objects.
     pub ipc: Arc<crate::ipc::Namespace>,
     /// What sockets share.

@@ -50,6 +50,7 @@ pub(crate) fn kernel() -> Arc<Kernel> {
         vfs: System::new(),
         descriptors: crate::descriptors::Descriptors::new(1 << 20),
         poller: Poller::start().expect("the host has epoll"),
+        pi_locks: Arc::default(),
         tasks: ProcessTree::default(),
         ipc: crate::ipc::Namespace::new(),
         net: crate::net::Namespace::new(),

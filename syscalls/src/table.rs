@@ -382,7 +382,7 @@ table! {
     arch_prctl => crate::task::thread::arch_prctl, Partial("segment bases only");
     setrlimit => crate::task::limits::setrlimit, Full;
     gettid => crate::task::groups::gettid, Full;
-    futex => crate::task::thread::futex, Partial("no priority inheritance");
+    futex => crate::task::thread::futex, Partial("priority-inheriting locks raise nobody's priority; no FUTEX_CMP_REQUEUE_PI");
     sched_setaffinity => crate::task::scheduling::sched_setaffinity, Partial("of another thread: takes effect at its next clone");
     sched_getaffinity => crate::task::scheduling::sched_getaffinity, Full;
     set_tid_address => crate::task::thread::set_tid_address, Full;

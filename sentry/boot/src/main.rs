@@ -105,6 +105,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         descriptors,
         poller,
         tasks: ProcessTree::default(),
+        pi_locks: Arc::default(),
         ipc: sentry::ipc::Namespace::new(),
         net,
         timers,

@@ -184,6 +184,13 @@ pub enum ThreadCall {
         /// Process-private.
         private: bool,
     },
+    /// Sets one bit of a 32-bit word of the guest's, atomically.
+    FutexOr {
+        /// Guest address.
+        addr: u64,
+        /// Which bit.
+        bit: u32,
+    },
     /// `membarrier(2)` on this address space.
     Membarrier {
         /// `MEMBARRIER_CMD_*`.
@@ -198,6 +205,15 @@ pub enum ThreadCall {
         /// The six arguments as the guest gave them; pointers are the guest's own.
         args: [u64; 6],
     },
+}
+
+/// The arguments of the host's `futex(2)` that set a bit: `FUTEX_WAKE_OP`, whose waking is of no consequence.
+pub(crate) fn futex_or(addr: u64, bit: u32) -> [u64; 6] {
+    const WAKE_OP: u64 = 5;
+    // LINUX: `FUTEX_OP(FUTEX_OP_OR | FUTEX_OP_OPARG_SHIFT, bit, FUTEX_OP_CMP_LT, 0)`.
+    const OR_SHIFTED: u64 = 2 | 8;
+    const LESS: u64 = 2;
+    [addr, WAKE_OP, 0, 0, addr, OR_SHIFTED << 28 | LESS << 24 | u64::from(bit & 31) << 12]
 }
 
 /// Whether a piece of guest memory was being read, written or executed.

@@ -28,6 +28,7 @@ mod vma;
 pub use lock::Fault as LockFault;
 pub use map::{MapRequest, MapTarget, SharedSegment};
 pub(crate) use no_space::NoSpace;
+pub use query::SharedPlace;
 pub use report::MemoryUsage;
 pub use resident::Resident;
 pub use tree::Totals;

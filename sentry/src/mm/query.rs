@@ -13,6 +13,7 @@ use super::layout::{self, END, MIN_ADDR};
 use super::map::{Placement, anonymous};
 use super::vma::{Backing, Vma, VmaFlags};
 use super::{MemoryLimits, MemoryManager};
+use crate::Errno;
 
 /// How many mappings are remembered: stack, heap, and two more.
 const REMEMBERED: usize = 4;
@@ -86,7 +87,38 @@ impl super::Inner {
     }
 }
 
+/// A place in something that several address spaces may map, each where it likes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SharedPlace {
+    /// In a file: device, inode, offset.
+    File(u64, u64, u64),
+    /// In a memory file of its own: id, offset.
+    Memory(u64, u64),
+}
+
 impl MemoryManager {
+    /// What others see the byte at `addr` in; `None` if it is this address space's own.
+    ///
+    /// # Errors
+    /// EFAULT if nothing is mapped there.
+    pub fn shared_place(&self, addr: u64) -> Result<Option<SharedPlace>, Errno> {
+        let vma = self.lock().tree.find(addr).cloned().ok_or(Errno::EFAULT)?;
+        if !vma.is_shared() {
+            return Ok(None);
+        }
+        let inside = addr - vma.start;
+        match &vma.backing {
+            Backing::File { file: Some(file), offset } => {
+                let stat = file.location.inode().stat()?;
+                Ok(Some(SharedPlace::File(stat.dev, stat.ino, offset.wrapping_add(inside))))
+            }
+            Backing::Memory { id, offset, .. } => {
+                Ok(Some(SharedPlace::Memory(*id, offset.wrapping_add(inside))))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// All of `addr..addr + len` is mapped writable, as far as the layout knows. May answer `false` while another thread
     /// changes the layout: the caller then takes the slow way, which is always right.
     #[must_use]

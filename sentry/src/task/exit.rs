@@ -170,6 +170,7 @@ impl Current {
         task.set_mm(None);
         drop(user);
         task.namespace_leave();
+        process.kernel.pi_locks.owner_ended(&task);
         process.kernel.tasks.count_task(-1);
         let uid = task.credentials().uid;
         if let Some(status) = leave_group(&process, &task, code) {

@@ -27,7 +27,7 @@ use super::space::{Slot, Space};
 use super::tracee::{Gone, Resume, Stop, Tracee};
 use crate::api::{
     AddressSpace, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError, Service,
-    ThreadCall, Unserved,
+    ThreadCall, Unserved, futex_or,
 };
 use crate::stub::blob::Blob;
 use crate::sys;
@@ -387,6 +387,7 @@ impl Context for PtraceContext {
                 let operation = if private { 1 | 128 } else { 1 };
                 self.order(nr::FUTEX, [addr, operation, u64::from(count), 0, 0, 0])
             }
+            ThreadCall::FutexOr { addr, bit } => self.order(nr::FUTEX, futex_or(addr, bit)).map(|_| 0),
             ThreadCall::Membarrier { command, flags, cpu } => {
                 self.order(nr::MEMBARRIER, [u64::from(command), u64::from(flags), u64::from(cpu), 0, 0, 0])
             }

@@ -18,7 +18,7 @@ use super::site;
 use super::space::{Slot, Space};
 use crate::api::{
     AddressSpace, CallSite, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError, Service,
-    ThreadCall, Unserved,
+    ThreadCall, Unserved, futex_or,
 };
 use crate::bulk::{BulkIn, BulkOut};
 use crate::stub::filter::{ORDERED, THREAD_CLOCK};
@@ -429,6 +429,7 @@ impl Context for SystrapContext {
                 let operation = if private { 1 | 128 } else { 1 };
                 self.call(nr::FUTEX, [addr, operation, u64::from(count), 0, 0, 0])
             }
+            ThreadCall::FutexOr { addr, bit } => self.call(nr::FUTEX, futex_or(addr, bit)).map(|_| 0),
             ThreadCall::Membarrier { command, flags, cpu } => {
                 self.call(nr::MEMBARRIER, [u64::from(command), u64::from(flags), u64::from(cpu), 0, 0, 0])
             }

@@ -269,6 +269,129 @@ TEST(priority_inheriting_mutex_excludes_processes) {
     CHECK_EXITS(pid, 0);
 }
 
+static uint32_t pi_word;
+
+static long pi(uint32_t *word, int operation, const struct timespec *until) {
+    return syscall(SYS_futex, word, operation, 0, until, NULL, 0);
+}
+
+TEST(pi_futex_is_taken_and_given_back_by_the_kernel) {
+    uint32_t me = (uint32_t)syscall(SYS_gettid);
+    CHECK_OK(pi(&pi_word, FUTEX_LOCK_PI_PRIVATE, NULL));
+    CHECK_EQ(pi_word & FUTEX_TID_MASK, me);
+    CHECK_ERR(pi(&pi_word, FUTEX_LOCK_PI_PRIVATE, NULL), EDEADLK);
+    CHECK_ERR(pi(&pi_word, FUTEX_TRYLOCK_PI_PRIVATE, NULL), EDEADLK);
+    CHECK_OK(pi(&pi_word, FUTEX_UNLOCK_PI_PRIVATE, NULL));
+    CHECK_EQ(pi_word, 0);
+    CHECK_ERR(pi(&pi_word, FUTEX_UNLOCK_PI_PRIVATE, NULL), EPERM);
+    CHECK_OK(pi(&pi_word, FUTEX_TRYLOCK_PI_PRIVATE, NULL));
+    CHECK_OK(pi(&pi_word, FUTEX_UNLOCK_PI_PRIVATE, NULL));
+}
+
+TEST(pi_futex_errors_are_those_of_the_man_page) {
+    CHECK_ERR(pi((uint32_t *)((char *)&pi_word + 1), FUTEX_LOCK_PI_PRIVATE, NULL), EINVAL);
+    CHECK_ERR(pi((uint32_t *)8, FUTEX_LOCK_PI_PRIVATE, NULL), EFAULT);
+    pi_word = 0x3ffffff0;
+    CHECK_ERR(pi(&pi_word, FUTEX_LOCK_PI_PRIVATE, NULL), ESRCH);
+    pi_word = 0;
+    CHECK_ERR(pi(&pi_word, FUTEX_LOCK_PI_PRIVATE, &(struct timespec){0, 1000000000}), EINVAL);
+}
+
+static void *hold_pi_word(void *gate) {
+    CHECK_OK(pi(&pi_word, FUTEX_LOCK_PI_PRIVATE, NULL));
+    gate_open(gate);
+    sleep_ms(150);
+    CHECK_OK(pi(&pi_word, FUTEX_UNLOCK_PI_PRIVATE, NULL));
+    return NULL;
+}
+
+TEST(pi_futex_is_waited_for_until_its_time) {
+    struct gate gate;
+    gate_init(&gate);
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, hold_pi_word, &gate), 0);
+    gate_wait(&gate);
+    struct timespec until;
+    CHECK_OK(clock_gettime(CLOCK_REALTIME, &until));
+    until.tv_nsec += 20000000;
+    if (until.tv_nsec >= 1000000000)
+        until.tv_sec++, until.tv_nsec -= 1000000000;
+    CHECK_ERR(pi(&pi_word, FUTEX_TRYLOCK_PI_PRIVATE, NULL), EAGAIN);
+    CHECK_ERR(pi(&pi_word, FUTEX_LOCK_PI_PRIVATE, &until), ETIMEDOUT);
+    CHECK_OK(pi(&pi_word, FUTEX_LOCK_PI_PRIVATE, NULL));
+    CHECK_EQ(pi_word & FUTEX_TID_MASK, syscall(SYS_gettid));
+    CHECK_OK(pi(&pi_word, FUTEX_UNLOCK_PI_PRIVATE, NULL));
+    CHECK_EQ(pi_word, 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
+static pthread_mutex_t pi_mutex;
+static long pi_count;
+
+static void *count_under_pi(void *rounds) {
+    for (long at = 0; at < (long)rounds; at++) {
+        CHECK_EQ(pthread_mutex_lock(&pi_mutex), 0);
+        long seen = pi_count;
+        if (at % 16 == 0)
+            sched_yield();
+        pi_count = seen + 1;
+        CHECK_EQ(pthread_mutex_unlock(&pi_mutex), 0);
+    }
+    return NULL;
+}
+
+TEST(priority_inheriting_mutex_excludes_threads) {
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    CHECK_EQ(pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT), 0);
+    CHECK_EQ(pthread_mutex_init(&pi_mutex, &attributes), 0);
+    pthread_t threads[4];
+    for (int at = 0; at < 4; at++)
+        CHECK_EQ(pthread_create(&threads[at], NULL, count_under_pi, (void *)2000), 0);
+    for (int at = 0; at < 4; at++)
+        CHECK_EQ(pthread_join(threads[at], NULL), 0);
+    CHECK_EQ(pi_count, 8000);
+}
+
+TEST(robust_priority_inheriting_mutex_tells_of_its_owners_death) {
+    pthread_mutex_t *shared = shared_mutex(PTHREAD_MUTEX_ROBUST, PTHREAD_PRIO_INHERIT);
+    struct gate gate;
+    gate_init(&gate);
+    pid_t owner = IN_CHILD({
+        CHECK_EQ(pthread_mutex_lock(shared), 0);
+        gate_open(&gate);
+        pause();
+    });
+    gate_wait(&gate);
+    pid_t waiter = IN_CHILD({
+        CHECK_EQ(pthread_mutex_lock(shared), EOWNERDEAD);
+        CHECK_EQ(pthread_mutex_consistent(shared), 0);
+        CHECK_EQ(pthread_mutex_unlock(shared), 0);
+    });
+    wait_for_state(waiter, 'S');
+    CHECK_OK(kill(owner, SIGKILL));
+    CHECK_KILLED(owner, SIGKILL);
+    CHECK_EXITS(waiter, 0);
+    CHECK_EQ(pthread_mutex_lock(shared), 0);
+    CHECK_EQ(pthread_mutex_unlock(shared), 0);
+}
+
+static void ignore_signal(int number __attribute__((unused))) {}
+
+TEST(priority_inheriting_mutex_survives_signals) {
+    catch_signal(SIGUSR1, ignore_signal, SA_RESTART);
+    pthread_mutex_t *shared = shared_mutex(PTHREAD_MUTEX_STALLED, PTHREAD_PRIO_INHERIT);
+    CHECK_EQ(pthread_mutex_lock(shared), 0);
+    pid_t pid = IN_CHILD(CHECK_EQ(pthread_mutex_lock(shared), 0); CHECK_EQ(pthread_mutex_unlock(shared), 0));
+    wait_for_state(pid, 'S');
+    for (int at = 0; at < 3; at++) {
+        CHECK_OK(kill(pid, SIGUSR1));
+        sleep_ms(5);
+    }
+    CHECK_EQ(pthread_mutex_unlock(shared), 0);
+    CHECK_EXITS(pid, 0);
+}
+
 TEST(set_tid_address_returns_the_tid) { CHECK_EQ(syscall(SYS_set_tid_address, &word), syscall(SYS_gettid)); }
 
 TEST(robust_list_can_be_read_back) {
