@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use linux_abi::mm::{Prot, madv};
@@ -171,6 +171,7 @@ pub struct FakeSpace {
     log: Mutex<Vec<String>>,
     failures: Mutex<VecDeque<Errno>>,
     dead: AtomicBool,
+    remote_copies: AtomicUsize,
 }
 
 impl FakeSpace {
@@ -194,6 +195,23 @@ impl FakeSpace {
     /// The memory calls so far, as text; forgotten here.
     pub fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How often the kernel has read or written memory itself.
+    #[must_use]
+    pub fn remote_copies(&self) -> usize {
+        self.remote_copies.load(Ordering::Relaxed)
+    }
+
+    fn put(&self, addr: u64, bytes: &[u8]) -> usize {
+        let mut memory = self.memory();
+        for (at, range) in by_page(addr, bytes.len()) {
+            let start = range.start;
+            if !memory.write_piece(at, &bytes[range]) {
+                return start;
+            }
+        }
+        bytes.len()
     }
 
     /// What is mapped: start, end, protection; neighbours that allow the same are one.
@@ -282,6 +300,7 @@ fn by_page(addr: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<
 
 impl AddressSpace for FakeSpace {
     fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
+        self.remote_copies.fetch_add(1, Ordering::Relaxed);
         let memory = self.memory();
         for (at, range) in by_page(addr, buf.len()) {
             let start = range.start;
@@ -293,14 +312,8 @@ impl AddressSpace for FakeSpace {
     }
 
     fn write(&self, addr: u64, buf: &[u8]) -> usize {
-        let mut memory = self.memory();
-        for (at, range) in by_page(addr, buf.len()) {
-            let start = range.start;
-            if !memory.write_piece(at, &buf[range]) {
-                return start;
-            }
-        }
-        buf.len()
+        self.remote_copies.fetch_add(1, Ordering::Relaxed);
+        self.put(addr, buf)
     }
 
     fn kill(&self) {
@@ -332,13 +345,23 @@ pub struct FakeContext {
     interrupted: Arc<AtomicBool>,
     /// What [`Context::set_identity`] was told last.
     pub identity: Option<Identity>,
+    /// Guest memory that comes along with calls; `Some`: results go back with their answers, too.
+    pub along: Option<(u64, Vec<u8>)>,
+    deferred: Vec<(u64, Vec<u8>)>,
 }
 
 impl FakeContext {
     /// A thread in `space`.
     #[must_use]
     pub fn new(space: Arc<FakeSpace>) -> Self {
-        Self { space, exits: VecDeque::new(), interrupted: Arc::default(), identity: None }
+        Self {
+            space,
+            exits: VecDeque::new(),
+            interrupted: Arc::default(),
+            identity: None,
+            along: None,
+            deferred: Vec::new(),
+        }
     }
 
     /// [`Context::run`] will answer so, once.
@@ -394,6 +417,29 @@ impl Context for FakeContext {
 
     fn load_extended(&mut self, _: Option<&[u8]>) -> Result<(), Errno> {
         Ok(())
+    }
+
+    fn prefetched(&self, addr: u64, buf: &mut [u8]) -> bool {
+        let Some((start, bytes)) = &self.along else { return false };
+        let into = addr.checked_sub(*start).and_then(|into| usize::try_from(into).ok());
+        let found = into.and_then(|into| bytes.get(into..)?.get(..buf.len()));
+        found.is_some_and(|found| {
+            buf.copy_from_slice(found);
+            true
+        })
+    }
+
+    fn defer_write(&mut self, addr: u64, bytes: &[u8]) -> bool {
+        if self.along.is_some() {
+            self.deferred.push((addr, bytes.to_vec()));
+        }
+        self.along.is_some()
+    }
+
+    fn flush_writes(&mut self) -> Result<(), Errno> {
+        let deferred = std::mem::take(&mut self.deferred);
+        let is_written = |(addr, bytes): &(u64, Vec<u8>)| self.space.put(*addr, bytes) == bytes.len();
+        if deferred.iter().all(is_written) { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
     fn last_cpu(&self) -> u32 {

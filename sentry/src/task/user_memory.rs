@@ -361,3 +361,7 @@ impl Sink for UserWriter<'_> {
         Ok(done)
     }
 }
+
+#[cfg(test)]
+#[path = "user_memory_tests.rs"]
+mod tests;
