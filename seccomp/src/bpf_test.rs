@@ -109,6 +109,38 @@ fn rules_of_one_number_are_tried_in_order() {
 }
 
 #[test]
+fn calls_with_the_same_rules_share_their_tests_and_answer_as_before() {
+    let range = [Cond::long(0, Test::Lt(100)), Cond::long(1, Test::Ge(7))];
+    let other = [Cond::long(0, Test::Lt(50))];
+    let with = |numbers: &[u32]| {
+        let mut program =
+            Program::new(Action::Trap(0)).rule(20, &other, Action::Allow).rule(21, &[], Action::Allow);
+        for number in numbers {
+            program = program.rule(*number, &range, Action::Allow).rule(*number, &other, Action::UserNotif);
+        }
+        program.compile()
+    };
+    let numbers = [3, 9, 10, 40, 41];
+    let together = with(&numbers);
+    assert!(together.len() < with(&numbers[..1]).len() + 8 * (numbers.len() - 1));
+    for nr in 0..45 {
+        for a in [0, 49, 50, 99, 100] {
+            for b in [6, 7] {
+                let expected = match nr {
+                    20 if a < 50 => Action::Allow,
+                    21 => Action::Allow,
+                    nr if numbers.contains(&nr) && a < 100 && b >= 7 => Action::Allow,
+                    nr if numbers.contains(&nr) && a < 50 => Action::UserNotif,
+                    _ => Action::Trap(0),
+                };
+                let data = SeccompData::x86_64(nr, [a, b, 0, 0, 0, 0]);
+                assert_eq!(evaluate(&together, &data), expected, "{nr}({a}, {b})");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_instruction_pointer_range_can_be_tested() {
     let range = [Cond::ip(Test::Ge(0x7000_0000_1000)), Cond::ip(Test::Lt(0x7000_0000_2000))];
     let code = Program::new(Action::Trap(0)).rule(39, &range, Action::Allow).compile();
