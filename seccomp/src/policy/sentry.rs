@@ -50,8 +50,8 @@ pub fn sentry(platform: Platform) -> Policy {
 fn files() -> Vec<Rule> {
     let rule = |nr, name, why| Rule::new(nr, name, Door::Files, why);
     vec![
-        rule(libc::SYS_read, "read", "donated files, the container's standard input, eventfds"),
-        rule(libc::SYS_write, "write", "donated files, the container's output, eventfds, the log"),
+        rule(libc::SYS_read, "read", "donated files, the container's standard input"),
+        rule(libc::SYS_write, "write", "donated files, the container's output, the log"),
         rule(libc::SYS_pread64, "pread64", "donated files at an offset"),
         rule(libc::SYS_pwrite64, "pwrite64", "donated files at an offset"),
         rule(libc::SYS_close, "close", "descriptors of ours"),
@@ -153,10 +153,18 @@ fn network() -> Vec<Rule> {
 fn waiting() -> Vec<Rule> {
     let rule = |nr, name, why| Rule::new(nr, name, Door::Waiting, why);
     vec![
-        rule(libc::SYS_ppoll, "ppoll", "one blocking descriptor, with a fine timeout"),
-        rule(libc::SYS_epoll_create1, "epoll_create1", "the thread that watches host descriptors"),
-        rule(libc::SYS_epoll_ctl, "epoll_ctl", "the thread that watches host descriptors"),
-        rule(libc::SYS_epoll_pwait, "epoll_pwait", "the thread that watches host descriptors"),
+        rule(
+            libc::SYS_ppoll,
+            "ppoll",
+            "sleep until a guest's sockets are ready, or another thread calls by signal",
+        ),
+        rule(libc::SYS_epoll_create1, "epoll_create1", "the sockets that a guest's own instance watches"),
+        rule(libc::SYS_epoll_ctl, "epoll_ctl", "the sockets that a guest's own instance watches"),
+        rule(
+            libc::SYS_epoll_pwait,
+            "epoll_pwait",
+            "sleep until those are ready; the thread that watches streams",
+        ),
     ]
 }
 
@@ -178,7 +186,11 @@ fn stubs() -> Vec<Rule> {
             "which pages of a stub are in memory; without a list of nodes it moves none",
         )
         .when([Cond::long(3, Test::Eq(0)), is(5, 0)]),
-        rule(libc::SYS_tgkill, "tgkill", "interrupt one guest thread; abort(3) of ourselves"),
+        rule(
+            libc::SYS_tgkill,
+            "tgkill",
+            "interrupt one guest thread; call a thread of ours out of its sleep; abort(3)",
+        ),
         rule(libc::SYS_wait4, "wait4", "reap stubs"),
         rule(libc::SYS_pidfd_open, "pidfd_open", "a stub, so that its number cannot come to mean another"),
         rule(libc::SYS_pidfd_send_signal, "pidfd_send_signal", "kill a stub"),
