@@ -460,6 +460,9 @@ pub trait Context: Send {
     /// Gives back memory that larger arguments and results use; the thread is going to wait for long.
     fn trim(&mut self) {}
 
+    /// The sentry thread is about to sleep: what the platform keeps busy for the sake of a quick next call may be given back.
+    fn before_sleep(&mut self) {}
+
     /// The CPU that the guest thread ran on last.
     fn last_cpu(&self) -> u32;
 

@@ -4,9 +4,12 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use libc::{c_int, c_long, pid_t};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::host::parker::HostPoll;
 
 fn check(result: c_long) -> io::Result<c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -322,15 +325,90 @@ fn cpu_clock_ns(clock: libc::clockid_t) -> u64 {
 /// Signal by which a sentry thread is called out of a wait for its stub.
 pub const KICK: c_int = libc::SIGUSR2;
 
+/// Signal by which a sentry thread is called out of a sleep in the host; blocked at any other time.
+pub const WAKE: c_int = libc::SIGUSR1;
+
 /// Makes [`KICK`] interrupt calls and do nothing else.
 pub fn install_kick() {
+    install_nothing(KICK);
+}
+
+/// Makes [`WAKE`] interrupt calls and do nothing else.
+pub fn install_wake() {
+    install_nothing(WAKE);
+}
+
+fn install_nothing(signal: c_int) {
     extern "C" fn nothing(_: c_int) {}
     let handler: extern "C" fn(c_int) = nothing;
     // SAFETY: an all-zero action is a valid one.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler as usize;
     // SAFETY: the handler does nothing, so it is safe at any time.
-    unsafe { libc::sigaction(KICK, &raw const action, std::ptr::null_mut()) };
+    unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+}
+
+/// Blocks [`WAKE`] for the calling thread; answers the mask without it, as [`poll_masked`] and [`epoll_wait`] take it.
+pub fn block_wake() -> u64 {
+    let wake = 1_u64 << (WAKE - 1);
+    let mut old = 0_u64;
+    // SAFETY: both masks are as long as is said, and live across the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_BLOCK,
+            &raw const wake,
+            &raw mut old,
+            size_of_val(&wake),
+        )
+    };
+    old & !wake
+}
+
+/// `ppoll(2)`, with `mask` as the thread's signal mask meanwhile; how many are ready, 0 if it was interrupted.
+pub fn poll_masked(fds: &mut [HostPoll<'_>], timeout: Option<Duration>, mask: Option<u64>) -> usize {
+    let mut timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(timeout.subsec_nanos()),
+    });
+    let timeout = timeout.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
+    let mask = mask.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: a `HostPoll` is a `struct pollfd`; time and mask are null or live across the call.
+    let ready = unsafe {
+        libc::syscall(libc::SYS_ppoll, fds.as_mut_ptr(), fds.len(), timeout, mask, size_of::<u64>())
+    };
+    usize::try_from(ready).unwrap_or(0)
+}
+
+/// `epoll_pwait(2)`: up to `max` of them, as many as there is room for, replace what is in `events`; none if it was interrupted.
+/// The time is rounded up to milliseconds.
+pub fn epoll_wait(
+    epoll: BorrowedFd<'_>,
+    events: &mut Vec<libc::epoll_event>,
+    max: usize,
+    timeout: Option<Duration>,
+    mask: Option<u64>,
+) {
+    let timeout = timeout
+        .map_or(-1, |timeout| i32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
+    let mask = mask.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    events.clear();
+    let room = c_int::try_from(events.capacity().min(max)).unwrap_or(c_int::MAX);
+    // SAFETY: there is room for so many events; the mask is null or lives across the call.
+    let count = unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait,
+            epoll.as_raw_fd(),
+            events.as_mut_ptr(),
+            room,
+            timeout,
+            mask,
+            size_of::<u64>(),
+        )
+    };
+    let count = usize::try_from(count).unwrap_or(0).min(events.capacity());
+    // SAFETY: the host has written so many.
+    unsafe { events.set_len(count) };
 }
 
 /// Cycle counter.

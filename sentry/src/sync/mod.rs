@@ -1,7 +1,8 @@
 //! Waiting: how a task sleeps until something happens, and who wakes it.
 //!
-//! Key types: [`WaitQueue`] (things one can wait for own one), [`Waiter`] (an entry in queues), [`Events`].
-//! A task waits through [`crate::task::Current::wait`]; nothing else in the kernel blocks a task.
+//! Key types: [`WaitQueue`] (things one can wait for own one), [`Wake`] (an entry in queues), [`Events`], [`Parker`] (where a
+//! thread sleeps). A task waits through [`crate::task::Current::wait`]; nothing else in the kernel blocks a task.
+//! What the host keeps (sockets) has no queue: the thread sleeps on the host's descriptors, and on its parker, at once.
 //!
 //! ```text
 //! sleeper: register with queues -> check the condition -> park -> (woken) check again -> unregister
@@ -9,10 +10,9 @@
 //! ```
 //! Registering before checking makes a lost wake-up impossible.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::Thread;
-use std::time::Duration;
+
+pub use platform::host::parker::{HostPoll, Parker};
 
 bitflags::bitflags! {
     /// Readiness, as `poll(2)` and `epoll(7)` number it.
@@ -57,6 +57,11 @@ impl Events {
 pub trait Wake: Send + Sync {
     /// `events`: what the waker says has happened.
     fn wake(&self, events: Events);
+
+    /// It may also be told once the registration has ended: then it is told without the queue's lock.
+    fn may_be_late(&self) -> bool {
+        false
+    }
 }
 
 /// An entry in a wait queue.
@@ -119,29 +124,38 @@ impl WaitQueue {
         Registration(key)
     }
 
-    /// Ends a registration; once this returns, its `wake` is not called any more.
+    /// Ends a registration; once this returns, its `wake` is not called any more, unless that may be late.
     pub fn unregister(&self, registration: Registration) {
         self.lock().entries.retain(|entry| entry.key != registration.0);
     }
 
     /// Wakes all that are interested in one of `events`.
     pub fn wake(&self, events: Events) {
-        for entry in &self.lock().entries {
-            if entry.interest.intersects(events) {
-                entry.wake.wake(events);
-            }
-        }
+        self.wake_some(events, usize::MAX);
     }
 
     /// Wakes all that are not exclusive and one that is.
     pub fn wake_one(&self, events: Events) {
-        let mut woken = false;
-        for entry in &self.lock().entries {
-            if entry.interest.intersects(events) && !(entry.exclusive && woken) {
-                woken |= entry.exclusive;
+        self.wake_some(events, 1);
+    }
+
+    fn wake_some(&self, events: Events, mut exclusive: usize) {
+        // PERF: a thread that is woken under the lock runs at once, and into the lock: four context switches for one.
+        let mut late: SmallList<Arc<dyn Wake>> = SmallList::default();
+        let inner = self.lock();
+        for entry in &inner.entries {
+            if !entry.interest.intersects(events) || (entry.exclusive && exclusive == 0) {
+                continue;
+            }
+            exclusive -= usize::from(entry.exclusive);
+            if entry.wake.may_be_late() {
+                late.push(Arc::clone(&entry.wake));
+            } else {
                 entry.wake.wake(events);
             }
         }
+        drop(inner);
+        late.for_each(|wake| wake.wake(events));
     }
 
     /// Nobody waits.
@@ -151,48 +165,35 @@ impl WaitQueue {
     }
 }
 
-/// What a sentry thread sleeps on; may be woken any number of times by anyone.
-#[derive(Debug)]
-pub struct Parker {
-    woken: AtomicBool,
-    thread: Mutex<Option<Thread>>,
-}
-
-impl Default for Parker {
-    fn default() -> Self {
-        Self { woken: AtomicBool::new(false), thread: Mutex::new(None) }
-    }
-}
-
-impl Parker {
-    /// Makes the calling thread the one that sleeps here.
-    pub fn adopt(&self) {
-        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current());
-    }
-
-    /// Sleeps until woken or until `timeout` is over; returns at once if woken since the last sleep.
-    pub fn park(&self, timeout: Option<Duration>) {
-        if !self.woken.swap(false, Ordering::Acquire) {
-            match timeout {
-                Some(timeout) => std::thread::park_timeout(timeout),
-                None => std::thread::park(),
-            }
-            self.woken.store(false, Ordering::Release);
-        }
-    }
-
-    /// Wakes the sleeper, or lets its next sleep end at once.
-    pub fn unpark(&self) {
-        self.woken.store(true, Ordering::Release);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(thread) = thread {
-            thread.unpark();
-        }
-    }
-}
-
 impl Wake for Parker {
     fn wake(&self, _: Events) {
         self.unpark();
+    }
+
+    /// To be woken for nothing does no harm.
+    fn may_be_late(&self) -> bool {
+        true
+    }
+}
+
+/// A list that allocates from the second element on.
+struct SmallList<T> {
+    first: Option<T>,
+    rest: Vec<T>,
+}
+
+impl<T> Default for SmallList<T> {
+    fn default() -> Self {
+        Self { first: None, rest: Vec::new() }
+    }
+}
+
+impl<T> SmallList<T> {
+    fn push(&mut self, item: T) {
+        if self.first.is_none() { self.first = Some(item) } else { self.rest.push(item) }
+    }
+
+    fn for_each(self, body: impl FnMut(T)) {
+        self.first.into_iter().chain(self.rest).for_each(body);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Key types: [`Current`], [`WaitEnd`]. Only the thread that serves the task has one.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::{Credentials, Process, SpaceUser, Task};
 use crate::Errno;
 use crate::kernel::Kernel;
 use crate::mm::MemoryManager;
-use crate::sync::{Events, WaitQueue, Wake};
+use crate::sync::{Events, HostPoll, Parker, WaitQueue, Wake};
 use crate::vfs::{FdTable, FsContext, OpenFile};
 
 /// A wait this long is worth giving memory of the guest thread's back.
@@ -243,14 +244,28 @@ impl Current {
         end
     }
 
-    /// The loop of [`Current::wait`], for callers that register their parker with queues themselves (epoll, poll).
+    /// The loop of [`Current::wait`], for callers that register their parker with queues themselves.
     ///
     /// # Errors
     /// As [`Current::wait`].
     pub fn wait_registered<T>(
         &mut self,
         deadline_ns: Option<u64>,
+        condition: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<T, WaitEnd> {
+        self.wait_asleep(deadline_ns, condition, Parker::park)
+    }
+
+    /// As [`Current::wait_registered`], with the caller's own way to `sleep` at the parker for at most a time (epoll, poll).
+    /// After each sleep the condition is asked, whatever ended it.
+    ///
+    /// # Errors
+    /// As [`Current::wait`].
+    pub fn wait_asleep<T>(
+        &mut self,
+        deadline_ns: Option<u64>,
         mut condition: impl FnMut(&mut Self) -> Option<T>,
+        mut sleep: impl FnMut(&Parker, Option<Duration>),
     ) -> Result<T, WaitEnd> {
         // What the guest has been promised must be there before others run on the strength of it.
         let _ = self.context.flush_writes();
@@ -277,10 +292,39 @@ impl Current {
                 trim_at = None;
             }
             let first = patience.filter(|&left| left > 0).map(Duration::from_nanos);
+            self.context.before_sleep();
             self.task.set_sleeping(true);
-            self.task.parker.park(timeout.into_iter().chain(first).min());
+            sleep(&self.task.parker, timeout.into_iter().chain(first).min());
             self.task.set_sleeping(false);
         }
+    }
+
+    /// As [`Current::wait`] until the host says that `fd` is ready for one of `interest`; `condition` is asked after that.
+    ///
+    /// # Errors
+    /// As [`Current::wait`].
+    pub fn wait_on_host<T>(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        interest: Events,
+        deadline_ns: Option<u64>,
+        mut condition: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<T, WaitEnd> {
+        /// Until one looks again at what is ready, but not as the condition wants it (`MSG_PEEK` with `MSG_WAITALL`).
+        const NAP: Duration = Duration::from_millis(1);
+        let mut has_slept = false;
+        let mut in_vain = 0;
+        self.wait_asleep(
+            deadline_ns,
+            |current| if std::mem::replace(&mut has_slept, true) { condition(current) } else { None },
+            |parker, timeout| {
+                if in_vain > 1 {
+                    parker.park(Some(timeout.unwrap_or(NAP).min(NAP)));
+                }
+                let ready = parker.park_on(&mut [HostPoll::new(fd, interest.bits())], timeout);
+                in_vain = if ready > 0 { in_vain + 1 } else { 0 };
+            },
+        )
     }
 
     /// As [`Current::wait`] without a deadline, but only the task's end interrupts it.
@@ -305,6 +349,7 @@ impl Current {
             if self.task.is_dying() {
                 break Err(WaitEnd::Interrupted);
             }
+            self.context.before_sleep();
             self.task.parker.park(None);
         };
         for (queue, registration) in entries {
@@ -331,11 +376,15 @@ impl Current {
             return first;
         }
         let ops = Arc::clone(&file.ops);
-        let Some(queue) = ops.wait_queue() else { return first };
-        let end = self.wait(&[(queue, interest)], deadline_ns, |current| match operation(current) {
+        let again = |current: &mut Self| match operation(current) {
             Err(Errno::EAGAIN) => None,
             result => Some(result),
-        });
+        };
+        let end = match (ops.host_descriptor(), ops.wait_queue()) {
+            (Some(fd), _) => self.wait_on_host(fd, interest, deadline_ns, again),
+            (None, Some(queue)) => self.wait(&[(queue, interest)], deadline_ns, again),
+            (None, None) => return first,
+        };
         match end {
             Ok(result) => result,
             Err(WaitEnd::Interrupted) => Err(Errno::ERESTARTSYS),

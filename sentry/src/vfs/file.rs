@@ -5,6 +5,7 @@
 //! the system call layer waits (see `Current::block_on_file`).
 
 use std::any::Any;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -105,9 +106,19 @@ pub trait FileOps: Send + Sync + Any {
         Events::READABLE | Events::WRITABLE
     }
 
-    /// Woken when readiness may have changed; `None`: always ready, cannot be put into epoll.
+    /// Woken when readiness may have changed; `None`: always ready, or the host tells.
     fn wait_queue(&self) -> Option<&WaitQueue> {
         None
+    }
+
+    /// The host's descriptor that is ready when the file is, for what the host keeps: one sleeps on it in the host.
+    fn host_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Is not always ready; what is cannot be put into epoll.
+    fn can_wait(&self) -> bool {
+        self.host_descriptor().is_some() || self.wait_queue().is_some()
     }
 
     /// Has a position: `lseek`, `pread`, `pwrite` work. Else they answer ESPIPE.

@@ -181,11 +181,7 @@ pub(super) fn write_from(
         let n = write_at_place(file, &op, &mut source, place, limit)?;
         done += n;
         let is_partial = !is_seekable && n > 0 && source.source.remaining() > 0;
-        if is_partial && !nonblocking && file.ops.wait_queue().is_some() {
-            Err(Errno::EAGAIN)
-        } else {
-            Ok(())
-        }
+        if is_partial && !nonblocking && file.ops.can_wait() { Err(Errno::EAGAIN) } else { Ok(()) }
     });
     if done > 0 {
         inotify::notify_at(&task.kernel, &file.location, inotify::mask::MODIFY);

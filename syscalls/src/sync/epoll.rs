@@ -1,5 +1,6 @@
 //! `epoll_create`, `epoll_create1`, `epoll_ctl`, `epoll_wait`, `epoll_pwait`, `epoll_pwait2`.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use linux_abi::poll::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EpollEvent, O_CLOEXEC};
@@ -43,7 +44,7 @@ pub(crate) fn epoll_ctl(
     let files = current.files();
     let instance = files.get(epfd)?;
     let file = files.get(fd)?;
-    if file.ops.wait_queue().is_none() {
+    if !file.ops.can_wait() {
         return Err(Errno::EPERM);
     }
     let epoll = epoll::instance_of(&instance).ok_or(Errno::EINVAL)?;
@@ -135,10 +136,17 @@ fn wait_for_events(
         return Ok(found);
     }
     let registration = epoll.queue().register_exclusive(Events::READABLE, current.task().parker.clone());
-    let end = current.wait_registered(deadline.0, |_| {
-        let found = epoll.collect(max);
-        (!found.is_empty()).then_some(found)
-    });
+    // What the sleep itself has brought is looked at first: it will not come again.
+    let brought = Cell::new(Vec::new());
+    let end = current.wait_asleep(
+        deadline.0,
+        |_| {
+            let mut found = brought.take();
+            found.extend(epoll.collect_listed(max - found.len()));
+            (!found.is_empty()).then_some(found)
+        },
+        |parker, timeout| brought.set(epoll.sleep(parker, max, timeout)),
+    );
     epoll.queue().unregister(registration);
     epoll.pass_on();
     match end {

@@ -1,10 +1,12 @@
 //! `poll`, `ppoll`.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use linux_abi::poll::PollFd;
 use linux_abi::{Errno, UserPtr};
-use sentry::sync::{Events, Wake};
+use platform::host::parker::poll_now;
+use sentry::sync::{Events, HostPoll, Wake};
 use sentry::task::{Current, Resource, WaitEnd};
 use sentry::vfs::{Fd, OpenFile};
 
@@ -109,23 +111,32 @@ pub(super) fn wait_for_any(
     polled: &mut [Polled],
     deadline: Deadline,
 ) -> Result<usize, Errno> {
-    let ready = ask(polled);
+    let files: Vec<_> =
+        polled.iter().filter_map(|p| Some((Arc::clone(p.file.as_ref()?), p.interest))).collect();
+    let hosted =
+        files.iter().filter_map(|(file, interest)| Some((file.ops.host_descriptor()?, interest.bits())));
+    let hosted: Vec<_> = hosted.map(|(fd, events)| HostPoll::new(fd, events)).collect();
+    let hosted = RefCell::new(hosted);
+    poll_now(&mut hosted.borrow_mut());
+    let ready = ask(polled, &hosted.borrow());
     if ready > 0 || deadline.0 == Some(0) {
         return Ok(ready);
     }
     let wake: Arc<dyn Wake> = Arc::clone(&current.task().parker) as Arc<dyn Wake>;
-    let files: Vec<_> =
-        polled.iter().filter_map(|p| Some((Arc::clone(p.file.as_ref()?), p.interest))).collect();
     let mut registrations = Vec::with_capacity(files.len());
     for (file, interest) in &files {
-        if let Some(queue) = file.ops.wait_queue() {
+        if let (None, Some(queue)) = (file.ops.host_descriptor(), file.ops.wait_queue()) {
             registrations.push((queue, queue.register(*interest, Arc::clone(&wake))));
         }
     }
-    let end = current.wait_registered(deadline.0, |_| match ask(polled) {
-        0 => None,
-        ready => Some(ready),
-    });
+    let end = current.wait_asleep(
+        deadline.0,
+        |_| Some(ask(polled, &hosted.borrow())).filter(|&ready| ready > 0),
+        |parker, timeout| match &mut *hosted.borrow_mut() {
+            none if none.is_empty() => parker.park(timeout),
+            fds => drop(parker.park_on(fds, timeout)),
+        },
+    );
     for (queue, registration) in registrations {
         queue.unregister(registration);
     }
@@ -136,11 +147,18 @@ pub(super) fn wait_for_any(
     }
 }
 
-fn ask(polled: &mut [Polled]) -> usize {
+/// Fills in all answers: the host's are in `hosted`, in order.
+fn ask(polled: &mut [Polled], hosted: &[HostPoll<'_>]) -> usize {
+    let mut hosted = hosted.iter();
     let mut ready = 0;
     for entry in polled {
         let Some(file) = &entry.file else { continue };
-        entry.ready = file.ops.readiness() & entry.interest;
+        let told = if file.ops.host_descriptor().is_some() {
+            hosted.next().map_or(Events::empty(), |fd| Events::from_bits_truncate(fd.ready()))
+        } else {
+            file.ops.readiness()
+        };
+        entry.ready = told & entry.interest;
         ready += usize::from(!entry.ready.is_empty());
     }
     ready

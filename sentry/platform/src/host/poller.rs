@@ -54,6 +54,7 @@ impl Poller {
     /// # Errors
     /// When the host refuses an epoll instance or a thread.
     pub fn start() -> std::io::Result<Arc<Self>> {
+        crate::sys::install_wake();
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let poller = Arc::new(Self { epoll, receivers: Mutex::default() });
         let theirs = Arc::clone(&poller);

@@ -58,6 +58,7 @@ pub struct SystrapContext {
     /// Where it rested, until it is started.
     pub(super) berth: Option<Arc<Berth>>,
     pub(super) running: Running,
+    has_run: bool,
 }
 
 /// What the next [`Context::run`] finds.
@@ -107,6 +108,7 @@ impl SystrapContext {
             has_rseq: false,
             berth: None,
             running: Running::No,
+            has_run: false,
         };
         context.space.thread_begins();
         context.start(listener).map_err(|_| PlatformError::Stub("died at birth"))?;
@@ -326,6 +328,10 @@ impl Context for SystrapContext {
             return Exit::Interrupted;
         }
         self.attend();
+        if !std::mem::replace(&mut self.has_run, true) {
+            // A thread begins with the processors of its maker, which may just have left one to a guest thread.
+            let _ = sys::set_affinity(0, &self.space.shared().cpus);
+        }
         let mut waited = if running == Running::No { self.resume(regs) } else { self.join(running) };
         while waited.is_ok()
             && let Some(errno) = self.late_failure()
@@ -603,6 +609,12 @@ impl Context for SystrapContext {
         let _ = self.flush_writes();
         if let Some(slot) = &self.slot {
             self.along.trim(&slot.window);
+        }
+    }
+
+    fn before_sleep(&mut self) {
+        if let Some(slot) = &self.slot {
+            self.handover.rest(&slot.window);
         }
     }
 

@@ -8,9 +8,13 @@
 //! ```
 //! An item is taken off the list *before* its file is asked, so that a change in between lists it anew.
 //!
-//! LOCK order: `items` > file's wait queue > `ready` > the instance's own wait queue. No `Arc<OpenFile>` is dropped under
-//! one: its end may take all of them.
+//! Files that the host keeps are watched by an epoll instance of the host ([`hosted`]), in which the waiting thread sleeps.
+//!
+//! LOCK order: `items` (also held while the host is told of a file) > file's wait queue > `ready` > the instance's own wait
+//! queue. No `Arc<OpenFile>` is dropped under one: its end may take all of them.
 
+mod collect;
+mod hosted;
 mod watchers;
 
 use std::any::Any;
@@ -18,7 +22,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use self::hosted::{Hosted, Place};
 pub use self::watchers::Watchers;
+use platform::host::poller::Poller;
+
 use super::anon;
 use crate::Errno;
 use crate::sync::{Events, Registration, WaitQueue, Wake};
@@ -63,6 +70,7 @@ pub struct Epoll {
     /// The items by which other instances watch this one.
     parents: Mutex<Vec<Weak<Item>>>,
     queue: WaitQueue,
+    hosted: Hosted,
 }
 
 /// A file as one instance watches it.
@@ -76,7 +84,15 @@ pub struct Item {
     data: AtomicU64,
     /// It is in the instance's `ready` list.
     is_listed: AtomicBool,
-    registration: Mutex<Option<Registration>>,
+    source: Mutex<Option<Source>>,
+}
+
+/// Who tells of a file's readiness.
+enum Source {
+    /// Its wait queue.
+    Queue(Registration),
+    /// The host.
+    Host(Place),
 }
 
 /// Serialises the search for loops with what could make one. LOCK: outermost of this file.
@@ -86,7 +102,7 @@ static NESTING: Mutex<()> = Mutex::new(());
 #[must_use]
 pub fn new(task: &Arc<Task>) -> Arc<OpenFile> {
     const O_RDWR: u32 = 2;
-    let instance = Instance(Epoll::new());
+    let instance = Instance(Epoll::new(Arc::clone(&task.kernel.poller)));
     anon::open(task, "eventpoll", Arc::new(instance), O_RDWR)
 }
 
@@ -101,13 +117,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Epoll {
-    fn new() -> Arc<Self> {
+    fn new(poller: Arc<Poller>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             items: Mutex::default(),
             ready: Mutex::default(),
             parents: Mutex::default(),
             queue: WaitQueue::new(),
+            hosted: Hosted::new(poller),
         })
     }
 
@@ -120,9 +137,8 @@ impl Epoll {
     /// `EPOLL_CTL_ADD`.
     ///
     /// # Errors
-    /// EPERM for a file that is always ready; EINVAL for itself or bad exclusive flags; ELOOP; EEXIST; ENOSPC.
+    /// EPERM for a file that is always ready; EINVAL for itself or bad exclusive flags; ELOOP; EEXIST; ENOSPC; the host's.
     pub fn add(&self, fd: Fd, file: &Arc<OpenFile>, interest: Interest) -> Result<(), Errno> {
-        let queue = file.ops.wait_queue().ok_or(Errno::EPERM)?;
         let target = instance_of(file);
         if target.is_some_and(|target| std::ptr::eq(Arc::as_ptr(target), self)) {
             return Err(Errno::EINVAL);
@@ -136,19 +152,12 @@ impl Epoll {
         {
             return Err(Errno::ELOOP);
         }
-        let key = (fd, file.id);
-        let item = Item::new(self, file, key, interest);
-        {
-            let mut items = lock(&self.items);
-            if items.contains_key(&key) {
-                return Err(Errno::EEXIST);
-            }
-            if items.len() >= MAX_ITEMS {
-                return Err(Errno::ENOSPC);
-            }
-            items.insert(key, Arc::clone(&item));
-        }
+        let item = self.enter(fd, file, interest)?;
         file.watchers.add(&item);
+        if file.ops.host_descriptor().is_some() {
+            return Ok(());
+        }
+        let queue = file.ops.wait_queue().ok_or(Errno::EPERM)?;
         if let Some(target) = target {
             let mut parents = lock(&target.parents);
             parents.retain(|parent| parent.strong_count() > 0);
@@ -160,10 +169,30 @@ impl Epoll {
         } else {
             queue.register_exclusive(Events::all(), wake)
         };
-        *lock(&item.registration) = Some(registration);
+        *lock(&item.source) = Some(Source::Queue(registration));
         drop(nesting);
         item.list_if_ready(file);
         Ok(())
+    }
+
+    /// A new item, known to the host if the host keeps the file.
+    fn enter(&self, fd: Fd, file: &Arc<OpenFile>, interest: Interest) -> Result<Arc<Item>, Errno> {
+        let key = (fd, file.id);
+        let mut items = lock(&self.items);
+        if items.contains_key(&key) {
+            return Err(Errno::EEXIST);
+        }
+        if items.len() >= MAX_ITEMS {
+            return Err(Errno::ENOSPC);
+        }
+        let item = Item::new(self, file, key, interest);
+        if let Some(host) = file.ops.host_descriptor() {
+            *lock(&item.source) = Some(Source::Host(self.add_hosted(host, interest)?));
+        } else if file.ops.wait_queue().is_none() {
+            return Err(Errno::EPERM);
+        }
+        items.insert(key, Arc::clone(&item));
+        Ok(item)
     }
 
     /// `EPOLL_CTL_MOD`.
@@ -171,12 +200,17 @@ impl Epoll {
     /// # Errors
     /// ENOENT; EINVAL where exclusive waiting is involved.
     pub fn modify(&self, fd: Fd, file: &Arc<OpenFile>, interest: Interest) -> Result<(), Errno> {
-        let item = lock(&self.items).get(&(fd, file.id)).cloned().ok_or(Errno::ENOENT)?;
+        let items = lock(&self.items);
+        let item = items.get(&(fd, file.id)).cloned().ok_or(Errno::ENOENT)?;
         if (interest.events | item.events.load(Ordering::Acquire)) & EXCLUSIVE != 0 {
             return Err(Errno::EINVAL);
         }
         item.data.store(interest.data, Ordering::Release);
         item.events.store(interest.events | Events::ALWAYS.bits(), Ordering::Release);
+        if let (Some(Source::Host(place)), Some(host)) = (&*lock(&item.source), file.ops.host_descriptor()) {
+            return self.hosted.modify(place, host, interest);
+        }
+        drop(items);
         item.list_if_ready(file);
         Ok(())
     }
@@ -186,44 +220,13 @@ impl Epoll {
     /// # Errors
     /// ENOENT.
     pub fn remove(&self, fd: Fd, file: &Arc<OpenFile>) -> Result<(), Errno> {
-        let item = lock(&self.items).remove(&(fd, file.id)).ok_or(Errno::ENOENT)?;
-        item.unregister(file.ops.as_ref());
+        let mut items = lock(&self.items);
+        let item = items.remove(&(fd, file.id)).ok_or(Errno::ENOENT)?;
+        item.unregister(self, file.ops.as_ref());
+        drop(items);
         file.watchers.remove(&item);
         lock(&self.ready).retain(|listed| !Arc::ptr_eq(listed, &item));
         Ok(())
-    }
-
-    /// Up to `max` ready files.
-    #[must_use]
-    pub fn collect(&self, max: usize) -> Vec<Interest> {
-        let mut found = Vec::new();
-        let mut again = Vec::new();
-        let mut rounds = lock(&self.ready).len();
-        while found.len() < max && rounds > 0 {
-            rounds -= 1;
-            let Some(item) = lock(&self.ready).pop_front() else { break };
-            item.is_listed.store(false, Ordering::Release);
-            let Some(events) = item.take_ready() else { continue };
-            found.push(Interest { events: events.bits(), data: item.data.load(Ordering::Acquire) });
-            if item.events.load(Ordering::Acquire) & (EDGE | ONESHOT) == 0 {
-                again.push(item);
-            }
-        }
-        let mut ready = lock(&self.ready);
-        for item in again {
-            if !item.is_listed.swap(true, Ordering::AcqRel) {
-                ready.push_back(item);
-            }
-        }
-        found
-    }
-
-    /// What one thread has left over is the next one's; called by a waiter that no longer waits.
-    pub fn pass_on(&self) {
-        let is_empty = lock(&self.ready).is_empty();
-        if !is_empty {
-            self.queue.wake_one(Events::READABLE);
-        }
     }
 
     /// How many instances hang below this one, itself included. ELOOP if `forbidden` is among them.
@@ -271,7 +274,7 @@ impl Item {
             events: AtomicU32::new(interest.events | Events::ALWAYS.bits()),
             data: AtomicU64::new(interest.data),
             is_listed: AtomicBool::new(false),
-            registration: Mutex::new(None),
+            source: Mutex::new(None),
         })
     }
 
@@ -309,17 +312,23 @@ impl Item {
         epoll.queue.wake_one(Events::READABLE);
     }
 
-    fn unregister(&self, ops: &dyn FileOps) {
-        let registration = lock(&self.registration).take();
-        if let (Some(registration), Some(queue)) = (registration, ops.wait_queue()) {
-            queue.unregister(registration);
+    fn unregister(&self, epoll: &Epoll, ops: &dyn FileOps) {
+        let source = lock(&self.source).take();
+        match source {
+            Some(Source::Queue(registration)) => {
+                if let Some(queue) = ops.wait_queue() {
+                    queue.unregister(registration);
+                }
+            }
+            Some(Source::Host(place)) => epoll.hosted.remove(&place, ops.host_descriptor()),
+            None => {}
         }
     }
 
     /// The file's last descriptor is gone: so is the item. LINUX: `eventpoll_release`.
     fn file_closed(self: &Arc<Self>, ops: &dyn FileOps) {
-        self.unregister(ops);
         if let Some(epoll) = self.epoll.upgrade() {
+            self.unregister(&epoll, ops);
             lock(&epoll.items).remove(&self.key);
             lock(&epoll.ready).retain(|listed| !Arc::ptr_eq(listed, self));
         }
@@ -339,7 +348,7 @@ impl Drop for Instance {
         let items: Vec<_> = lock(&self.0.items).drain().map(|(_, item)| item).collect();
         for item in items {
             if let Some(file) = item.file.upgrade() {
-                item.unregister(file.ops.as_ref());
+                item.unregister(&self.0, file.ops.as_ref());
                 file.watchers.remove(&item);
             }
         }
@@ -355,10 +364,11 @@ impl FileOps for Instance {
             let file = item.file.upgrade();
             file.is_some_and(|file| file.ops.readiness().intersects(item.interest()))
         });
-        if is_ready { Events::READABLE } else { Events::empty() }
+        if is_ready || self.0.hosted.is_ready() { Events::READABLE } else { Events::empty() }
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
+        self.0.watch_hosted();
         Some(&self.0.queue)
     }
 

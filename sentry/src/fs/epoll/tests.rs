@@ -50,6 +50,10 @@ impl crate::vfs::FileSystem for NoFs {
     }
 }
 
+fn instance() -> Arc<Epoll> {
+    Epoll::new(Poller::start().expect("the host has epoll"))
+}
+
 fn open(ops: Arc<dyn FileOps>) -> Arc<OpenFile> {
     let root = Dentry::root(Arc::new(Node));
     let mount = Mount::new(Arc::new(NoFs), Arc::clone(&root), 0, b"none");
@@ -67,7 +71,7 @@ const IN: u32 = Events::IN.bits();
 
 #[test]
 fn level_triggered_reports_as_long_as_it_is_ready() {
-    let epoll = Epoll::new();
+    let epoll = instance();
     let (switch, _file) = watched(&epoll, IN);
     assert!(epoll.collect(8).is_empty());
     switch.set(Events::IN);
@@ -79,7 +83,7 @@ fn level_triggered_reports_as_long_as_it_is_ready() {
 
 #[test]
 fn edge_triggered_reports_once_a_change() {
-    let epoll = Epoll::new();
+    let epoll = instance();
     let (switch, _file) = watched(&epoll, IN | EDGE);
     switch.set(Events::IN);
     assert_eq!(epoll.collect(8).len(), 1);
@@ -90,7 +94,7 @@ fn edge_triggered_reports_once_a_change() {
 
 #[test]
 fn a_oneshot_is_silent_until_modified() {
-    let epoll = Epoll::new();
+    let epoll = instance();
     let (switch, file) = watched(&epoll, IN | ONESHOT);
     switch.set(Events::IN);
     assert_eq!(epoll.collect(8).len(), 1);
@@ -102,7 +106,7 @@ fn a_oneshot_is_silent_until_modified() {
 
 #[test]
 fn what_is_ready_at_registration_is_reported() {
-    let epoll = Epoll::new();
+    let epoll = instance();
     let switch = Arc::new(Switch::default());
     switch.set(Events::IN);
     let file = open(Arc::clone(&switch) as Arc<dyn FileOps>);
@@ -112,7 +116,7 @@ fn what_is_ready_at_registration_is_reported() {
 
 #[test]
 fn hang_up_is_reported_unasked() {
-    let epoll = Epoll::new();
+    let epoll = instance();
     let (switch, _file) = watched(&epoll, 0);
     switch.set(Events::HUP);
     assert_eq!(epoll.collect(8)[0].events, Events::HUP.bits());
@@ -120,7 +124,7 @@ fn hang_up_is_reported_unasked() {
 
 #[test]
 fn the_last_close_removes_a_file() {
-    let epoll = Epoll::new();
+    let epoll = instance();
     let (switch, file) = watched(&epoll, IN);
     switch.set(Events::IN);
     drop(file);
@@ -131,7 +135,7 @@ fn the_last_close_removes_a_file() {
 
 #[test]
 fn the_end_of_an_instance_leaves_no_registration() {
-    let epoll = Epoll::new();
+    let epoll = instance();
     let (switch, _file) = watched(&epoll, IN);
     drop(Instance(epoll));
     assert!(switch.queue.is_empty());
@@ -139,7 +143,7 @@ fn the_end_of_an_instance_leaves_no_registration() {
 
 #[test]
 fn registering_twice_and_removing_twice_fail() {
-    let epoll = Epoll::new();
+    let epoll = instance();
     let (_switch, file) = watched(&epoll, IN);
     let interest = Interest { events: IN, data: 0 };
     assert_eq!(epoll.add(Fd(3), &file, interest), Err(Errno::EEXIST));
@@ -151,8 +155,8 @@ fn registering_twice_and_removing_twice_fail() {
 
 #[test]
 fn nested_instances_pass_readiness_up() {
-    let inner = Epoll::new();
-    let outer = Epoll::new();
+    let inner = instance();
+    let outer = instance();
     let inner_file = open(Arc::new(Instance(Arc::clone(&inner))));
     outer.add(Fd(5), &inner_file, Interest { events: IN, data: 5 }).unwrap();
     let (switch, _file) = watched(&inner, IN);
@@ -163,7 +167,7 @@ fn nested_instances_pass_readiness_up() {
 
 #[test]
 fn loops_and_long_chains_are_refused() {
-    let instances: Vec<_> = (0..7).map(|_| Epoll::new()).collect();
+    let instances: Vec<_> = (0..7).map(|_| instance()).collect();
     let files: Vec<_> = instances.iter().map(|e| open(Arc::new(Instance(Arc::clone(e))))).collect();
     let interest = Interest { events: IN, data: 0 };
     assert_eq!(instances[0].add(Fd(0), &files[0], interest), Err(Errno::EINVAL));
@@ -177,7 +181,7 @@ fn loops_and_long_chains_are_refused() {
 
 #[test]
 fn exclusive_takes_plain_events_only() {
-    let epoll = Epoll::new();
+    let epoll = instance();
     let file = open(Arc::new(Switch::default()));
     let interest = |events| Interest { events, data: 0 };
     assert_eq!(epoll.add(Fd(3), &file, interest(IN | EXCLUSIVE | ONESHOT)), Err(Errno::EINVAL));
@@ -187,7 +191,7 @@ fn exclusive_takes_plain_events_only() {
 
 #[test]
 fn a_full_answer_leaves_the_rest_for_the_next() {
-    let epoll = Epoll::new();
+    let epoll = instance();
     let all: Vec<_> = (0..4)
         .map(|n| {
             let switch = Arc::new(Switch::default());

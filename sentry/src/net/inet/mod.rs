@@ -7,12 +7,12 @@ mod options;
 pub mod table;
 
 use std::any::Any;
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock, Weak};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use linux_abi::UserPtr;
 use linux_abi::net::{family, ioctl, kind, msg, option as so};
-use platform::host::poller::{self, Poller, Ready, Watch};
+use platform::host::poller;
 use platform::host::socket as host;
 
 use super::control::{self, Cmsg, ControlOut};
@@ -22,7 +22,7 @@ use crate::Errno;
 use crate::fs::host_file::copy_buffer;
 use crate::io::{Sink, Source};
 use crate::kernel::Kernel;
-use crate::sync::{Events, WaitQueue};
+use crate::sync::Events;
 use crate::task::{Capability, Current, Task, WaitEnd};
 use crate::vfs::{FileOps, Op, OpenFile};
 
@@ -47,18 +47,7 @@ pub struct InetSocket {
     family: u16,
     kind: Kind,
     common: Common,
-    queue: WaitQueue,
-    /// Set when somebody first waits; `None` if the host refused.
-    watch: OnceLock<Option<Watch>>,
-    poller: Arc<Poller>,
-    me: Weak<Self>,
     _place: Place,
-}
-
-impl Ready for InetSocket {
-    fn ready(&self, events: u32) {
-        self.queue.wake(Events::from_bits_truncate(events) | Events::READABLE | Events::WRITABLE);
-    }
 }
 
 /// `socket(2)`.
@@ -89,34 +78,14 @@ fn descriptor_error(errno: Errno) -> Errno {
 
 impl InetSocket {
     fn wrap(kernel: &Kernel, fd: OwnedFd, family: u16, kind: Kind, place: Place) -> Arc<Self> {
-        let poller = Arc::clone(&kernel.poller);
-        let socket = Arc::new_cyclic(|me| Self {
-            fd,
-            family,
-            kind,
-            common: Common::default(),
-            queue: WaitQueue::new(),
-            watch: OnceLock::new(),
-            poller,
-            me: me.clone(),
-            _place: place,
-        });
+        let socket = Arc::new(Self { fd, family, kind, common: Common::default(), _place: place });
         kernel.net.enter_inet(&socket);
         socket
     }
 
-    fn watch(&self) -> Option<&Watch> {
-        let start = || {
-            let receiver: Arc<dyn Ready> = self.me.upgrade()?;
-            self.poller.watch(&self.fd, &receiver).ok()
-        };
-        self.watch.get_or_init(start).as_ref()
-    }
-
     /// LINUX: `inet_stream_connect`: waits until the host has an outcome.
     fn wait_connected(&self, current: &mut Current, deadline: Option<u64>) -> Result<(), Errno> {
-        self.watch().ok_or(Errno::ENOMEM)?;
-        let end = current.wait(&[(&self.queue, Events::WRITABLE)], deadline, |_| {
+        let end = current.wait_on_host(self.fd.as_fd(), Events::OUT, deadline, |_| {
             self.readiness().intersects(Events::OUT | Events::ERR | Events::HUP).then_some(())
         });
         match end {
@@ -204,8 +173,8 @@ impl FileOps for InetSocket {
         Events::from_bits_truncate(u32::from(poller::readiness(&self.fd)))
     }
 
-    fn wait_queue(&self) -> Option<&WaitQueue> {
-        self.watch().map(|_| &self.queue)
+    fn host_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
     }
 
     fn ioctl(&self, current: &mut Current, _: &Arc<OpenFile>, command: u32, arg: u64) -> Result<u64, Errno> {

@@ -186,6 +186,7 @@ impl Current {
             if tell.is_some() {
                 self.kernel().tasks.stop_changed(self.process(), tell);
             }
+            self.context_mut().before_sleep();
             self.task().parker.park(None);
         }
     }
