@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <spawn.h>
 #include <stdint.h>
@@ -12,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -148,26 +151,86 @@ static double pipe_write_read(long n) {
     return took;
 }
 
-static double pipe_ping_pong(long n) {
-    int there[2], back[2];
+// A byte to a child process and one back: here through `here[0]` and `here[1]`, there likewise; may be one and the same.
+static double ping_pong(long n, const int here[2], const int there[2]) {
     char byte = 'x';
-    if (pipe(there) || pipe(back)) die("pipe");
     pid_t child = fork();
     if (child < 0) die("fork");
     if (child == 0) {
-        close(there[1]);
+        close(here[0]);
+        close(here[1]);
         while (read(there[0], &byte, 1) == 1)
-            if (write(back[1], &byte, 1) != 1) break;
+            if (write(there[1], &byte, 1) != 1) break;
         _exit(0);
     }
+    close(there[0]);
+    close(there[1]);
+    // The first time counts the child's start.
+    double begun = 0;
+    for (long i = -1; i < n; i++) {
+        if (i == 0) begun = now();
+        if (write(here[1], &byte, 1) != 1 || read(here[0], &byte, 1) != 1) die("ping-pong");
+    }
+    double took = now() - begun;
+    close(here[0]);
+    close(here[1]);
+    waitpid(child, NULL, 0);
+    return took;
+}
+
+static double pipe_ping_pong(long n) {
+    int out[2], back[2];
+    if (pipe(out) || pipe(back)) die("pipe");
+    return ping_pong(n, (int[]){back[0], out[1]}, (int[]){out[0], back[1]});
+}
+
+static double unix_ping_pong(long n) {
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair)) die("socketpair");
+    return ping_pong(n, (int[]){pair[0], pair[0]}, (int[]){pair[1], pair[1]});
+}
+
+static void tcp_pair(int pair[2]) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int on = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (listener < 0 || bind(listener, (struct sockaddr *)&address, length) || listen(listener, 1)) die("listen");
+    if (getsockname(listener, (struct sockaddr *)&address, &length)) die("getsockname");
+    pair[0] = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(pair[0], (struct sockaddr *)&address, length)) die("connect");
+    pair[1] = accept(listener, NULL, NULL);
+    if (pair[1] < 0) die("accept");
+    close(listener);
+    for (int i = 0; i < 2; i++) setsockopt(pair[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+static double tcp_ping_pong(long n) {
+    int pair[2];
+    tcp_pair(pair);
+    return ping_pong(n, (int[]){pair[0], pair[0]}, (int[]){pair[1], pair[1]});
+}
+
+// 64 KiB at a time to a child that reads as fast as it can.
+static double tcp_send_64k(long n) {
+    static char bytes[1 << 16];
+    int pair[2];
+    tcp_pair(pair);
+    pid_t child = fork();
+    if (child < 0) die("fork");
+    if (child == 0) {
+        close(pair[0]);
+        while (read(pair[1], bytes, sizeof bytes) > 0) {}
+        _exit(0);
+    }
+    close(pair[1]);
     double begun = now();
     for (long i = 0; i < n; i++)
-        if (write(there[1], &byte, 1) != 1 || read(back[0], &byte, 1) != 1) die("ping-pong");
+        if (write(pair[0], bytes, sizeof bytes) != sizeof bytes) die("write");
+    // Until the other side has read it all.
+    shutdown(pair[0], SHUT_WR);
+    if (read(pair[0], bytes, 1) != 0) die("read");
     double took = now() - begun;
-    close(there[1]);
-    close(there[0]);
-    close(back[0]);
-    close(back[1]);
+    close(pair[0]);
     waitpid(child, NULL, 0);
     return took;
 }
@@ -307,6 +370,9 @@ static const struct {
     {"stat", stat_file},
     {"pipe-write-read", pipe_write_read},
     {"pipe-ping-pong", pipe_ping_pong},
+    {"unix-ping-pong", unix_ping_pong},
+    {"tcp-ping-pong", tcp_ping_pong},
+    {"tcp-send-64k", tcp_send_64k},
     {"futex-ping-pong", futex_ping_pong},
     {"first-touch-page", first_touch},
     {"mmap-touch-munmap-64k", map_touch_unmap},
