@@ -49,6 +49,7 @@ std::arch::global_asm!(
     PREFETCH_PATH = const layout::PREFETCH_PATH,
     PREFETCH_MAX = const layout::PREFETCH_MAX,
     PREFETCH_IOVECS = const layout::PREFETCH_IOVECS,
+    PREFETCH_POLLS = const layout::PREFETCH_POLLS,
     PREFETCH_PLACE = const rw::PREFETCH_PLACE,
     GATHER_PLACE = const rw::GATHER_PLACE,
     GATHER_LEN = const rw::GATHER_LEN,

@@ -124,6 +124,8 @@ pub const IN_BULK_BIT: u32 = 63;
 pub const PREFETCH_MAX: u64 = 2048;
 /// Most elements of an I/O vector that rides along.
 pub const PREFETCH_IOVECS: u64 = 64;
+/// Most elements of `poll`'s list that ride along.
+pub const PREFETCH_POLLS: u64 = 64;
 /// Longest path that rides along.
 pub const PREFETCH_PATH: u64 = 512;
 
@@ -214,7 +216,11 @@ pub const fn prefetch_table() -> [u8; 512] {
     const STRUCT1: u8 = 6;
     /// As `IOVEC1`, and all that the elements name.
     const GATHER1: u8 = 7;
-    let lists: [(u8, &[u64]); 8] = [
+    /// 32 bytes at argument 3.
+    const STRUCT3: u8 = 9;
+    /// As many `struct pollfd` at argument 0 as argument 1 says.
+    const POLLS0: u8 = 10;
+    let lists: [(u8, &[u64]); 10] = [
         (
             PATH0,
             &[
@@ -271,6 +277,8 @@ pub const fn prefetch_table() -> [u8; 512] {
         (IOVEC1, &[nr::READV, nr::PREADV, nr::PREADV2]),
         (GATHER1, &[nr::WRITEV, nr::PWRITEV, nr::PWRITEV2]),
         (STRUCT0, &[nr::NANOSLEEP]),
+        (STRUCT3, &[nr::EPOLL_CTL]),
+        (POLLS0, &[nr::POLL, nr::PPOLL]),
         (STRUCT1, &[nr::RT_SIGACTION, nr::RT_SIGPROCMASK, nr::SETRLIMIT]),
     ];
     let mut list = 0;

@@ -326,7 +326,7 @@ exit_interrupted:
 
 // ---------------------------------------------------------------------------------------------------------------
 // Copies an argument into the page, or into the bulk window. rbx = page, r8d = number, r9 r10 r11 = first three
-// arguments. What cannot be read ends the copy: the sentry looks for itself, and finds the same.
+// arguments, the fourth is among the registers in the page. What cannot be read ends the copy: the sentry looks for itself, and finds the same.
 // ---------------------------------------------------------------------------------------------------------------
 prefetch:
     mov qword ptr [rbx + {PREFETCH_LEN}], 0
@@ -350,6 +350,10 @@ prefetch:
     je 7f
     cmp r8d, 5
     je 4f
+    cmp r8d, 10
+    je 3f
+    cmp r8d, 9
+    je 8f
     mov rsi, r10
     cmp r8d, 2
     je 5f
@@ -373,6 +377,12 @@ prefetch:
 2:  mov dword ptr [rbx + {PREFETCH_PLACE}], {PLACE_TOO_LONG}
     mov [rbx + {PREFETCH_LEN}], rcx
     ret
+3:  mov rcx, r10
+    cmp rcx, {PREFETCH_POLLS}
+    ja 9f
+    shl rcx, 3
+    jmp 6f
+8:  mov rsi, [rbx + {REGS} + 80]
 4:  mov ecx, 32
 6:  test rsi, rsi
     jz 9f
@@ -684,6 +694,8 @@ signal_post:
     jne 1f
     mov r8d, [rdx + 144]
     mov r9, [rdx + 104]
+    mov r10, [rdx + 56]
+    mov [rbx + {REGS} + 80], r10
     mov r10, [rdx + 112]
     mov r11, [rdx + 136]
     call prefetch
