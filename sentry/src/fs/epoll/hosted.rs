@@ -14,11 +14,14 @@ use platform::host::poller::{Poller, Ready, Watch, readiness};
 
 use super::{Epoll, Interest, WAKEUP};
 use crate::Errno;
+use crate::descriptors::{Charge, Share};
 use crate::sync::Events;
 
 /// The host's part of an instance.
 pub(super) struct Hosted {
-    host: OnceLock<HostEpoll>,
+    host: OnceLock<(HostEpoll, Charge)>,
+    /// Who pays for its descriptors: the container that made the instance.
+    share: Arc<Share>,
     poller: Arc<Poller>,
     /// Somebody watches the instance.
     is_watched: AtomicBool,
@@ -28,11 +31,11 @@ pub(super) struct Hosted {
 }
 
 /// A file in the host's instance: its own descriptor, or another one if that is there already (`dup(2)` in the guest).
-pub(super) struct Place(Option<OwnedFd>);
+pub(super) struct Place(Option<(OwnedFd, Charge)>);
 
 impl Place {
     fn fd<'a>(&'a self, own: BorrowedFd<'a>) -> BorrowedFd<'a> {
-        self.0.as_ref().map_or(own, AsFd::as_fd)
+        self.0.as_ref().map_or(own, |(other, _)| other.as_fd())
     }
 }
 
@@ -43,9 +46,10 @@ impl From<Found> for Interest {
 }
 
 impl Hosted {
-    pub(super) fn new(poller: Arc<Poller>) -> Self {
+    pub(super) fn new(poller: Arc<Poller>, share: Arc<Share>) -> Self {
         Self {
             host: OnceLock::new(),
+            share,
             poller,
             is_watched: AtomicBool::new(false),
             watch: OnceLock::new(),
@@ -55,7 +59,7 @@ impl Hosted {
 
     /// The host's instance, if there is one.
     pub(super) fn get(&self) -> Option<&HostEpoll> {
-        self.host.get()
+        self.host.get().map(|(host, _)| host)
     }
 
     /// True every other time: whose turn is it to be heard first?
@@ -90,9 +94,10 @@ impl Epoll {
         match host.add(fd, events, data) {
             Ok(()) => Ok(Place(None)),
             Err(Errno::EEXIST) => {
+                let charge = self.hosted.share.take().map_err(no_room)?;
                 let other = file::duplicate(fd).map_err(no_room)?;
                 host.add(&other, events, data)?;
-                Ok(Place(Some(other)))
+                Ok(Place(Some((other, charge))))
             }
             Err(errno) => Err(errno),
         }
@@ -101,8 +106,9 @@ impl Epoll {
     /// The host's instance, a new one if need be. LOCK: `items`, so that nobody else makes one.
     fn host(&self) -> Result<&HostEpoll, Errno> {
         if self.hosted.get().is_none() {
+            let charge = self.hosted.share.take().map_err(no_room)?;
             let new = HostEpoll::new().map_err(no_room)?;
-            let _ = self.hosted.host.set(new);
+            let _ = self.hosted.host.set((new, charge));
             if self.hosted.is_watched.load(Ordering::SeqCst) {
                 self.start_watch();
             }
@@ -129,7 +135,7 @@ impl Epoll {
     }
 }
 
-/// It is the sandbox that has run out of the host's descriptors. LINUX: no such error is `epoll_ctl`'s, but this one is.
+/// It is the container that has no more descriptors of the host. LINUX: that error is none of `epoll_ctl`'s, but this one is.
 fn no_room(errno: Errno) -> Errno {
     if matches!(errno, Errno::EMFILE | Errno::ENFILE) { Errno::ENOMEM } else { errno }
 }

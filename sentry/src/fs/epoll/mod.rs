@@ -28,6 +28,7 @@ use platform::host::poller::Poller;
 
 use super::anon;
 use crate::Errno;
+use crate::descriptors::Share;
 use crate::sync::{Events, Registration, WaitQueue, Wake};
 use crate::task::Task;
 use crate::vfs::{Fd, FileOps, OpenFile};
@@ -102,7 +103,8 @@ static NESTING: Mutex<()> = Mutex::new(());
 #[must_use]
 pub fn new(task: &Arc<Task>) -> Arc<OpenFile> {
     const O_RDWR: u32 = 2;
-    let instance = Instance(Epoll::new(Arc::clone(&task.kernel.poller)));
+    let share = task.kernel.descriptors.share(&task.process.container);
+    let instance = Instance(Epoll::new(Arc::clone(&task.kernel.poller), share));
     anon::open(task, "eventpoll", Arc::new(instance), O_RDWR)
 }
 
@@ -117,14 +119,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Epoll {
-    fn new(poller: Arc<Poller>) -> Arc<Self> {
+    fn new(poller: Arc<Poller>, share: Arc<Share>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             items: Mutex::default(),
             ready: Mutex::default(),
             parents: Mutex::default(),
             queue: WaitQueue::new(),
-            hosted: Hosted::new(poller),
+            hosted: Hosted::new(poller, share),
         })
     }
 

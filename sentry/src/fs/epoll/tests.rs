@@ -51,7 +51,8 @@ impl crate::vfs::FileSystem for NoFs {
 }
 
 fn instance() -> Arc<Epoll> {
-    Epoll::new(Poller::start().expect("the host has epoll"))
+    let share = crate::descriptors::Descriptors::new(2048).share("test");
+    Epoll::new(Poller::start().expect("the host has epoll"), share)
 }
 
 fn open(ops: Arc<dyn FileOps>) -> Arc<OpenFile> {
