@@ -81,9 +81,15 @@ fn in_terminal(line: &str) -> Result<crate::command::Answer> {
 
 fn exec_terminal(w: &World) -> Result<()> {
     with_sleeper(w, |c| {
-        let inside = "tty && stty rows 40 cols 100 && stty size && echo has a terminal; exit 3";
-        let line = format!("{} tasks exec -t --exec-id t {} sh -c '{inside}'", w.ctr_line(), c.id);
-        in_terminal(&line)?.status_is(3)?.mentions("40 100")?.mentions("has a terminal").map(drop)
+        // ctr passes the size of its own terminal on, a moment after the start.
+        let inside = "tty; for i in $(seq 50); do test \"$(stty size 2>&1)\" = \"40 100\" && break; sleep 0.1; done; \
+            stty size; exit 3";
+        let line = format!(
+            "stty rows 40 cols 100; {} tasks exec -t --exec-id t {} sh -c '{inside}'",
+            w.ctr_line(),
+            c.id
+        );
+        in_terminal(&line)?.status_is(3)?.mentions("40 100").map(drop)
     })
 }
 
