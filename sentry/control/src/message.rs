@@ -254,6 +254,9 @@ pub struct ContainerConfig {
     pub share_pid_namespace: bool,
     /// Device nodes to make in /dev besides the default ones.
     pub devices: Vec<Device>,
+    /// Signals end the init process as they end any other, so that Ctrl-C ends a command in the foreground. Otherwise
+    /// it gets those alone that it has handlers for (`pid_namespaces(7)`).
+    pub init_obeys_signals: bool,
 }
 
 /// A device node in the container.

@@ -117,6 +117,9 @@ pub(super) fn prepare(
     let process = Process::new(kernel, pid, new);
     process.set_origin(Arc::clone(&container.origin));
     process.set_oom_score_adj(config.oom_score_adj);
+    if container.config.init_obeys_signals {
+        process.obey_signals();
+    }
     let root = container.mounts.root().root_location().topmost();
     let umask = config.umask.unwrap_or(0o022);
     let fs = FsContext::new(Arc::clone(&container.mounts), root.clone(), root, umask);

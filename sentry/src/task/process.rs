@@ -124,6 +124,11 @@ pub struct NewProcess {
 }
 
 impl Process {
+    /// Ends the protection that an init process has from signals without a handler.
+    pub fn obey_signals(&self) {
+        self.lock_group().unkillable = false;
+    }
+
     /// A process without threads; `pid` has been allocated in its namespace.
     #[must_use]
     pub fn new(kernel: &Arc<Kernel>, pid: i32, new: NewProcess) -> Arc<Self> {

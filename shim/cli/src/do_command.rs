@@ -73,6 +73,7 @@ pub(crate) fn run(args: DoArgs) -> Result<u8, Failure> {
         process: process(&args, tty, &root)?,
         hostname: HOSTNAME.to_owned(),
         mounts,
+        init_obeys_signals: true,
         ..ContainerConfig::default()
     };
     let job = foreground::Job {

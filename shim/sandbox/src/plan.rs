@@ -132,6 +132,7 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<Plan, PlanError> {
         readonly_paths: spec.linux.readonly_paths.clone(),
         sysctls: sorted(&spec.linux.sysctl),
         share_pid_namespace: shares,
+        init_obeys_signals: false,
         devices: spec.linux.devices.iter().map(device).collect::<Result<_, _>>()?,
     };
     let cgroup = match spec.linux.cgroups_path.as_str() {

@@ -27,6 +27,7 @@ pub fn cases() -> Vec<Case> {
         ours(Case::new("cli: do of a file that cannot be executed is 126", |w| {
             one_line(sandbox(w, &[], &["/etc/passwd"])?, 126)
         })),
+        ours(Case::new("cli: do ends by the signals that end a command", signals)),
         ours(Case::new("cli: do reads standard input", stdin)),
         ours(Case::new("cli: do with a terminal", terminal)),
         ours(Case::new("cli: do leaves the directory as it was", copy_on_write)),
@@ -68,6 +69,23 @@ fn sandbox(w: &World, switches: &[&str], command: &[&str]) -> Result<Answer> {
     arguments.push("--");
     arguments.extend_from_slice(command);
     program(w, &arguments)
+}
+
+/// Ctrl-C and termination reach a command without handlers, alone or under a shell.
+fn signals(w: &World) -> Result<()> {
+    let rvisor = w.options.bin_dir.as_ref().context("--bin-dir says where rvisor is")?.join("rvisor");
+    let rvisor = rvisor.display().to_string();
+    let first = do_arguments(w);
+    for (signal, status) in [("INT", 128 + 2), ("TERM", 128 + 15)] {
+        for command in [&["sleep", "50"][..], &["sh", "-c", "sleep 50; echo survived"]] {
+            let mut arguments = vec!["timeout", "--preserve-status", "-k", "20", "-s", signal, "2", &rvisor];
+            arguments.extend(first.iter().map(String::as_str));
+            arguments.push("--");
+            arguments.extend_from_slice(command);
+            run(&arguments, None, 40)?.status_is(status)?.prints("")?;
+        }
+    }
+    Ok(())
 }
 
 /// One clear line on standard error and this status.
