@@ -70,10 +70,7 @@ step "build" cargo build --release --workspace --bins
 step "build the tests" cargo test --workspace --no-run
 step "unit tests and tidy" "${alone[@]}" cargo test --workspace --exclude guest-tests
 step "the guest tests' runner" cargo test -p guest-tests --lib
-for platform in systrap ptrace; do
-    step "guest behaviours, $platform" "${alone[@]}" \
-        cargo test -p guest-tests --test guest -- --platform=$platform
-done
+step "guest behaviours" "${alone[@]}" cargo test -p guest-tests --test guest
 step "the harness itself, with runc" "${alone[@]}" \
     "$bin/e2e" --runtime io.containerd.runc.v2 --keep-log "$logs/containerd-runc.log"
 for version in system 1.7 2.1; do
