@@ -76,6 +76,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         patch: tuning.patch,
         identity: tuning.identity,
         native_futex: tuning.native_futex,
+        futex_spin: tuning.futex_spin,
         native_clock: tuning.native_clock,
         spin: tuning.spin,
         stub_copy: tuning.stub_copy,

@@ -209,6 +209,8 @@ pub struct Tuning {
     pub identity: bool,
     /// Let futex calls through to the host.
     pub native_futex: bool,
+    /// Watch a futex word for some microseconds before waiting for it.
+    pub futex_spin: bool,
     /// Let `sched_yield` and clock calls through to the host.
     pub native_clock: bool,
     /// Spin while a core is free.
@@ -223,6 +225,7 @@ impl Default for Tuning {
             patch: true,
             identity: true,
             native_futex: true,
+            futex_spin: true,
             native_clock: true,
             spin: true,
             stub_copy: true,

@@ -118,6 +118,7 @@ mod tests {
         patch: false,
         identity: false,
         native_futex: false,
+        futex_spin: false,
         native_clock: false,
         spin: false,
         stub_copy: false,

@@ -356,12 +356,13 @@ pub fn parse_tuning(list: &str) -> Result<Tuning, String> {
             "patch" => &mut tuning.patch,
             "identity" => &mut tuning.identity,
             "native-futex" => &mut tuning.native_futex,
+            "futex-spin" => &mut tuning.futex_spin,
             "native-clock" => &mut tuning.native_clock,
             "spin" => &mut tuning.spin,
             "stub-copy" => &mut tuning.stub_copy,
             _ => {
                 return Err(format!(
-                    "{name:?} is none of patch, identity, native-futex, native-clock, spin, stub-copy"
+                    "{name:?} is none of patch, identity, native-futex, futex-spin, native-clock, spin, stub-copy"
                 ));
             }
         };

@@ -42,6 +42,13 @@ std::arch::global_asm!(
     FRAME = const rw::FRAME,
     SIGNO = const rw::SIGNO,
     NATIVE_RET = const rw::NATIVE_RET,
+    FUTEX_ROUNDS = const (ro::FUTEX_ROUNDS.cast_signed() - layout::RW.cast_signed()),
+    RO_FUTEX_ROUNDS = const ro::FUTEX_ROUNDS,
+    FUTEX_SEEN = const rw::FUTEX_SEEN,
+    FUTEX_UNSEEN = const layout::FUTEX_UNSEEN,
+    FUTEX_SKIP = const rw::FUTEX_SKIP,
+    FUTEX_FAILURES = const rw::FUTEX_FAILURES,
+    FUTEX_FAILURES_MAX = const layout::FUTEX_FAILURES_MAX,
     REGS = const rw::REGS,
     PREFETCH_LEN = const rw::PREFETCH_LEN,
     PREFETCH_ADDR = const rw::PREFETCH_ADDR,
@@ -115,7 +122,7 @@ unsafe extern "C" {
     static rvisor_stub_getgid: u8;
     static rvisor_stub_getegid: u8;
     static rvisor_stub_any: u8;
-    static rvisor_stub_any_end: u8;
+    static rvisor_stub_futex: u8;
     static rvisor_stub_native: u8;
     static rvisor_stub_native_syscall: u8;
     static rvisor_stub_native_after: u8;
@@ -140,7 +147,7 @@ pub struct Blob {
     pub restorer: u64,
     pub slow: u64,
     pub any: u64,
-    pub any_end: u64,
+    pub futex: u64,
     pub native: u64,
     pub native_syscall: u64,
     pub native_after: u64,
@@ -185,7 +192,7 @@ impl Blob {
             restorer: in_stub(&raw const rvisor_stub_restorer),
             slow: in_stub(&raw const rvisor_stub_slow),
             any: in_stub(&raw const rvisor_stub_any),
-            any_end: in_stub(&raw const rvisor_stub_any_end),
+            futex: in_stub(&raw const rvisor_stub_futex),
             native: in_stub(&raw const rvisor_stub_native),
             native_syscall: in_stub(&raw const rvisor_stub_native_syscall),
             native_after: in_stub(&raw const rvisor_stub_native_after),

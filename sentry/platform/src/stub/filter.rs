@@ -17,6 +17,8 @@ use super::layout::{GUARD_START, NOTIFY_NR, STUB_BASE, STUB_END};
 pub struct Natives {
     /// Futex calls but the priority-inheriting ones, which need the host's thread ids.
     pub futex: bool,
+    /// Futex waits of sites that have not been rewritten come to the platform, which looks at the site.
+    pub seen_waits: bool,
     /// `sched_yield` and reading clocks.
     pub clock: bool,
 }
@@ -145,6 +147,11 @@ pub fn guest(natives: Natives) -> Vec<sock_filter> {
     let stub_futex: Vec<Cond> = from_stub().into_iter().collect();
     if natives.futex {
         program = program.rule(number(nr::FUTEX), &[inheriting], Action::Trap(0));
+        if natives.seen_waits {
+            program = program.rule(number(nr::FUTEX), &stub_futex, Action::Allow);
+            let waiting = Cond::int(1, Test::In(with_flags(&WAITS)));
+            program = program.rule(number(nr::FUTEX), &[waiting], Action::Trap(0));
+        }
         program = program.rule(number(nr::FUTEX), &[], Action::Allow);
         program = program.rule(number(nr::FUTEX_WAITV), &[], Action::Allow);
     } else {
@@ -165,13 +172,26 @@ pub fn guest(natives: Natives) -> Vec<sock_filter> {
     program.compile()
 }
 
+/// FUTEX_WAIT and FUTEX_WAIT_BITSET.
+const WAITS: [u32; 2] = [0, 9];
+/// Flag bits of futex operations: FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME.
+const FUTEX_FLAGS: u32 = 128 | 256;
+
+/// The call is a futex wait.
+#[must_use]
+pub fn is_futex_wait(call: u64, operation: u64) -> bool {
+    /// Only the low half counts: an `int`.
+    const LOW: u64 = 0xffff_ffff;
+    call == nr::FUTEX
+        && WAITS.iter().any(|wait| operation & LOW & !u64::from(FUTEX_FLAGS) == u64::from(*wait))
+}
+
 /// FUTEX_LOCK_PI, UNLOCK_PI, TRYLOCK_PI, WAIT_REQUEUE_PI, CMP_REQUEUE_PI, LOCK_PI2 with any of the flag bits.
 fn inheriting_operations() -> Vec<u32> {
-    let mut operations = Vec::new();
-    for operation in [6, 7, 8, 11, 12, 13] {
-        for flags in [0, 128, 256, 384] {
-            operations.push(operation | flags);
-        }
-    }
-    operations
+    with_flags(&[6, 7, 8, 11, 12, 13])
+}
+
+fn with_flags(operations: &[u32]) -> Vec<u32> {
+    let flags = [0, 128, 256, FUTEX_FLAGS];
+    operations.iter().flat_map(|operation| flags.map(|flags| operation | flags)).collect()
 }

@@ -60,6 +60,11 @@ pub const PASSED_FD: u64 = 10;
 /// The call number by which a stub thread wakes its sentry thread and sleeps: no real call has it.
 pub const NOTIFY_NR: u64 = 0x7fff;
 
+/// Of a thread's futex waits that trap, the sentry sees one in this and one, a power of two together.
+pub const FUTEX_UNSEEN: u32 = 15;
+/// A spin in vain before a futex wait costs the thread the next `2^n` ones, `n` growing up to this.
+pub const FUTEX_FAILURES_MAX: u32 = 10;
+
 /// Offsets in the order page of a guest thread.
 pub mod ro {
     #![expect(missing_docs, reason = "named as the fields are used in the stub's code")]
@@ -79,6 +84,7 @@ pub mod ro {
     pub const START_FLAGS: u64 = 0xa8;
     pub const STEPS: u64 = 0xd0;
     pub const BULK_LIMIT: u64 = 0xac;
+    pub const FUTEX_ROUNDS: u64 = 0xd8;
     pub const WRITE_DATA: u64 = 0x100;
     pub const WRITE_DATA_END: u64 = 0x1000;
 }
@@ -91,6 +97,8 @@ pub mod rw {
     pub const READY: u64 = 0x08;
     pub const TID_WORD: u64 = 0x0c;
     pub const SELF: u64 = 0x10;
+    pub const FUTEX_SKIP: u64 = 0x18;
+    pub const FUTEX_FAILURES: u64 = 0x1c;
     pub const RESULT: u64 = 0x20;
     pub const FRAME: u64 = 0x28;
     pub const SIGNO: u64 = 0x30;
@@ -103,6 +111,7 @@ pub mod rw {
     pub const PREFETCH_PLACE: u64 = 0x100;
     pub const GATHER_PLACE: u64 = 0x104;
     pub const GATHER_LEN: u64 = 0x108;
+    pub const FUTEX_SEEN: u64 = 0x110;
     pub const PREFETCH_DATA: u64 = 0x200;
     pub const GATHER_DATA: u64 = 0x600;
 }

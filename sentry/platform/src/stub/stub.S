@@ -240,9 +240,40 @@ rvisor_stub_any:                        // the number is only known now. No inst
     mov rcx, r11
     jmp rvisor_stub_slow
 1:  mov rcx, r11
-    jmp rvisor_stub_native
-.globl rvisor_stub_any_end
-rvisor_stub_any_end:
+    jmp rvisor_stub_futex
+.balign 16
+.globl rvisor_stub_futex
+rvisor_stub_futex:                      // a wait watches its word for a while first: as if the call had begun later
+    mov gs:[{NATIVE_RET}], rcx
+    mov r11d, esi
+    and r11d, -385                      // less FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME
+    jz 1f                               // FUTEX_WAIT
+    cmp r11d, 9                         // FUTEX_WAIT_BITSET
+    jne rvisor_stub_native_syscall
+1:  mov r11d, gs:[{FUTEX_ROUNDS}]
+    test r11d, r11d
+    jz rvisor_stub_native_syscall
+    cmp dword ptr gs:[{FUTEX_SKIP}], 0
+    jne 4f
+futex_look:
+    mov ecx, [rdi]
+    cmp ecx, edx
+    jne 3f
+    pause
+    dec r11d
+    jnz futex_look
+    mov ecx, gs:[{FUTEX_FAILURES}]      // in vain: none for the next 2^n waits
+    cmp ecx, {FUTEX_FAILURES_MAX}
+    adc ecx, 0
+    mov gs:[{FUTEX_FAILURES}], ecx
+    mov r11d, 1
+    shl r11d, cl
+    mov gs:[{FUTEX_SKIP}], r11d
+    jmp rvisor_stub_native_syscall
+3:  mov dword ptr gs:[{FUTEX_FAILURES}], 0
+    jmp rvisor_stub_native_syscall
+4:  dec dword ptr gs:[{FUTEX_SKIP}]
+    jmp rvisor_stub_native_syscall
 .balign 16
 .globl rvisor_stub_native
 rvisor_stub_native:                     // let through: the host serves it
@@ -626,6 +657,9 @@ rvisor_stub_signal:
     mov rbx, rsp
     and rbx, -{SLOT_SIZE}
     add rbx, {RW}
+    lea rcx, [rip + futex_look]
+    cmp rax, rcx
+    je signal_futex
     lea rcx, [rip + rvisor_stub_slow]
     cmp rax, rcx
     jb signal_post
@@ -670,6 +704,11 @@ signal_return:
     mov eax, 15
     syscall
     jmp stub_die
+signal_futex:                           // a word that cannot be read: let the host say so
+    cmp edi, {SIGURG}
+    je signal_post
+    lea rcx, [rip + rvisor_stub_native_syscall]
+    jmp signal_redirect
 signal_interrupt:
     lea rcx, [rip + exit_begin]
     cmp rax, rcx
@@ -682,6 +721,25 @@ signal_interrupt:
 1:  mov dword ptr [rbx + {PENDING}], 1
     jmp signal_return
 signal_post:
+    cmp edi, {SIGSYS}
+    jne signal_tell
+    cmp dword ptr [rdx + 144], 202      // a futex wait that trapped only so that its site is seen ...
+    jne signal_tell
+    mov ecx, [rdx + 112]
+    and ecx, -385
+    jz 1f
+    cmp ecx, 9
+    jne signal_tell
+1:  cmp dword ptr [rbx - {RW} + {RO_FUTEX_ROUNDS}], 0
+    je signal_tell
+    inc dword ptr [rbx + {FUTEX_SEEN}]  // ... by the sentry now and then; else it goes where a rewritten site would have gone
+    test dword ptr [rbx + {FUTEX_SEEN}], {FUTEX_UNSEEN}
+    jz signal_tell
+    mov rax, [rdx + 168]
+    mov [rdx + 152], rax
+    lea rcx, [rip + rvisor_stub_futex]
+    jmp signal_redirect
+signal_tell:
     mov [rbx + {FRAME}], rsp
     mov edi, edi
     mov [rbx + {SIGNO}], rdi

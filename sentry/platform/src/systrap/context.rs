@@ -14,6 +14,7 @@ use super::extended;
 use super::frame::{self, Entry};
 use super::handle::Handle;
 use super::handover::{Dead, Handover};
+use super::heat;
 use super::site;
 use super::space::{Slot, Space};
 use crate::api::{
@@ -21,7 +22,8 @@ use crate::api::{
     ThreadCall, Unserved, futex_or,
 };
 use crate::bulk::{BulkIn, BulkOut};
-use crate::stub::filter::{ORDERED, THREAD_CLOCK};
+use crate::stub::blob::Blob;
+use crate::stub::filter::{ORDERED, THREAD_CLOCK, is_futex_wait};
 use crate::stub::layout::{
     GUARD_START, PASSED_FD, RW, STUB_BASE, STUB_END, XSAVE, XSAVE_SIZE, flag, kind, order, ro, rw,
 };
@@ -41,8 +43,8 @@ pub struct SystrapContext {
     fs_base: u64,
     along: Along,
     pub(super) dead: bool,
-    /// After a trapped call: the address behind it.
-    trapped_at: Option<u64>,
+    /// The call that has just trapped, if its site has trapped often.
+    hot_call: Option<u64>,
     /// The sentry thread that is kicked if the stub ends; 0: none yet.
     waiter: i32,
     /// Extended state lies in the page and is loaded when the guest goes on.
@@ -99,7 +101,7 @@ impl SystrapContext {
             fs_base: u64::MAX,
             along,
             dead: false,
-            trapped_at: None,
+            hot_call: None,
             waiter: 0,
             loads: false,
             is_saved: false,
@@ -136,7 +138,7 @@ impl SystrapContext {
                 self.along.trim(&slot.window);
             }
         }
-        self.trapped_at = None;
+        self.hot_call = None;
         self.loads = false;
         self.is_saved = false;
         self.last_call = None;
@@ -301,6 +303,53 @@ impl SystrapContext {
         }
     }
 
+    /// Lets the guest run until it wants something.
+    fn run_once(&mut self, running: Running, regs: &mut Registers) -> Exit {
+        let mut waited = if running == Running::No { self.resume(regs) } else { self.join(running) };
+        while waited.is_ok()
+            && let Some(errno) = self.late_failure()
+        {
+            regs.rax = errno.to_return();
+            waited = self.resume(regs);
+        }
+        self.last_call = None;
+        self.is_saved = false;
+        if waited.is_err() {
+            self.dead = true;
+            return Exit::Died;
+        }
+        self.loads = false;
+        let exit = self.exit_of(regs);
+        match &self.slot {
+            Some(slot) if exit == Exit::Syscall => self.along.take(&slot.window),
+            _ => self.along.forget(),
+        }
+        self.fs_base = regs.fs_base;
+        exit
+    }
+
+    /// After a trapped call: its address, if its site has trapped so often that it is worth rewriting.
+    fn hot_call(&self, regs: &Registers, exit: Exit) -> Option<u64> {
+        let has_trapped = exit == Exit::Syscall && self.entry != Entry::Page;
+        if !has_trapped || !self.space.shared().options.patch {
+            return None;
+        }
+        let call = regs.rip.checked_sub(site::CALL)?;
+        // Only some of the waits are seen here: each stands for several.
+        let weight = if self.sees_wait(regs) { heat::HOT } else { 1 };
+        let is_hot = (0..weight).fold(false, |is_hot, _| self.space.heat().trapped(call) || is_hot);
+        (is_hot && self.space.patches().is_candidate(call)).then_some(call)
+    }
+
+    /// A futex wait that trapped only so that its site is seen, and has been: the host may have it.
+    fn can_wait_natively(&self, regs: &Registers, exit: Exit) -> bool {
+        exit == Exit::Syscall && self.entry != Entry::Page && self.hot_call.is_none() && self.sees_wait(regs)
+    }
+
+    fn sees_wait(&self, regs: &Registers) -> bool {
+        self.space.shared().watches_futexes && is_futex_wait(regs.orig_rax, regs.rsi)
+    }
+
     fn copy_extended_to(&mut self, child: &mut Self) -> Result<(), Errno> {
         let mut image = Vec::new();
         self.save_extended(&mut image)?;
@@ -332,28 +381,17 @@ impl Context for SystrapContext {
             // A thread begins with the processors of its maker, which may just have left one to a guest thread.
             let _ = sys::set_affinity(0, &self.space.shared().cpus);
         }
-        let mut waited = if running == Running::No { self.resume(regs) } else { self.join(running) };
-        while waited.is_ok()
-            && let Some(errno) = self.late_failure()
-        {
-            regs.rax = errno.to_return();
-            waited = self.resume(regs);
+        let mut exit = self.run_once(running, regs);
+        loop {
+            self.hot_call = self.hot_call(regs, exit);
+            if !self.can_wait_natively(regs, exit) {
+                break;
+            }
+            // What the entry does with it is what a rewritten site would have done.
+            regs.rcx = regs.rip;
+            regs.rip = Blob::get().futex;
+            exit = self.run_once(Running::No, regs);
         }
-        self.last_call = None;
-        self.is_saved = false;
-        if waited.is_err() {
-            self.dead = true;
-            return Exit::Died;
-        }
-        self.loads = false;
-        let exit = self.exit_of(regs);
-        match &self.slot {
-            Some(slot) if exit == Exit::Syscall => self.along.take(&slot.window),
-            _ => self.along.forget(),
-        }
-        let is_trapped_call = exit == Exit::Syscall && self.entry != Entry::Page;
-        self.trapped_at = (is_trapped_call && self.space.shared().options.patch).then_some(regs.rip);
-        self.fs_base = regs.fs_base;
         if exit == Exit::Interrupted {
             self.handle.wanted.store(false, Ordering::SeqCst);
         }
@@ -629,8 +667,7 @@ impl Context for SystrapContext {
     }
 
     fn call_site(&self) -> Option<u64> {
-        let call = self.trapped_at?.checked_sub(site::CALL)?;
-        (self.space.heat().trapped(call) && self.space.patches().is_candidate(call)).then_some(call)
+        self.hot_call
     }
 
     fn patch(&mut self, code: &CallSite<'_>, reserve: &mut dyn FnMut() -> Option<u64>) {

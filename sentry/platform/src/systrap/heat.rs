@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Traps of a site before it is rewritten. PERF: a trap costs 1.7 us more than a call from a rewritten site, a rewrite 15 to 25 us; most
 /// sites of a short program trap less often than this.
-const HOT: u64 = 10;
+pub const HOT: u64 = 10;
 /// A site that was not rewritten when it was hot is looked at again after so many further traps.
 const AGAIN: u64 = 1024;
 /// Counters; a power of two.

@@ -37,9 +37,15 @@ pub struct Options {
     pub patch: bool,
     pub identity: bool,
     pub native_futex: bool,
+    pub futex_spin: bool,
     pub native_clock: bool,
     pub spin: bool,
     pub stub_copy: bool,
+}
+
+/// How many processors a mask names.
+fn processors(mask: &[u64]) -> usize {
+    mask.iter().map(|word| word.count_ones() as usize).sum::<usize>().max(1)
 }
 
 /// What all stubs of a sandbox have in common.
@@ -54,6 +60,9 @@ pub struct Shared {
     pub vdso: u64,
     /// Fast paths.
     pub options: Options,
+    /// Futex waits of rewritten sites watch their word for a while first: it pays where another processor may change it meanwhile. Those of
+    /// other sites trap, so that the sites are seen.
+    pub watches_futexes: bool,
     /// Processors that the sentry may use, as a mask.
     pub cpus: Vec<u64>,
     /// How many they are.
@@ -80,6 +89,7 @@ pub struct Prepared {
     arena: Arc<Arena>,
     first: First,
     options: Options,
+    watches_futexes: bool,
 }
 
 /// Looks whether the host can run this platform.
@@ -109,9 +119,12 @@ pub fn prepare(options: Options) -> Result<Prepared, PlatformError> {
     probe()?;
     let arena =
         Arena::new().map_err(|source| PlatformError::Host { what: "shared memory for stubs", source })?;
-    let natives = Natives { futex: options.native_futex, clock: options.native_clock };
+    let watches_futexes =
+        options.patch && options.native_futex && options.futex_spin && processors(&sys::affinity()) > 1;
+    let natives =
+        Natives { futex: options.native_futex, seen_waits: watches_futexes, clock: options.native_clock };
     let first = fork_first(&arena, Wall::Filter(natives))?;
-    Ok(Prepared { arena, first, options })
+    Ok(Prepared { arena, first, options, watches_futexes })
 }
 
 impl Prepared {
@@ -126,7 +139,7 @@ impl Prepared {
         let process = registry.enter(u64::from(self.first.pid.cast_unsigned()), self.first.agent.mark())?;
         registry.start().map_err(threads)?;
         let cpus = sys::affinity();
-        let cpu_count = cpus.iter().map(|word| word.count_ones() as usize).sum::<usize>().max(1);
+        let cpu_count = processors(&cpus);
         let (cycles_per_us, spin_rounds) = calibrate();
         let shared = Arc::new(Shared {
             arena: self.arena,
@@ -134,6 +147,7 @@ impl Prepared {
             filters: self.first.filters,
             vdso: self.first.vdso,
             options: self.options,
+            watches_futexes: self.watches_futexes,
             cpus,
             cpu_count,
             berths: Mutex::default(),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use linux_abi::{Errno, nr};
 
 use super::Options;
-use super::site::CALL;
+use super::site::{CALL, Site};
 use crate::stub::blob::Blob;
 
 /// Trampolines begin at multiples of this.
@@ -23,8 +23,8 @@ const SITES_MAX: usize = 1 << 14;
 /// Sites remembered as not to be rewritten; beyond, all are forgotten and looked at again.
 const REFUSED_MAX: usize = 1 << 12;
 
-/// A jump stands less than this before its call.
-const BEFORE: u64 = 64;
+/// Whatever is written for a call stands less than this before it.
+const BEFORE: u64 = 256;
 
 /// A trampoline in its page.
 #[derive(Debug, Clone)]
@@ -47,8 +47,8 @@ struct Page {
 /// What has been rewritten in one address space.
 #[derive(Debug, Clone, Default)]
 pub struct Patches {
-    /// By the address of the `syscall`: where the jump stands.
-    sites: BTreeMap<u64, u64>,
+    /// By the address of the `syscall`: where the jump stands, and the first byte that was written.
+    sites: BTreeMap<u64, (u64, u64)>,
     pages: BTreeMap<u64, Page>,
     refused: HashSet<u64>,
     /// The host does not let code be written.
@@ -74,7 +74,7 @@ impl Patches {
     /// A jump has been put at `start`.
     #[must_use]
     pub fn jumps_from(&self, start: u64) -> bool {
-        self.sites.range(start..start.saturating_add(BEFORE)).any(|(_, &jump)| jump == start)
+        self.sites.range(start..start.saturating_add(BEFORE)).any(|(_, &(jump, _))| jump == start)
     }
 
     /// Nothing more will be rewritten here.
@@ -109,12 +109,12 @@ impl Patches {
         self.pages.insert(page, Page::default());
     }
 
-    /// The trampoline at `at`, of `len` bytes, serves the call at `call`, from a jump at `start`.
-    pub fn add(&mut self, (start, call): (u64, u64), (at, len): (u64, u64), origins: Vec<(u8, u64)>) {
+    /// The trampoline at `at`, of `len` bytes, serves the site.
+    pub fn add(&mut self, site: &Site, (at, len): (u64, u64), origins: Vec<(u8, u64)>) {
         if let Some(page) = self.pages.get_mut(&(at & !(PAGE - 1))) {
             page.used = (at % PAGE + len).next_multiple_of(ALIGN);
-            page.places.push(Place { at, start, origins });
-            self.sites.insert(call, start);
+            page.places.push(Place { at, start: site.start, origins });
+            self.sites.insert(site.call, (site.start, site.written().0));
         }
     }
 
@@ -135,7 +135,7 @@ impl Patches {
             return;
         }
         let near = self.sites.range(start.saturating_sub(CALL - 1)..end.saturating_add(BEFORE));
-        let gone: Vec<u64> = near.filter(|(_, jump)| **jump < end).map(|(&call, _)| call).collect();
+        let gone: Vec<u64> = near.filter(|(_, (_, first))| *first < end).map(|(&call, _)| call).collect();
         for call in gone {
             self.sites.remove(&call);
         }
@@ -153,7 +153,7 @@ pub fn entry(number: Option<u32>, options: Options) -> u64 {
     let identity = blob.identity.iter().find(|(call, _)| *call == number);
     match (identity, number) {
         (Some((_, entry)), _) if options.identity => *entry,
-        (_, nr::FUTEX) if options.native_futex => blob.native,
+        (_, nr::FUTEX) if options.native_futex => blob.futex,
         (_, nr::SCHED_YIELD | nr::CLOCK_GETTIME | nr::GETTIMEOFDAY | nr::TIME) if options.native_clock => {
             blob.native
         }
@@ -165,6 +165,10 @@ pub fn entry(number: Option<u32>, options: Options) -> u64 {
 mod tests {
     use super::*;
 
+    fn site(start: u64, call: u64) -> Site {
+        Site { start, call, ..Site::default() }
+    }
+
     #[test]
     fn trampolines_fill_a_page_and_then_another() {
         let mut patches = Patches::default();
@@ -174,7 +178,7 @@ mod tests {
             let at = 0x50_0000 + n * 32;
             assert_eq!(patches.room(0x40_0000, 25), Ok(Room::Here(at)));
             let call = 0x40_0005 + n * 8;
-            patches.add((call - 5, call), (at, 25), vec![(0, call - 5), (5, call)]);
+            patches.add(&site(call - 5, call), (at, 25), vec![(0, call - 5), (5, call)]);
             assert_eq!(patches.origin_of(at), Some(call - 5));
             assert_eq!((patches.origin_of(at + 5), patches.origin_of(at + 24)), (Some(call), Some(call)));
         }
@@ -186,8 +190,8 @@ mod tests {
     fn sites_are_forgotten_with_any_byte_of_theirs() {
         let mut patches = Patches::default();
         patches.add_page(0x50_0000);
-        patches.add((0x40_0ffb, 0x40_1000), (0x50_0000, 25), vec![(0, 0x40_0ffb)]);
-        patches.add((0x40_2000, 0x40_2005), (0x50_0020, 25), vec![(0, 0x40_2000)]);
+        patches.add(&site(0x40_0ffb, 0x40_1000), (0x50_0000, 25), vec![(0, 0x40_0ffb)]);
+        patches.add(&site(0x40_2000, 0x40_2005), (0x50_0020, 25), vec![(0, 0x40_2000)]);
         assert!(patches.jumps_from(0x40_0ffb) && !patches.jumps_from(0x40_1000));
         patches.forget(0x40_0000, 0x40_1000);
         assert!(patches.is_candidate(0x40_1000) && !patches.is_candidate(0x40_2005));

@@ -57,6 +57,16 @@ impl Steps {
         self.call(nr::MPROTECT, [start, end - start, prot]);
     }
 
+    /// Replaces code that others may be running: a breakpoint stands there until the rest is in place.
+    fn replace(&mut self, at: u64, code: &[u8]) {
+        self.copy(at, &[0xcc]);
+        self.barrier();
+        self.copy(at + 1, &code[1..]);
+        self.barrier();
+        self.copy(at, &code[..1]);
+        self.barrier();
+    }
+
     /// Every processor that runs this address space takes notice of what was written.
     fn barrier(&mut self) {
         /// `MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE`; the first stub has registered for it.
@@ -124,18 +134,17 @@ impl SystrapContext {
             }
         };
         let trampoline = site.trampoline(at, entry).ok_or(Errno::EINVAL)?;
-        let jump = site.jump(at).ok_or(Errno::EINVAL)?;
+        let jumps = site.jumps(at).ok_or(Errno::EINVAL)?;
         // Entered first: a thread that hits the breakpoint must find it.
-        patches.add((site.start, site.call), (at, len), trampoline.origins.clone());
-        self.write_site(&site, &trampoline, at, jump, code.prot)
+        patches.add(&site, (at, len), trampoline.origins.clone());
+        self.write_site(&site, (at, &trampoline), &jumps, code.prot)
     }
 
     fn write_site(
         &mut self,
         site: &Site,
-        trampoline: &Trampoline,
-        at: u64,
-        jump: [u8; site::JUMP],
+        (at, trampoline): (u64, &Trampoline),
+        jumps: &[(u64, Vec<u8>)],
         prot: u32,
     ) -> Result<(), Errno> {
         let page_of = |addr: u64| addr & !(PAGE - 1);
@@ -144,17 +153,15 @@ impl SystrapContext {
         steps.protect(room, RWX);
         steps.copy(at, &trampoline.code);
         steps.protect(room, RX);
-        let place = (page_of(site.start), page_of(site.start + long(site::JUMP) - 1) + PAGE);
+        let (first, last) = site.written();
+        let place = (page_of(first), page_of(last) + PAGE);
         steps.protect(place, RWX);
-        if self.space.has_one_thread() {
-            steps.copy(site.start, &jump);
-        } else {
-            steps.copy(site.start, &[0xcc]);
-            steps.barrier();
-            steps.copy(site.start + 1, &jump[1..]);
-            steps.barrier();
-            steps.copy(site.start, &jump[..1]);
-            steps.barrier();
+        for (at, jump) in jumps {
+            if self.space.has_one_thread() {
+                steps.copy(*at, jump);
+            } else {
+                steps.replace(*at, jump);
+            }
         }
         steps.protect(place, u64::from(prot));
         self.run_steps(&steps)
@@ -198,8 +205,10 @@ fn way_out(at: u64, regs: &Registers, claimed: u64) -> u64 {
     if at >= blob.native_after {
         return claimed;
     }
-    if at >= blob.native {
-        return regs.rcx.wrapping_sub(CALL);
+    if at >= blob.futex {
+        // The first instruction of either entry puts the address into the page.
+        let is_put = at != blob.futex && at != blob.native;
+        return if is_put { claimed } else { regs.rcx }.wrapping_sub(CALL);
     }
     if at >= blob.any {
         // Its first instruction keeps the address in r11; the others need rcx.

@@ -132,6 +132,51 @@ fn a_fault_in_a_trampoline_is_one_of_the_original() {
     assert!((CODE..CODE + 9).contains(&regs.rip), "{:#x}", regs.rip);
 }
 
+/// L: mov edi, DATA; xor esi, esi; mov edx, ebx; xor r10d, r10d; mov eax, 202; syscall; mov rbp, rax; mov eax, 1000; syscall; jmp L
+const WAITING: [u8; 31] = [
+    0xbf, 0, 0, 0x50, 0, 0x31, 0xf6, 0x89, 0xda, 0x45, 0x31, 0xd2, 0xb8, 202, 0, 0, 0, 0x0f, 5, 0x48, 0x89,
+    0xc5, 0xb8, 0xe8, 3, 0, 0, 0x0f, 5, 0xeb, 0xe1,
+];
+
+#[test]
+fn futex_waits_are_seen_until_their_site_is_rewritten_and_answered_by_the_host_throughout() {
+    let mut g = guest(&*platform(), &WAITING);
+    g.regs.rbx = 1;
+    // The word is 0, so waiting for 1 is EAGAIN. When the site is hot its call comes in, and is answered here.
+    let mut seen = 0;
+    for _ in 0..40 {
+        if run_to_call(&mut g) == 202 {
+            seen += 1;
+            if g.context.call_site() == Some(CODE + 17) {
+                rewrite(&mut g, CODE + 17);
+            }
+            g.regs.rax = (-11_i64).cast_unsigned();
+            assert_eq!(run_to_call(&mut g), 1000);
+        }
+        assert_eq!(g.regs.rbp.cast_signed(), -11);
+    }
+    assert_eq!((seen, first_byte(&g, CODE + 12)), (1, 0xe9));
+    // One that waits in vain is interrupted, and goes on behind the call with EINTR, or before it.
+    g.regs.rbx = 0;
+    for _ in 0..20 {
+        let interrupter = g.context.interrupter();
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_micros(300));
+            interrupter.interrupt();
+        });
+        assert_eq!(g.context.run(&mut g.regs), Exit::Interrupted);
+        thread.join().expect("interrupter");
+        assert!(matches!(g.regs.rip.wrapping_sub(CODE), 0..=19), "{:#x}", g.regs.rip);
+        g.regs.rip = CODE;
+    }
+    // A word that cannot be read is the host's to refuse.
+    g.regs.rbx = 1;
+    let unmap = crate::api::MemoryCall::Unmap { addr: DATA, len: 0x1000 };
+    assert_eq!(g.context.memory(unmap), Ok(0));
+    assert_eq!(run_to_call(&mut g), 1000);
+    assert_eq!(g.regs.rbp.cast_signed(), -14);
+}
+
 /// Interrupts `g` again and again while it runs; answers where it was found.
 fn storm(g: &mut Guest, rounds: u32) -> Vec<u64> {
     let interrupter = g.context.interrupter();

@@ -14,6 +14,8 @@
 //! ```
 //!
 //! The first five bytes at the site become the jump. All that follows stays, so that code that jumps there still works, by the signal.
+//! Where no instruction is as long (Go's calls are moves of three bytes), two bytes become a short jump to the padding before the function, and
+//! there stands the long one.
 
 use linux_abi::{Registers, nr};
 
@@ -23,6 +25,10 @@ use super::decode::{Effect, Instruction, Kind, decode};
 pub const CALL: u64 = 2;
 /// Bytes of the jump.
 pub const JUMP: usize = 5;
+/// Bytes of the short one.
+const SHORT: usize = 2;
+/// What assemblers put between functions where nothing may run, and how much of it in a row is taken for that.
+const PADDING: [u8; 8] = [0xcc; 8];
 /// Farthest start of a site before its `syscall`.
 const BEFORE_MAX: usize = 32;
 /// Bytes before a call that are looked at: enough for reading to fall into step.
@@ -31,17 +37,19 @@ pub const WINDOW: u64 = 96;
 const TRAMPOLINE_MAX: usize = 112;
 
 /// A call site that can be rewritten.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Site {
     /// Address of the instruction that becomes a jump.
     pub start: u64,
+    /// Where that is short: address of padding in which the long one goes.
+    pub padding: Option<u64>,
     /// Address of the `syscall`.
     pub call: u64,
     /// The call number, where the code itself sets it.
     pub number: Option<u32>,
     /// From `start` to `call`.
-    bytes: Vec<u8>,
-    moved: Vec<Instruction>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) moved: Vec<Instruction>,
 }
 
 /// Code for a trampoline, and which place in it stands for which in the original.
@@ -60,22 +68,35 @@ pub fn find(window: &[u8], call: u64, regs: &Registers) -> Option<Site> {
     if regs.orig_rax == nr::RT_SIGRETURN {
         return None;
     }
-    (JUMP..=BEFORE_MAX.min(window.len())).find_map(|back| {
-        let start = window.len() - back;
-        let moved = chain(&window[start..])?;
-        let number = constants(&moved, regs)?;
-        let site = Site { start: call - long(back), call, number, bytes: window[start..].to_vec(), moved };
-        (site.leaves_the_jump_alone() && is_in_step(window, start)).then_some(site)
-    })
+    let search = |jump: usize| {
+        (jump..=BEFORE_MAX.min(window.len())).find_map(|back| {
+            let start = window.len() - back;
+            let moved = chain(&window[start..], jump)?;
+            let number = constants(&moved, regs)?;
+            let bytes = window[start..].to_vec();
+            let padding = if jump == JUMP { None } else { Some(padding_near(window, start, call)?) };
+            let site = Site { start: call - long(back), padding, call, number, bytes, moved };
+            (site.leaves_the_jump_alone() && is_in_step(window, start)).then_some(site)
+        })
+    };
+    search(JUMP).or_else(|| search(SHORT))
+}
+
+/// Address of padding for a jump, so close before `start` in the window that a short jump reaches it.
+fn padding_near(window: &[u8], start: usize, call: u64) -> Option<u64> {
+    const REACH: usize = 128 - SHORT;
+    let run = window[..start].windows(PADDING.len()).rposition(|bytes| bytes == PADDING)?;
+    let at = run + PADDING.len() - JUMP;
+    (start - at <= REACH).then(|| call - long(window.len() - at))
 }
 
 /// The instructions of `bytes`, if they are known, can be moved, end where `bytes` end, and the first is long enough.
-fn chain(bytes: &[u8]) -> Option<Vec<Instruction>> {
+fn chain(bytes: &[u8], jump: usize) -> Option<Vec<Instruction>> {
     let mut moved = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
         let instruction = decode(&bytes[at..]).filter(|instruction| instruction.kind != Kind::Fixed)?;
-        if at == 0 && instruction.len < JUMP {
+        if at == 0 && instruction.len < jump {
             return None;
         }
         at += instruction.len;
@@ -153,14 +174,18 @@ impl Site {
             at += instruction.len;
             let Kind::Jump { distance, .. } = instruction.kind else { return true };
             let target = (self.start + long(at)).wrapping_add_signed(i64::from(distance));
-            !(1..long(JUMP)).contains(&target.wrapping_sub(self.start))
+            !(1..long(self.jump_len())).contains(&target.wrapping_sub(self.start))
         })
     }
 
-    /// Whether `bytes`, read just now, are what the site was found in.
+    /// First and last byte that is written.
     #[must_use]
-    pub fn matches(&self, bytes: &[u8]) -> bool {
-        bytes.strip_suffix(&[0x0f, 0x05]) == Some(&self.bytes)
+    pub fn written(&self) -> (u64, u64) {
+        (self.padding.unwrap_or(self.start), self.start + long(self.jump_len()) - 1)
+    }
+
+    const fn jump_len(&self) -> usize {
+        if self.padding.is_some() { SHORT } else { JUMP }
     }
 
     /// The code for a trampoline at `at` that goes on at `entry`.
@@ -186,12 +211,18 @@ impl Site {
         (made.code.len() <= TRAMPOLINE_MAX).then_some(made)
     }
 
-    /// The jump to a trampoline.
+    /// What is to be written so that the site jumps to a trampoline: at which address what, the site itself last.
     #[must_use]
-    pub fn jump(&self, to: u64) -> Option<[u8; JUMP]> {
-        let mut code = [0xe9; JUMP];
-        code[1..].copy_from_slice(&relative(to, self.start + long(JUMP))?);
-        Some(code)
+    pub fn jumps(&self, to: u64) -> Option<Vec<(u64, Vec<u8>)>> {
+        let long_at = self.padding.unwrap_or(self.start);
+        let mut code = vec![0xe9];
+        code.extend(relative(to, long_at + long(JUMP))?);
+        let mut jumps = vec![(long_at, code)];
+        if let Some(padding) = self.padding {
+            let distance = padding.cast_signed() - (self.start + long(SHORT)).cast_signed();
+            jumps.push((self.start, vec![0xeb, i8::try_from(distance).ok()?.cast_unsigned()]));
+        }
+        Some(jumps)
     }
 }
 

@@ -63,8 +63,9 @@ fn read_of_glibc_moves_its_test_and_its_jump() {
     assert_eq!(made.code[32..], [0x41, 0xff, 0xe3]);
     let start = site.start;
     assert_eq!(made.origins, [(0, start), (7, start + 7), (13, start + 9), (15, CALL_AT)]);
-    assert_eq!(site.jump(at).expect("within reach")[0], 0xe9);
-    assert_eq!(site.jump(at + (1 << 31)), None);
+    let jumps = site.jumps(at).expect("within reach");
+    assert_eq!((jumps.len(), jumps[0].0, jumps[0].1[0]), (1, site.start, 0xe9));
+    assert_eq!(site.jumps(at + (1 << 31)), None);
     assert_eq!(site.trampoline(at + (1 << 31), 1), None);
 }
 
@@ -121,4 +122,25 @@ fn code_that_reads_differently_from_before_is_no_site() {
     // Of movabs $0x0000000027b8.. the middle reads as mov $39,%eax; everything before says that it is not.
     let window = [0x90, 0x90, 0x90, 0x90, 0x49, 0xba, 1, 0, 0, 0xb8, 39, 0, 0, 0];
     assert_ne!(place(&window, &call(39)).map(|site| site.0), Some(5));
+}
+
+#[test]
+fn moves_of_three_bytes_jump_by_way_of_the_padding() {
+    // Go's Syscall6: int3 padding; mov %rsi,%r10; mov %rdi,%rdx; mov %rcx,%rsi; mov %rbx,%rdi
+    let moves = [0x49, 0x89, 0xf2, 0x48, 0x89, 0xfa, 0x48, 0x89, 0xce, 0x48, 0x89, 0xdf];
+    let padded: Vec<u8> = [0xc3].into_iter().chain([0xcc; 12]).chain(moves).collect();
+    let site = found(&padded, &call(1)).expect("a site");
+    assert_eq!((CALL_AT - site.start, site.number), (3, None));
+    let padding = site.padding.expect("not long enough");
+    assert_eq!(padding, CALL_AT - 12 - 5);
+    let jumps = site.jumps(CALL_AT + 0x1000).expect("within reach");
+    assert_eq!(jumps[1], (site.start, vec![0xeb, 0xf0]));
+    assert_eq!((jumps[0].0, jumps[0].1[0]), (padding, 0xe9));
+    assert_eq!(word(&jumps[0].1[1..]), distance(CALL_AT + 0x1000, padding + 5));
+    assert_eq!(site.written(), (padding, site.start + 1));
+    // Padding that is used up is none.
+    let mut used = padded;
+    used[8..13].copy_from_slice(&[0xe9, 0, 1, 0, 0]);
+    assert_eq!(place(&used, &call(1)), None);
+    assert_eq!(place(&moves, &call(1)), None);
 }

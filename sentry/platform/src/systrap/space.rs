@@ -16,7 +16,9 @@ use super::patch::Patches;
 use crate::api::{AddressSpace, Context, DeathNotice, PlatformError, Template};
 use crate::stub::agent::{Agent, ask};
 use crate::stub::arena::Window;
-use crate::stub::layout::{RW, SIGNAL_STACK, SIGNAL_STACK_SIZE, SLOT_SIZE, SLOTS_BASE, SLOTS_MAX, ro, rw};
+use crate::stub::layout::{
+    FUTEX_UNSEEN, RW, SIGNAL_STACK, SIGNAL_STACK_SIZE, SLOT_SIZE, SLOTS_BASE, SLOTS_MAX, ro, rw,
+};
 use crate::stub::process::Process;
 use crate::sys;
 
@@ -177,6 +179,9 @@ impl Space {
         window.set64(ro::FPROG + 8, filter);
         window.set32(ro::START_FLAGS, FILTER_FLAGS);
         window.set32(ro::SPIN, self.shared.spin_rounds);
+        // The fourth is seen first.
+        window.set32(RW + rw::FUTEX_SEEN, FUTEX_UNSEEN - 3);
+        window.set32(ro::FUTEX_ROUNDS, if self.shared.watches_futexes { self.shared.spin_rounds } else { 0 });
         window.set32(ro::PREFETCH, u32::from(self.shared.options.stub_copy));
         // Not zero, so that the slot is not taken for free before the host has cleared it.
         window.set32(RW + rw::TID_WORD, 1);

@@ -12,6 +12,7 @@ const ALL: Options = Options {
     patch: true,
     identity: true,
     native_futex: true,
+    futex_spin: true,
     native_clock: true,
     spin: true,
     stub_copy: true,

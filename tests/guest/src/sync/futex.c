@@ -478,3 +478,52 @@ TEST(rseq_area_holds_the_cpu_number) {
         sched_yield();
     }
 }
+
+static long raw_futex_wait(uint32_t *at, uint32_t value, const struct timespec *timeout) {
+    long result;
+    register const struct timespec *limit __asm__("r10") = timeout;
+    __asm__ volatile("movl $202, %%eax\n\tsyscall"
+                     : "=a"(result) : "D"(at), "S"(FUTEX_WAIT_PRIVATE), "d"(value), "r"(limit)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+TEST(futex_wait_of_a_busy_site_tells_every_error_as_before) {
+    static uint32_t here = 7;
+    struct timespec soon = {0, 1000}, wrong = {0, 2000000000};
+    for (int round = 0; round < 60; round++) {
+        CHECK_EQ(raw_futex_wait(&here, 8, NULL), -EAGAIN);
+        CHECK_EQ(raw_futex_wait(&here, 7, &soon), -ETIMEDOUT);
+        CHECK_EQ(raw_futex_wait(&here, 8, &wrong), -EINVAL);
+        CHECK_EQ(raw_futex_wait((uint32_t *)((char *)&here + 1), 8, NULL), -EINVAL);
+        CHECK_EQ(raw_futex_wait(NULL, 8, NULL), -EFAULT);
+    }
+}
+
+static uint32_t turns;
+static void *answer_turns(void *rounds) {
+    for (uint32_t turn = 0; turn < 2 * (uint32_t)(long)rounds; turn += 2) {
+        while (__atomic_load_n(&turns, __ATOMIC_ACQUIRE) != turn + 1)
+            raw_futex_wait(&turns, turn, NULL);
+        __atomic_store_n(&turns, turn + 2, __ATOMIC_RELEASE);
+        syscall(SYS_futex, &turns, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+    return NULL;
+}
+
+TEST(futex_waits_of_a_busy_site_lose_no_wake_up) {
+    enum { ROUNDS = 3000 };
+    pthread_t thread;
+    turns = 0;
+    CHECK_EQ(pthread_create(&thread, NULL, answer_turns, (void *)ROUNDS), 0);
+    for (uint32_t turn = 0; turn < 2 * ROUNDS; turn += 2) {
+        // Now and then so late that the other has given up watching.
+        if (turn % 500 == 0)
+            usleep(1000);
+        __atomic_store_n(&turns, turn + 1, __ATOMIC_RELEASE);
+        syscall(SYS_futex, &turns, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        while (__atomic_load_n(&turns, __ATOMIC_ACQUIRE) != turn + 2)
+            raw_futex_wait(&turns, turn + 1, NULL);
+    }
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+}
