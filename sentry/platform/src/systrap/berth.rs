@@ -77,8 +77,11 @@ impl Berth {
                 let index = berths.iter().rposition(|berth| berth.pid == space.process().pid)?;
                 berths.remove(index)
             };
-            if let Some(context) = berth.occupy() {
-                return Some(context);
+            match berth.occupy() {
+                Some(context) if std::ptr::eq(Arc::as_ptr(&context.space), space) => return Some(context),
+                // Of a stub that has ended, whose number another has by now.
+                Some(mut stale) => stale.exit(),
+                None => {}
             }
         }
     }
