@@ -68,7 +68,7 @@ step "clippy" cargo clippy --workspace --all-targets -- -D warnings
 if command -v cargo-deny > /dev/null; then step "licences" cargo deny --offline check licenses bans sources; fi
 step "build" cargo build --release --workspace --bins
 step "build the tests" cargo test --workspace --no-run
-step "unit tests and tidy" "${alone[@]}" cargo test --workspace --exclude guest-tests
+step "unit tests and tidy" "${alone[@]}" cargo test --workspace --exclude guest-tests --no-fail-fast
 step "the guest tests' runner" cargo test -p guest-tests --lib
 step "guest behaviours" "${alone[@]}" cargo test -p guest-tests --test guest
 step "the harness itself, with runc" "${alone[@]}" \

@@ -22,7 +22,7 @@ use containerd_shim_protos::topics;
 use control::{Event, ProcessConfig};
 use sandbox::Sandbox;
 use sandbox::cgroup::{Cgroup, Stats};
-use sandbox::client::Notice;
+use sandbox::client::{CallError, Notice};
 use sandbox::spec::Resources;
 use sandbox::{hooks, rootfs};
 use tokio::io::unix::AsyncFd;
@@ -210,10 +210,13 @@ impl Pod {
         match &which {
             Which::Init(_) => {
                 let started = Arc::clone(&task);
-                if let Err(failure) = blocking(move || start_init(&running, &started)).await {
-                    // Else whoever kills and waits before deleting it would wait for something that never ran.
-                    self.has_exited(&which, NOT_STARTED);
-                    return Err(failure);
+                if let Err(error) = blocking(move || start_init(&running, &started)).await {
+                    // Else whoever kills and waits before deleting it would wait for something that never ran. Of a sentry that has
+                    // gone all its containers are told, with what it ended of.
+                    if !matches!(error, StartError::Sentry(sandbox::Error::Call(CallError::Gone))) {
+                        self.has_exited(&which, NOT_STARTED);
+                    }
+                    return Err(error.into());
                 }
                 process.started();
                 let event = TaskStart { container_id: task.id.clone(), pid, ..TaskStart::default() };
@@ -586,10 +589,26 @@ impl Task {
     }
 }
 
+/// Why a first process was not released.
+enum StartError {
+    Hook(Failure),
+    Sentry(sandbox::Error),
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Hook(failure) => failure,
+            StartError::Sentry(error) => error.into(),
+        }
+    }
+}
+
 /// Releases the first process, with the hooks around it. Blocks.
-fn start_init(running: &Running, task: &Task) -> Outcome<()> {
-    hooks::run("startContainer", &task.hooks.start_container, &task.state_as("created"))?;
-    running.sandbox.start(&task.id)?;
+fn start_init(running: &Running, task: &Task) -> Result<(), StartError> {
+    hooks::run("startContainer", &task.hooks.start_container, &task.state_as("created"))
+        .map_err(|error| StartError::Hook(error.into()))?;
+    running.sandbox.start(&task.id).map_err(StartError::Sentry)?;
     // The specification: a failing poststart hook is a warning.
     if let Err(error) = hooks::run("poststart", &task.hooks.poststart, &task.state_as("running")) {
         tracing::warn!(container = task.id, "{error}");
