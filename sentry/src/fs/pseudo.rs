@@ -272,11 +272,11 @@ impl<D: Directory + 'static> Inode for DirectoryNode<D> {
         &self,
         task: &Arc<Task>,
         cookie: u64,
-        emit: &mut dyn FnMut(DirEntry) -> bool,
+        emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
         for Name { name, kind, position } in self.directory.names(task)? {
             let ino = self.attributes.ino.wrapping_add(position);
-            if position > cookie && !emit(DirEntry { name, ino, kind: kind as u8, next: position }) {
+            if position > cookie && !emit(DirEntry { name: &name, ino, kind: kind as u8, next: position }) {
                 break;
             }
         }

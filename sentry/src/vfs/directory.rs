@@ -24,15 +24,15 @@ impl DirectoryFile {
         Self { location }
     }
 
-    fn dots(&self) -> Result<[DirEntry; 2], Errno> {
+    fn dots(&self) -> Result<[DirEntry<'static>; 2], Errno> {
         let ino = self.location.inode().stat()?.ino;
         let above = match self.location.dentry.parent() {
             Some(parent) => parent.inode().stat()?.ino,
             None => ino,
         };
         Ok([
-            DirEntry { name: b".".to_vec(), ino, kind: DT_DIR, next: 1 },
-            DirEntry { name: b"..".to_vec(), ino: above, kind: DT_DIR, next: DOTS },
+            DirEntry { name: b".", ino, kind: DT_DIR, next: 1 },
+            DirEntry { name: b"..", ino: above, kind: DT_DIR, next: DOTS },
         ])
     }
 }
@@ -50,7 +50,7 @@ impl FileOps for DirectoryFile {
         &self,
         op: &Op<'_>,
         cookie: u64,
-        emit: &mut dyn FnMut(DirEntry) -> bool,
+        emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
         if self.location.dentry.is_deleted() {
             return Err(Errno::ENOENT);

@@ -62,10 +62,10 @@ pub enum Whence {
 }
 
 /// A directory entry on its way to `getdents64(2)`.
-#[derive(Debug, Clone)]
-pub struct DirEntry {
+#[derive(Debug, Clone, Copy)]
+pub struct DirEntry<'a> {
     /// Name, without slashes.
-    pub name: Vec<u8>,
+    pub name: &'a [u8],
     /// Inode number.
     pub ino: u64,
     /// `DT_*`.
@@ -177,7 +177,7 @@ pub trait FileOps: Send + Sync + Any {
         &self,
         _op: &Op<'_>,
         _cookie: u64,
-        _emit: &mut dyn FnMut(DirEntry) -> bool,
+        _emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
         Err(Errno::ENOTDIR)
     }

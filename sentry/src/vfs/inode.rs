@@ -286,7 +286,7 @@ pub trait Inode: Send + Sync + Any {
         &self,
         _task: &Arc<Task>,
         _cookie: u64,
-        _emit: &mut dyn FnMut(DirEntry) -> bool,
+        _emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
         Err(Errno::ENOTDIR)
     }

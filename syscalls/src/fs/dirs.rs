@@ -32,7 +32,7 @@ pub(crate) fn getdents(current: &mut Current, fd: Fd, buf: UserPtr<u8>, len: u32
 fn list(current: &mut Current, fd: Fd, buf: UserPtr<u8>, len: usize, layout: Layout) -> Result<usize, Errno> {
     let file = current.files().get(fd)?;
     let room = len.min(LISTING_MAX);
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(room);
     let mut is_too_small = false;
     let mut position = file.lock_position();
     let mut next = *position;
@@ -53,7 +53,7 @@ fn list(current: &mut Current, fd: Fd, buf: UserPtr<u8>, len: usize, layout: Lay
 }
 
 /// Adds an entry if there is room for it.
-fn append(bytes: &mut Vec<u8>, entry: &DirEntry, room: usize, layout: Layout) -> bool {
+fn append(bytes: &mut Vec<u8>, entry: &DirEntry<'_>, room: usize, layout: Layout) -> bool {
     // Inode, offset, length; then kind and name, or name and kind; then zeros up to the next eight bytes.
     let length = (8 + 8 + 2 + 1 + entry.name.len() + 1).next_multiple_of(8);
     let Ok(length_field) = u16::try_from(length) else { return true };
@@ -67,7 +67,7 @@ fn append(bytes: &mut Vec<u8>, entry: &DirEntry, room: usize, layout: Layout) ->
     if layout == Layout::New {
         bytes.push(entry.kind);
     }
-    bytes.extend_from_slice(&entry.name);
+    bytes.extend_from_slice(entry.name);
     bytes.resize(end, 0);
     if layout == Layout::Old
         && let Some(last) = bytes.last_mut()

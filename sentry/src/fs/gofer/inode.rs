@@ -11,6 +11,7 @@ use gofer_protocol::{Node, Ownership, SetTime, Time};
 use platform::host::clock::{Clock, now_ns};
 use platform::host::file;
 
+use super::listing::{self, Extent, Kept};
 use super::{Donated, GoferFile, Shared, Trust, errno};
 use crate::Errno;
 use crate::task::Task;
@@ -33,6 +34,8 @@ pub struct GoferInode {
     attributes: Mutex<Attributes>,
     /// LOCK: held while the gofer opens the file, so that it is asked once; no other file's is taken under it.
     files: Mutex<Files>,
+    /// A directory's names, as last listed.
+    pub(super) listing: Kept,
     /// A guest has it mapped and may write to it at any time.
     is_mapped_writable: AtomicBool,
     /// A symbolic link's target, which never changes.
@@ -95,6 +98,7 @@ impl GoferInode {
             key: (from.dev, from.ino),
             attributes: Mutex::new(attributes),
             files: Mutex::default(),
+            listing: Kept::default(),
             is_mapped_writable: AtomicBool::new(false),
             target: OnceLock::new(),
             fifo: FifoSlot::default(),
@@ -137,11 +141,52 @@ impl GoferInode {
     /// Names in this directory have changed.
     fn names_changed(&self) {
         self.attributes().is_old = true;
+        self.listing.changed();
     }
 
     fn ask(&self) -> Result<Stat, Errno> {
         let told = self.shared.client().stat(self.node).map_err(errno)?;
         Ok(self.learn(&told))
+    }
+
+    fn page(&self, cookie: u64) -> Result<Vec<gofer_protocol::DirEntry>, Errno> {
+        self.shared.client().read_dir(self.node, cookie).map_err(errno)
+    }
+
+    /// Emits the entries behind `cookie` as the gofer tells them.
+    fn read_pages(&self, cookie: u64, emit: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<(), Errno> {
+        let mut cookie = cookie;
+        loop {
+            let page = self.page(cookie)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            cookie = last.cookie;
+            for told in &page {
+                let gofer_protocol::DirEntry { ino, cookie: next, kind, ref name } = *told;
+                if !emit(DirEntry { name, ino, kind, next }) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Reads the directory from its beginning and keeps its listing, unless it is too long.
+    fn list(&self, changes: u64, emit: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<(), Errno> {
+        let (listing, extent) = listing::read_all(|cookie| self.page(cookie))?;
+        let mut is_full = false;
+        listing.emit_from(0, &mut |entry| {
+            is_full = !emit(entry);
+            !is_full
+        });
+        match extent {
+            Extent::Until(_) if is_full => Ok(()),
+            Extent::Until(cookie) => self.read_pages(cookie, emit),
+            Extent::Whole => {
+                if self.listing.put(&Arc::new(listing), changes) {
+                    self.shared.keep_listing(Weak::clone(&self.me));
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Any host descriptor that is at hand.
@@ -389,20 +434,16 @@ impl Inode for GoferInode {
         &self,
         _: &Arc<Task>,
         cookie: u64,
-        emit: &mut dyn FnMut(DirEntry) -> bool,
+        emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
-        let mut cookie = cookie;
-        loop {
-            let page = self.shared.client().read_dir(self.node, cookie).map_err(errno)?;
-            let Some(last) = page.last() else { return Ok(()) };
-            cookie = last.cookie;
-            for entry in page {
-                let gofer_protocol::DirEntry { ino, cookie: next, kind, name } = entry;
-                if !emit(DirEntry { name, ino, kind, next }) {
-                    return Ok(());
-                }
-            }
+        let (kept, changes) = self.listing.get();
+        if kept.is_some_and(|listing| listing.emit_from(cookie, emit)) {
+            return Ok(());
         }
+        if cookie == 0 && self.shared.trust == Trust::Exclusive {
+            return self.list(changes, emit);
+        }
+        self.read_pages(cookie, emit)
     }
 
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {

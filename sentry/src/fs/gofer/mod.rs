@@ -7,6 +7,7 @@
 
 mod file;
 mod inode;
+mod listing;
 
 pub use file::GoferFile;
 pub use inode::GoferInode;
@@ -152,6 +153,8 @@ struct Shared {
     trust: Trust,
     /// Live nodes by the gofer's device and inode number. LOCK: leaf.
     inodes: Mutex<HashMap<(u32, u64), Weak<GoferInode>>>,
+    /// Directories whose listings are kept, oldest first. LOCK: leaf; nothing is dropped under it.
+    listed: Mutex<VecDeque<Weak<GoferInode>>>,
 }
 
 impl Shared {
@@ -161,6 +164,20 @@ impl Shared {
 
     fn inodes(&self) -> MutexGuard<'_, HashMap<(u32, u64), Weak<GoferInode>>> {
         self.inodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A directory got a listing: it may keep it until too many others have come.
+    fn keep_listing(&self, inode: Weak<GoferInode>) {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        if listed.iter().any(|there| there.ptr_eq(&inode)) {
+            return;
+        }
+        listed.push_back(inode);
+        let oldest = if listed.len() > listing::KEPT_MAX { listed.pop_front() } else { None };
+        drop(listed);
+        if let Some(oldest) = oldest.and_then(|oldest| oldest.upgrade()) {
+            oldest.listing.forget();
+        }
     }
 
     /// The node that a handle is for: one that is known already, or a new one that owns the handle.
@@ -198,7 +215,12 @@ impl GoferFs {
     /// ENOENT if there is no such mount; EIO if the gofer has gone.
     pub fn attach(connection: &Arc<Connection>, mount: u32, trust: Trust) -> Result<Arc<Self>, Errno> {
         let (node, stat) = connection.client.attach(mount).map_err(errno)?;
-        let shared = Arc::new(Shared { connection: Arc::clone(connection), trust, inodes: Mutex::default() });
+        let shared = Arc::new(Shared {
+            connection: Arc::clone(connection),
+            trust,
+            inodes: Mutex::default(),
+            listed: Mutex::default(),
+        });
         let root = shared.inode(node, &stat);
         Ok(Arc::new(Self { shared, root }))
     }

@@ -174,7 +174,7 @@ impl TmpInode {
     pub(super) fn list_names(
         &self,
         cookie: u64,
-        emit: &mut dyn FnMut(DirEntry) -> bool,
+        emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
         self.touch_access();
         let entries = self.entries()?;
@@ -183,7 +183,7 @@ impl TmpInode {
             let stat = entry.node.stat();
             let (ino, kind) = (stat.ino, dirent_kind(stat.mode));
             drop(stat);
-            if !emit(DirEntry { name: name.to_vec(), ino, kind, next: at }) {
+            if !emit(DirEntry { name: &name, ino, kind, next: at }) {
                 break;
             }
         }

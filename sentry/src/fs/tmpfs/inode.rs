@@ -236,7 +236,7 @@ impl Inode for TmpInode {
         &self,
         _: &Arc<Task>,
         cookie: u64,
-        emit: &mut dyn FnMut(DirEntry) -> bool,
+        emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
         self.list_names(cookie, emit)
     }

@@ -188,7 +188,7 @@ impl Inode for PtsRoot {
         &self,
         _: &Arc<Task>,
         cookie: u64,
-        emit: &mut dyn FnMut(DirEntry) -> bool,
+        emit: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
         const DT_CHR: u8 = 2;
         let indices: Vec<u32> = self.0.nodes().keys().copied().collect();
@@ -196,7 +196,7 @@ impl Inode for PtsRoot {
             (index.to_string().into_bytes(), FIRST_INO + u64::from(index), u64::from(index) + 2)
         });
         for (name, ino, next) in std::iter::once((b"ptmx".to_vec(), 2, 1)).chain(terminals) {
-            if next > cookie && !emit(DirEntry { name, ino, kind: DT_CHR, next }) {
+            if next > cookie && !emit(DirEntry { name: &name, ino, kind: DT_CHR, next }) {
                 break;
             }
         }

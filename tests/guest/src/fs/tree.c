@@ -253,6 +253,81 @@ TEST(getdents64_lists_every_name_once) {
     CHECK(syscall(SYS_getdents64, fd, buffer, sizeof buffer) > 0);
 }
 
+// The names in a directory, read from its beginning, without the dots: as one string, in the order of the alphabet.
+static const char *names_from_the_beginning(DIR *dir) {
+    static char all[256];
+    bool seen[128] = {false};
+    struct dirent *entry;
+    rewinddir(dir);
+    while ((entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.') {
+            CHECK(entry->d_name[1] == '\0' && !seen[entry->d_name[0] & 127]);
+            seen[entry->d_name[0] & 127] = true;
+        }
+    int length = 0;
+    for (int letter = 0; letter < 128; letter++)
+        if (seen[letter])
+            all[length++] = (char)letter;
+    all[length] = '\0';
+    return all;
+}
+
+TEST(a_listing_from_the_beginning_shows_every_change) {
+    CHECK_OK(mkdir("d", 0755));
+    CHECK_OK(mkdir("e", 0755));
+    make_file("d/a", "");
+    make_file("f", "");
+    DIR *dir = opendir("d"), *other = opendir("e");
+    CHECK(dir != NULL && other != NULL);
+    CHECK_STR(names_from_the_beginning(dir), "a");
+    CHECK_STR(names_from_the_beginning(other), "");
+    make_file("d/b", "");
+    CHECK_STR(names_from_the_beginning(dir), "ab");
+    CHECK_OK(mkdir("d/c", 0755));
+    CHECK_OK(link("f", "d/g"));
+    CHECK_STR(names_from_the_beginning(dir), "abcg");
+    CHECK_OK(unlink("d/a"));
+    CHECK_OK(rename("d/b", "e/h"));
+    CHECK_STR(names_from_the_beginning(dir), "cg");
+    CHECK_STR(names_from_the_beginning(other), "h");
+    CHECK_OK(rmdir("d/c"));
+    CHECK_OK(symlink("x", "d/s"));
+    CHECK_OK(mkfifo("d/t", 0644));
+    CHECK_OK(rename("d/g", "d/z"));
+    CHECK_STR(names_from_the_beginning(dir), "stz");
+    CHECK_OK(syscall(SYS_renameat2, AT_FDCWD, "d/s", AT_FDCWD, "e/h", 2)); // RENAME_EXCHANGE
+    CHECK_STR(names_from_the_beginning(dir), "stz");
+    int fd = CHECK_OK(open("e", O_TMPFILE | O_RDWR, 0600));
+    CHECK_STR(names_from_the_beginning(other), "h");
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    CHECK_OK(linkat(AT_FDCWD, path, AT_FDCWD, "e/k", AT_SYMLINK_FOLLOW));
+    CHECK_STR(names_from_the_beginning(other), "hk");
+}
+
+TEST(names_can_be_removed_while_they_are_listed) {
+    char name[16], buffer[1024];
+    CHECK_OK(mkdir("d", 0755));
+    for (int at = 0; at < 300; at++) {
+        snprintf(name, sizeof name, "d/%d", at);
+        make_file(name, "");
+    }
+    int fd = CHECK_OK(open("d", O_RDONLY | O_DIRECTORY)), count = 0;
+    long length;
+    while ((length = CHECK_OK(syscall(SYS_getdents64, fd, buffer, sizeof buffer))) > 0) {
+        for (long at = 0; at < length;) {
+            struct dirent64 *entry = (struct dirent64 *)(buffer + at);
+            at += entry->d_reclen;
+            if (entry->d_name[0] == '.')
+                continue;
+            CHECK_OK(unlinkat(fd, entry->d_name, 0));
+            count++;
+        }
+    }
+    CHECK_EQ(count, 300);
+    CHECK_OK(rmdir("d"));
+}
+
 TEST(getdents64_errors) {
     char buffer[1024];
     make_file("f", "x");
