@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn a_listing_that_is_too_long_ends_where_the_pages_go_on() {
-        let (_, extent) = read_all(|cookie| Ok((cookie + 1..cookie + 1000).map(told).collect())).expect("pages");
+        let (_, extent) =
+            read_all(|cookie| Ok((cookie + 1..cookie + 1000).map(told).collect())).expect("pages");
         let Extent::Until(cookie) = extent else { panic!("the directory never ends") };
         assert!(cookie < 100_000, "{cookie}");
     }
