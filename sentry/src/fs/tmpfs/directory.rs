@@ -183,7 +183,7 @@ impl TmpInode {
             let stat = entry.node.stat();
             let (ino, kind) = (stat.ino, dirent_kind(stat.mode));
             drop(stat);
-            if !emit(DirEntry { name: &name, ino, kind, next: at }) {
+            if !emit(DirEntry { name, ino, kind, next: at }) {
                 break;
             }
         }
