@@ -198,11 +198,12 @@ mod tests {
             };
             let file_system = task.kernel.vfs.file_system_type(kind).unwrap().mount(&request).unwrap();
             let mut count = 0;
-            let mut emit = |_| {
+            let root = file_system.root();
+            root.read_dir(&task, 0, &mut |_| {
                 count += 1;
                 true
-            };
-            file_system.root().read_dir(&task, 0, &mut emit).unwrap();
+            })
+            .unwrap();
             assert_eq!(count == 0, kind == "mqueue", "{kind}: {count}");
         }
     }

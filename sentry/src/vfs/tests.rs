@@ -57,7 +57,7 @@ fn list(task: &Arc<Task>, path: &str) -> Vec<String> {
     let mut names = Vec::new();
     file.ops
         .read_dir(&file.op(task), 0, &mut |entry| {
-            names.push(String::from_utf8_lossy(&entry.name).into_owned());
+            names.push(String::from_utf8_lossy(entry.name).into_owned());
             true
         })
         .expect("can be listed");

@@ -79,7 +79,7 @@ fn every_text_can_be_read() {
     fn walk(task: &Arc<Task>, dir: &Arc<dyn Inode>, path: &str, count: &mut usize) {
         let mut names = Vec::new();
         dir.read_dir(task, 0, &mut |entry| {
-            names.push((entry.name, entry.kind));
+            names.push((entry.name.to_vec(), entry.kind));
             true
         })
         .unwrap();
