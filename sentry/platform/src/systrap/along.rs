@@ -55,6 +55,8 @@ pub(super) struct Along {
     /// How much of the bulk window is used; 0: the stub copies nothing.
     limit: u64,
     wishes: u32,
+    /// Bytes of this call's arguments and results so far, also of those that were too long to ride along.
+    moved: u64,
 }
 
 impl Along {
@@ -70,6 +72,7 @@ impl Along {
             is_dirty: false,
             limit,
             wishes: 0,
+            moved: 0,
         };
         along.tell(window);
         along
@@ -90,6 +93,11 @@ impl Along {
             self.limit = len.next_power_of_two().min(BULK_SIZE);
             self.tell(window);
         }
+    }
+
+    /// Bytes of the call that is about to be answered.
+    pub(super) const fn take_moved(&mut self) -> u64 {
+        std::mem::replace(&mut self.moved, 0)
     }
 
     /// No arguments are at hand.
@@ -124,10 +132,12 @@ impl Along {
         match place {
             place::PAGE if len <= PREFETCH_MAX => Some(RW + in_page),
             place::BULK if len <= BULK_SIZE => {
+                self.moved = len;
                 self.is_dirty = true;
                 Some(BULK)
             }
             place::TOO_LONG => {
+                self.moved = len;
                 self.wish(window, len);
                 None
             }
@@ -202,6 +212,7 @@ impl Along {
                 self.room = Room::None;
             }
             Room::Bulk(room) if len <= room => {
+                self.moved = self.moved.saturating_add(len);
                 self.head(window, addr, len | IN_BULK);
                 self.bulk_next += len;
                 self.room = Room::Bulk(room - len);
@@ -221,7 +232,10 @@ impl Along {
     /// Lays a result out; `false`: no room.
     pub(super) fn defer(&mut self, window: &Window, addr: u64, bytes: &[u8]) -> bool {
         let len = bytes.len() as u64;
-        let Some(at) = self.reserve(window, len, 1) else { return false };
+        let Some(at) = self.reserve(window, len, 1) else {
+            self.moved = self.moved.saturating_add(len);
+            return false;
+        };
         window.write(at, bytes);
         self.commit(window, addr, len)
     }

@@ -278,6 +278,7 @@ impl SystrapContext {
     fn resume(&mut self, regs: &Registers) -> Result<(), Dead> {
         self.put_registers(regs);
         let slot = self.slot.as_ref().ok_or(Dead)?;
+        self.handover.moved(&slot.window, self.along.take_moved());
         self.handover.answer(&slot.window)?;
         self.handle.in_guest.store(true, Ordering::SeqCst);
         if self.handle.wanted.load(Ordering::SeqCst) {
