@@ -182,6 +182,9 @@ mod tests {
         machine.uts("a").set_hostname(b"one");
         assert_eq!(machine.uts("a").hostname(), b"one");
         assert_eq!(machine.uts("b").hostname(), b"pod");
+        // Another one of the same name begins anew.
+        machine.forget_container("a");
+        assert_eq!(machine.uts("a").hostname(), b"pod");
     }
 
     #[test]

@@ -242,9 +242,6 @@ impl Sandbox {
             return fail(FailureKind::InvalidArgument, "create came without the gofer's socket");
         };
         let internal = |message: String| Failure { kind: FailureKind::Internal, message };
-        if !config.hostname.is_empty() {
-            self.kernel.machine.uts(&id).set_hostname(config.hostname.as_bytes());
-        }
         let pids = self.namespace(config.share_pid_namespace);
         let mounts = self.hooks.build_root(&self.kernel, &config, gofer, &pids).map_err(internal)?;
         let template = self.kernel.platform.new_template().map_err(|error| internal(chain(&error)))?;
@@ -252,11 +249,15 @@ impl Sandbox {
         let origin = Arc::new(Origin { template, killed_by_host: false.into() });
         let state = Mutex::new(State { phase: Phase::Stopped, started: HashMap::new() });
         let container = Arc::new(Container { config, origin, pids, mounts, state });
-        let process = &container.config.process;
+        let ContainerConfig { process, hostname, .. } = &container.config;
+        if !hostname.is_empty() {
+            self.kernel.machine.uts(&id).set_hostname(hostname.as_bytes());
+        }
         let prepared = match prepare(&self.kernel, &container, process, stdio, self.hooks.as_ref()) {
             Ok(prepared) => prepared,
             Err(failure) => {
                 container.origin.template.kill();
+                self.kernel.machine.forget_container(&id);
                 return Err(failure);
             }
         };
@@ -430,6 +431,7 @@ impl Sandbox {
         lock(&self.containers).remove(id);
         lock(&container.state).phase = Phase::Stopped;
         container.origin.template.kill();
+        self.kernel.machine.forget_container(id);
         Ok(Reply::Ok)
     }
 
