@@ -35,6 +35,10 @@ impl SyscallAbi for NoCalls {
         Outcome::Error(Errno::ENOSYS)
     }
 
+    fn leaves_descriptors(&self, _: u64) -> bool {
+        false
+    }
+
     fn name(&self, _: u64) -> Option<&'static str> {
         None
     }

@@ -475,6 +475,10 @@ impl SyscallAbi for Table {
         }
     }
 
+    fn leaves_descriptors(&self, number: u64) -> bool {
+        crate::sync::harmless::leaves_descriptors(number)
+    }
+
     fn name(&self, number: u64) -> Option<&'static str> {
         row(number).map(|row| row.name)
     }

@@ -80,6 +80,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         native_clock: tuning.native_clock,
         spin: tuning.spin,
         stub_copy: tuning.stub_copy,
+        epoll_queue: tuning.epoll_queue,
     };
     limit_heaps(HEAPS);
     let prepared = platform::select::select(&config.platform, options)?;

@@ -217,6 +217,8 @@ pub struct Tuning {
     pub spin: bool,
     /// Let the stub copy small arguments and results.
     pub stub_copy: bool,
+    /// Let the stub answer `epoll_ctl` where its answer is certain, and make the calls later.
+    pub epoll_queue: bool,
 }
 
 impl Default for Tuning {
@@ -229,6 +231,7 @@ impl Default for Tuning {
             native_clock: true,
             spin: true,
             stub_copy: true,
+            epoll_queue: true,
         }
     }
 }

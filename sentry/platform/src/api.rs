@@ -452,6 +452,15 @@ pub trait Context: Send {
         Ok(())
     }
 
+    /// From now on, until it is taken back (`None`), the guest may be told at once that `epoll_ctl` has succeeded, as far as the licence goes;
+    /// the calls are queued for [`Context::take_queued`], which forgets none before the next [`Context::run`] ends. `false`: never here.
+    fn license(&mut self, _licence: Option<&EpollLicence>) -> bool {
+        false
+    }
+
+    /// Moves the calls that the guest has been told of to the end of `calls`, in their order. All in them is the guest's claim.
+    fn take_queued(&mut self, _calls: &mut Vec<QueuedCall>) {}
+
     /// [`Context::trim`] would free something.
     fn holds_memory(&self) -> bool {
         false
@@ -505,6 +514,31 @@ pub trait Context: Send {
     /// The guest thread's task has ended, and the calling sentry thread has nothing else to do: puts both to rest, so that a later
     /// [`Context::clone_thread`] need not make new ones. Answers when they have been started again. `None`: the guest thread has ended.
     fn rest(self: Box<Self>) -> Option<Unserved>;
+}
+
+/// For which calls of `epoll_ctl` success is certain: to end or change what is registered, and to register again what has
+/// been ended since the queue was last emptied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpollLicence {
+    /// The instance.
+    pub epfd: i32,
+    /// What is registered there, bit n of word n / 64 for descriptor n.
+    pub fds: [u64; 16],
+}
+
+/// A call of `epoll_ctl` on the licensed instance that the guest takes for made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueuedCall {
+    /// `EPOLL_CTL_*`.
+    pub operation: u32,
+    /// The file.
+    pub fd: i32,
+    /// `EPOLL*` bits; without meaning for `EPOLL_CTL_DEL`, like `data`.
+    pub events: u32,
+    /// The guest's own.
+    pub data: u64,
+    /// Where the event was.
+    pub addr: u64,
 }
 
 /// What a sentry thread does for a guest thread: serves its task to the end, and hands the guest thread back if it may be used again.

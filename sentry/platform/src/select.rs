@@ -122,6 +122,7 @@ mod tests {
         native_clock: false,
         spin: false,
         stub_copy: false,
+        epoll_queue: false,
     };
 
     #[test]

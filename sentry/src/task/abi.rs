@@ -23,6 +23,9 @@ pub trait SyscallAbi: Send + Sync {
     /// Performs call `number` for the running task.
     fn call(&self, current: &mut Current, number: u64, args: [u64; 6]) -> Outcome;
 
+    /// The call never takes a descriptor from its process, gives one to another process, or makes a task.
+    fn leaves_descriptors(&self, number: u64) -> bool;
+
     /// Its name, for logs.
     fn name(&self, number: u64) -> Option<&'static str>;
 }

@@ -11,6 +11,7 @@ use platform::host::clock::{Clock, now_ns};
 use platform::{AddressSpace, Context};
 
 use super::exit::Leaving;
+use super::queue::Queue;
 use super::signal::RestartBlock;
 use super::{Credentials, Process, SpaceUser, Task};
 use crate::Errno;
@@ -25,7 +26,9 @@ const TRIM_AFTER_NS: u64 = 100_000_000;
 /// The running task: its guest thread, its registers, and the shared [`Task`].
 pub struct Current {
     task: Arc<Task>,
-    context: Box<dyn Context>,
+    pub(super) context: Box<dyn Context>,
+    /// Calls that the guest takes for made.
+    pub(super) queue: Queue,
     mm: Arc<MemoryManager>,
     /// Keeps the address space alive.
     user: SpaceUser,
@@ -82,7 +85,18 @@ impl Current {
         task.set_interrupter(Some(context.interrupter()));
         mm.space().on_death(task.death_notice());
         let leaving = Leaving::default();
-        Self { task, context, mm, user, leaving, restart_block: None, fault: None, rseq: None, regs }
+        Self {
+            task,
+            context,
+            queue: Queue::default(),
+            mm,
+            user,
+            leaving,
+            restart_block: None,
+            fault: None,
+            rseq: None,
+            regs,
+        }
     }
 
     /// How many tasks use the address space, and keeping it alive for one more.
@@ -218,6 +232,7 @@ impl Current {
     /// Runs guest code until it needs the kernel.
     pub fn run_guest(&mut self) -> platform::Exit {
         self.refresh_identity();
+        self.review_licence(true);
         self.context.run(&mut self.regs)
     }
 

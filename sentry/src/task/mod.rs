@@ -15,6 +15,7 @@ mod pi;
 mod pid;
 pub mod pidfd;
 mod process;
+mod queue;
 mod rlimit;
 mod run;
 mod session;

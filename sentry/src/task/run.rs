@@ -37,7 +37,10 @@ fn step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
 
 fn guest_step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
     let mut restart = None;
-    match current.run_guest() {
+    let exit = current.run_guest();
+    // First of all: what the guest has been told must be so before anything is done on the strength of it.
+    current.make_queued(abi);
+    match exit {
         Exit::Syscall => {
             current.patch_call_site();
             let number = current.regs.orig_rax;
@@ -46,6 +49,7 @@ fn guest_step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
             if current.kernel().config.strace {
                 trace(current, abi, (number, args), outcome);
             }
+            current.review_licence(abi.leaves_descriptors(number));
             match outcome {
                 Outcome::Return(value) => current.regs.rax = value,
                 Outcome::Error(errno) if errno.is_restart() => restart = Some(Restart { errno, number }),
@@ -68,7 +72,7 @@ fn guest_step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
 }
 
 /// Writes one line of `--strace`, after the call: who, what, with which registers, and what came of it.
-fn trace(current: &Current, abi: &dyn SyscallAbi, call: (u64, [u64; 6]), outcome: Outcome) {
+pub(super) fn trace(current: &Current, abi: &dyn SyscallAbi, call: (u64, [u64; 6]), outcome: Outcome) {
     let (number, args) = call;
     let name = abi.name(number).map_or_else(|| format!("syscall_{number}"), str::to_owned);
     let args = args.map(|arg| format!("{arg:#x}")).join(", ");

@@ -360,9 +360,10 @@ pub fn parse_tuning(list: &str) -> Result<Tuning, String> {
             "native-clock" => &mut tuning.native_clock,
             "spin" => &mut tuning.spin,
             "stub-copy" => &mut tuning.stub_copy,
+            "epoll-queue" => &mut tuning.epoll_queue,
             _ => {
                 return Err(format!(
-                    "{name:?} is none of patch, identity, native-futex, futex-spin, native-clock, spin, stub-copy"
+                    "{name:?} is none of patch, identity, native-futex, futex-spin, native-clock, spin, stub-copy, epoll-queue"
                 ));
             }
         };

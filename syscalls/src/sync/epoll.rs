@@ -57,7 +57,10 @@ pub(crate) fn epoll_ctl(
         EPOLL_CTL_DEL => epoll.remove(fd, &file),
         EPOLL_CTL_MOD => epoll.modify(fd, &file, interest),
         _ => Err(Errno::EINVAL),
-    }
+    }?;
+    drop(files);
+    current.learn_epoll(epfd, &instance, fd, &file);
+    Ok(())
 }
 
 /// `epoll_wait(2)`: <https://man7.org/linux/man-pages/man2/epoll_wait.2.html>

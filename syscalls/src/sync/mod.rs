@@ -2,6 +2,7 @@
 
 pub(crate) mod epoll;
 pub(crate) mod event;
+pub(crate) mod harmless;
 pub(crate) mod inotify;
 mod mask;
 pub(crate) mod pipe;

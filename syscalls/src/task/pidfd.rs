@@ -2,6 +2,7 @@
 
 use linux_abi::signal::{SigInfo, code};
 use linux_abi::{Errno, UserPtr};
+use sentry::fs::epoll;
 use sentry::task::signal::{Sender, Signal, may_signal};
 use sentry::task::{Current, Resource, pidfd};
 use sentry::vfs::Fd;
@@ -66,5 +67,9 @@ pub(crate) fn pidfd_getfd(current: &mut Current, pidfd: Fd, target: Fd, flags: u
     let thread = process.any_thread().ok_or(Errno::ESRCH)?;
     super::vm_access::check(current, &thread)?;
     let file = thread.files().get_any(target)?;
+    if epoll::instance_of(&file).is_some() {
+        // It may still have calls to make for which nobody else was to wait.
+        thread.interrupt();
+    }
     current.files().add(file, true, 0, current.process().limit(Resource::Nofile).soft)
 }

@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use super::layout::{self, STUB_BASE, agent, flag, kind, order, place, ro, rw, state};
+use super::layout::{self, STUB_BASE, agent, flag, kind, order, place, queue, ro, rw, state};
 
 std::arch::global_asm!(
     include_str!("stub.S"),
@@ -49,6 +49,17 @@ std::arch::global_asm!(
     FUTEX_SKIP = const rw::FUTEX_SKIP,
     FUTEX_FAILURES = const rw::FUTEX_FAILURES,
     FUTEX_FAILURES_MAX = const layout::FUTEX_FAILURES_MAX,
+    QUEUE_LEN = const rw::QUEUE_LEN,
+    QUEUE_FDS = const (ro::QUEUE_FDS.cast_signed() - layout::RW.cast_signed()),
+    QUEUE_EPFD = const (ro::QUEUE_EPFD.cast_signed() - layout::RW.cast_signed()),
+    QUEUE_ROOM = const (ro::QUEUE_ROOM.cast_signed() - layout::RW.cast_signed()),
+    QUEUE_SHIFT = const queue::SHIFT,
+    QUEUE_SIZE = const 1 << queue::SHIFT,
+    QUEUE_FDS_MAX = const queue::FDS,
+    QUEUE_OPERATION = const rw::QUEUE + queue::OPERATION,
+    QUEUE_FD = const rw::QUEUE + queue::FD,
+    QUEUE_EVENT = const rw::QUEUE + queue::EVENT,
+    QUEUE_ADDR = const rw::QUEUE + queue::ADDR,
     REGS = const rw::REGS,
     PREFETCH_LEN = const rw::PREFETCH_LEN,
     PREFETCH_ADDR = const rw::PREFETCH_ADDR,
@@ -123,6 +134,9 @@ unsafe extern "C" {
     static rvisor_stub_getegid: u8;
     static rvisor_stub_any: u8;
     static rvisor_stub_futex: u8;
+    static rvisor_stub_epoll_ctl: u8;
+    static rvisor_stub_epoll_made: u8;
+    static rvisor_stub_epoll_slow: u8;
     static rvisor_stub_native: u8;
     static rvisor_stub_native_syscall: u8;
     static rvisor_stub_native_after: u8;
@@ -148,6 +162,9 @@ pub struct Blob {
     pub slow: u64,
     pub any: u64,
     pub futex: u64,
+    pub epoll_ctl: u64,
+    pub epoll_made: u64,
+    pub epoll_slow: u64,
     pub native: u64,
     pub native_syscall: u64,
     pub native_after: u64,
@@ -193,6 +210,9 @@ impl Blob {
             slow: in_stub(&raw const rvisor_stub_slow),
             any: in_stub(&raw const rvisor_stub_any),
             futex: in_stub(&raw const rvisor_stub_futex),
+            epoll_ctl: in_stub(&raw const rvisor_stub_epoll_ctl),
+            epoll_made: in_stub(&raw const rvisor_stub_epoll_made),
+            epoll_slow: in_stub(&raw const rvisor_stub_epoll_slow),
             native: in_stub(&raw const rvisor_stub_native),
             native_syscall: in_stub(&raw const rvisor_stub_native_syscall),
             native_after: in_stub(&raw const rvisor_stub_native_after),

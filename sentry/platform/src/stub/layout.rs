@@ -86,7 +86,12 @@ pub mod ro {
     pub const BULK_LIMIT: u64 = 0xac;
     pub const FUTEX_ROUNDS: u64 = 0xd8;
     pub const WRITE_DATA: u64 = 0x100;
-    pub const WRITE_DATA_END: u64 = 0x1000;
+    pub const WRITE_DATA_END: u64 = 0xf00;
+    /// A bit for each descriptor that may be queued.
+    pub const QUEUE_FDS: u64 = 0xf00;
+    pub const QUEUE_EPFD: u64 = 0xf80;
+    /// How many calls the queue may hold; 0: it must not be used.
+    pub const QUEUE_ROOM: u64 = 0xf84;
 }
 
 /// Offsets in the hand-over page.
@@ -114,6 +119,25 @@ pub mod rw {
     pub const FUTEX_SEEN: u64 = 0x110;
     pub const PREFETCH_DATA: u64 = 0x200;
     pub const GATHER_DATA: u64 = 0x600;
+    pub const QUEUE: u64 = 0xe00;
+    pub const QUEUE_LEN: u64 = 0xf80;
+}
+
+/// Calls of `epoll_ctl` that the stub has answered and the sentry has still to make.
+pub mod queue {
+    #![expect(missing_docs, reason = "offsets in a call, named as used in the stub's code")]
+    /// Bytes a call, as a power of two.
+    pub const SHIFT: u64 = 5;
+    /// Most calls.
+    pub const ROOM: u64 = 12;
+    /// Descriptors below this only.
+    pub const FDS: u64 = 1024;
+    pub const OPERATION: u64 = 0;
+    pub const FD: u64 = 4;
+    /// `struct epoll_event`.
+    pub const EVENT: u64 = 8;
+    /// Where the event was.
+    pub const ADDR: u64 = 24;
 }
 
 /// Where the stub has put what rides along.

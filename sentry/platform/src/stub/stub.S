@@ -274,6 +274,64 @@ futex_look:
     jmp rvisor_stub_native_syscall
 4:  dec dword ptr gs:[{FUTEX_SKIP}]
     jmp rvisor_stub_native_syscall
+// epoll_ctl: a call whose answer is certain is put into the queue, which the sentry empties before anything else (systrap/queue.rs).
+// A descriptor is registered if its newest call in the queue says so, or else if the order page does.
+.balign 16
+.globl rvisor_stub_epoll_ctl
+rvisor_stub_epoll_ctl:
+    mov gs:[{NATIVE_RET}], rcx
+    mov r11d, gs:[{QUEUE_LEN}]
+    cmp r11d, gs:[{QUEUE_ROOM}]
+    jae rvisor_stub_epoll_slow
+    cmp edi, gs:[{QUEUE_EPFD}]
+    jne rvisor_stub_epoll_slow
+    cmp edx, {QUEUE_FDS_MAX}
+    jae rvisor_stub_epoll_slow
+    lea eax, [rsi - 1]
+    cmp eax, 3                          // ADD, DEL, MOD
+    jae rvisor_stub_epoll_slow
+    shl r11d, {QUEUE_SHIFT}
+    mov ecx, r11d
+1:  sub ecx, {QUEUE_SIZE}
+    js 2f
+    cmp gs:[rcx + {QUEUE_FD}], edx
+    jne 1b
+    cmp dword ptr gs:[rcx + {QUEUE_OPERATION}], 2
+    jne 3f
+    cmp esi, 1                          // it is not registered, but was: only ADD is certain
+    jne rvisor_stub_epoll_slow
+    jmp epoll_read
+2:  mov eax, edx
+    shr eax, 5
+    mov eax, gs:[rax * 4 + {QUEUE_FDS}]
+    bt eax, edx
+    jnc rvisor_stub_epoll_slow
+3:  cmp esi, 1                          // it is registered: DEL and MOD are certain
+    je rvisor_stub_epoll_slow
+    cmp esi, 2
+    je 4f
+epoll_read:
+    mov rcx, [r10]
+epoll_read_end:
+    mov eax, [r10 + 8]
+    bt ecx, 28                          // EPOLLEXCLUSIVE has rules of its own
+    jc rvisor_stub_epoll_slow
+    mov gs:[r11 + {QUEUE_EVENT}], rcx
+    mov gs:[r11 + {QUEUE_EVENT} + 8], eax
+4:  mov gs:[r11 + {QUEUE_ADDR}], r10
+    mov gs:[r11 + {QUEUE_OPERATION}], esi
+    mov gs:[r11 + {QUEUE_FD}], edx
+    inc dword ptr gs:[{QUEUE_LEN}]      // from here on it has been made
+.globl rvisor_stub_epoll_made
+rvisor_stub_epoll_made:
+    mov rcx, gs:[{NATIVE_RET}]
+    xor eax, eax
+    jmp rcx
+.globl rvisor_stub_epoll_slow
+rvisor_stub_epoll_slow:
+    mov rcx, gs:[{NATIVE_RET}]
+    mov eax, 233
+    jmp rvisor_stub_slow
 .balign 16
 .globl rvisor_stub_native
 rvisor_stub_native:                     // let through: the host serves it
@@ -660,6 +718,12 @@ rvisor_stub_signal:
     lea rcx, [rip + futex_look]
     cmp rax, rcx
     je signal_futex
+    lea rcx, [rip + epoll_read]
+    cmp rax, rcx
+    je signal_epoll
+    lea rcx, [rip + epoll_read_end]
+    cmp rax, rcx
+    je signal_epoll
     lea rcx, [rip + rvisor_stub_slow]
     cmp rax, rcx
     jb signal_post
@@ -708,6 +772,11 @@ signal_futex:                           // a word that cannot be read: let the h
     cmp edi, {SIGURG}
     je signal_post
     lea rcx, [rip + rvisor_stub_native_syscall]
+    jmp signal_redirect
+signal_epoll:                           // an event that cannot be read: let the sentry say so
+    cmp edi, {SIGURG}
+    je signal_post
+    lea rcx, [rip + rvisor_stub_epoll_slow]
     jmp signal_redirect
 signal_interrupt:
     lea rcx, [rip + exit_begin]

@@ -15,10 +15,11 @@ use super::frame::{self, Entry};
 use super::handle::Handle;
 use super::handover::{Dead, Handover};
 use super::heat;
+use super::queue;
 use super::site;
 use super::space::{Slot, Space};
 use crate::api::{
-    AddressSpace, CallSite, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError, Service,
+    AddressSpace, CallSite, Context, EpollLicence, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError, QueuedCall, Service,
     ThreadCall, Unserved, futex_or,
 };
 use crate::bulk::{BulkIn, BulkOut};
@@ -133,6 +134,7 @@ impl SystrapContext {
         self.fs_base = u64::MAX;
         self.along.forget();
         if let Some(slot) = &self.slot {
+            queue::license(&slot.window, None);
             self.along.send(&slot.window);
             if self.along.is_large() {
                 self.along.trim(&slot.window);
@@ -637,6 +639,20 @@ impl Context for SystrapContext {
             self.along.send(&slot.window);
         }
         self.order(order::FLUSH)
+    }
+
+    fn license(&mut self, licence: Option<&EpollLicence>) -> bool {
+        let Some(slot) = self.slot.as_ref().filter(|_| self.space.shared().options.epoll_queue) else {
+            return false;
+        };
+        queue::license(&slot.window, licence);
+        true
+    }
+
+    fn take_queued(&mut self, calls: &mut Vec<QueuedCall>) {
+        if let Some(slot) = &self.slot {
+            queue::take(&slot.window, calls);
+        }
     }
 
     fn holds_memory(&self) -> bool {

@@ -15,6 +15,7 @@ pub mod handover;
 pub mod heat;
 mod orders;
 pub mod patch;
+mod queue;
 mod rewrite;
 pub mod site;
 pub mod space;
@@ -41,6 +42,7 @@ pub struct Options {
     pub native_clock: bool,
     pub spin: bool,
     pub stub_copy: bool,
+    pub epoll_queue: bool,
 }
 
 /// How many processors a mask names.

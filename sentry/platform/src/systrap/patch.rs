@@ -154,6 +154,7 @@ pub fn entry(number: Option<u32>, options: Options) -> u64 {
     match (identity, number) {
         (Some((_, entry)), _) if options.identity => *entry,
         (_, nr::FUTEX) if options.native_futex => blob.futex,
+        (_, nr::EPOLL_CTL) if options.epoll_queue => blob.epoll_ctl,
         (_, nr::SCHED_YIELD | nr::CLOCK_GETTIME | nr::GETTIMEOFDAY | nr::TIME) if options.native_clock => {
             blob.native
         }

@@ -14,6 +14,7 @@ use linux_abi::{Errno, Registers, nr};
 
 use super::context::SystrapContext;
 use super::patch::{self, PAGE, Room};
+use super::queue;
 use super::site::{self, CALL, Site, Trampoline, long};
 use crate::api::{AddressSpace, CallSite, MemoryCall};
 use crate::stub::blob::Blob;
@@ -83,6 +84,9 @@ impl SystrapContext {
         let at = regs.rip;
         if (blob.rollback_begin..blob.native_end).contains(&at) {
             let claimed = self.slot.as_ref().map_or(0, |slot| slot.window.get64(RW + rw::NATIVE_RET));
+            if queue::leave(at, regs, claimed) {
+                return;
+            }
             regs.rip = way_out(at, regs, claimed);
             if at >= blob.native_after {
                 regs.rcx = regs.rip;

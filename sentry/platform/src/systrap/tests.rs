@@ -16,6 +16,7 @@ const ALL: Options = Options {
     native_clock: true,
     spin: true,
     stub_copy: true,
+    epoll_queue: true,
 };
 
 /// One platform for the whole test process: the first stub must be forked early, and by one thread at a time.

@@ -15,6 +15,7 @@
 
 mod collect;
 mod hosted;
+mod queued;
 mod watchers;
 
 use std::any::Any;
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use self::hosted::{Hosted, Place};
+pub use self::queued::bit;
 pub use self::watchers::Watchers;
 use platform::host::poller::Poller;
 
