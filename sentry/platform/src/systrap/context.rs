@@ -19,8 +19,8 @@ use super::queue;
 use super::site;
 use super::space::{Slot, Space};
 use crate::api::{
-    AddressSpace, CallSite, Context, EpollLicence, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError, QueuedCall, Service,
-    ThreadCall, Unserved, futex_or,
+    AddressSpace, CallSite, Context, EpollLicence, Exit, Fault, Identity, Interrupter, MemoryCall,
+    PlatformError, QueuedCall, Service, ThreadCall, Unserved, futex_or,
 };
 use crate::bulk::{BulkIn, BulkOut};
 use crate::stub::blob::Blob;

@@ -196,6 +196,8 @@ impl Drop for Systrap {
 }
 
 #[cfg(test)]
+mod queue_tests;
+#[cfg(test)]
 mod rewrite_tests;
 #[cfg(test)]
 mod tests;

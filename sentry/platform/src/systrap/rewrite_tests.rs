@@ -159,6 +159,8 @@ fn futex_waits_are_seen_until_their_site_is_rewritten_and_answered_by_the_host_t
     // One that waits in vain is interrupted, and goes on behind the call with EINTR, or before it.
     g.regs.rbx = 0;
     for _ in 0..20 {
+        // On a busy machine the interrupt may come before it runs.
+        g.regs.rip = CODE;
         let interrupter = g.context.interrupter();
         let thread = std::thread::spawn(move || {
             std::thread::sleep(std::time::Duration::from_micros(300));
@@ -167,8 +169,8 @@ fn futex_waits_are_seen_until_their_site_is_rewritten_and_answered_by_the_host_t
         assert_eq!(g.context.run(&mut g.regs), Exit::Interrupted);
         thread.join().expect("interrupter");
         assert!(matches!(g.regs.rip.wrapping_sub(CODE), 0..=19), "{:#x}", g.regs.rip);
-        g.regs.rip = CODE;
     }
+    g.regs.rip = CODE;
     // A word that cannot be read is the host's to refuse.
     g.regs.rbx = 1;
     let unmap = crate::api::MemoryCall::Unmap { addr: DATA, len: 0x1000 };

@@ -207,3 +207,49 @@ fn a_full_answer_leaves_the_rest_for_the_next() {
     assert_eq!(seen, [0, 1, 2, 3]);
     drop(all);
 }
+
+fn call(operation: u32, fd: i32, events: u32, data: u64) -> platform::QueuedCall {
+    platform::QueuedCall { operation, fd, events, data, addr: 0 }
+}
+
+#[test]
+fn calls_made_later_come_to_what_the_last_one_says() {
+    let epoll = instance();
+    let (switch, file) = watched(&epoll, Events::IN.bits() | ONESHOT);
+    let table = crate::vfs::FdTable::new();
+    table.replace(Fd(3), Arc::clone(&file), false, 10).unwrap();
+    switch.set(Events::IN);
+    assert_eq!(epoll.collect(9).len(), 1);
+    assert!(epoll.collect(9).is_empty());
+    // Taken out and put in again: armed again, with the new word.
+    let readable = Events::IN.bits();
+    epoll.make(&table, &[call(2, 3, 0, 0), call(1, 3, readable | ONESHOT, 8)]);
+    assert_eq!(epoll.collect(9).iter().map(|found| found.data).collect::<Vec<_>>(), [8]);
+    // Only the last one counts; what names nothing is dropped.
+    let calls =
+        [call(3, 3, readable, 9), call(3, 9, readable, 1), call(3, -1, readable, 1), call(2, 3, 0, 0)];
+    epoll.make(&table, &calls);
+    assert!(epoll.collect(9).is_empty());
+    assert!(!epoll.is_certain(Fd(3), &file));
+    // Never registered: what a hostile guest queues does not enter it.
+    epoll.make(&table, &[call(1, 3, readable, 9)]);
+    assert!(epoll.collect(9).is_empty() && !epoll.is_certain(Fd(3), &file));
+}
+
+#[test]
+fn certain_is_what_is_registered_plainly_while_nobody_watches_the_instance() {
+    let epoll = instance();
+    let (_switch, file) = watched(&epoll, Events::IN.bits());
+    let mut fds = [0; 16];
+    fds[0] = 1 << 3;
+    assert_eq!(epoll.certain(), Some(fds));
+    assert!(epoll.is_certain(Fd(3), &file) && !epoll.is_certain(Fd(4), &file));
+    let (_other, other) = watched(&instance(), Events::IN.bits());
+    epoll.add(Fd(64), &other, Interest { events: Events::IN.bits() | EXCLUSIVE, data: 0 }).unwrap();
+    epoll.add(Fd(1024), &other, Interest { events: Events::IN.bits(), data: 0 }).unwrap();
+    assert_eq!(epoll.certain(), Some(fds));
+    let outer = instance();
+    let inner = open(Arc::new(Instance(Arc::clone(&epoll))));
+    outer.add(Fd(5), &inner, Interest { events: Events::IN.bits(), data: 0 }).unwrap();
+    assert_eq!((epoll.certain(), outer.certain()), (None, Some([0; 16])));
+}

@@ -148,7 +148,7 @@ fn strace(w: &World) -> Result<()> {
 }
 
 fn tuning(w: &World) -> Result<()> {
-    let off = "no-patch,no-identity,no-native-futex,no-futex-spin,no-native-clock,no-spin,no-stub-copy";
+    let off = "no-patch,no-identity,no-native-futex,no-futex-spin,no-native-clock,no-spin,no-stub-copy,no-epoll-queue";
     for list in off.split(',').chain([off]) {
         let script = "i=0; while [ $i -lt 20 ]; do true | cat; i=$((i+1)); done; sleep 0.01; echo $$ $i";
         sandbox(w, &["--tuning", list], &["sh", "-c", script])?
