@@ -149,15 +149,18 @@ fn a_large_directory_comes_in_pages_complete_and_without_dots() {
     let (dir, _) = gofer.client.walk(gofer.root(), b"d").expect("it is there");
     for _ in 0..2 {
         let mut names = Vec::new();
-        let (mut cookie, mut pages) = (0, 0);
+        let (mut cookie, mut pages, mut is_over) = (0, 0, false);
         loop {
             let page = gofer.client.read_dir(dir, cookie).expect("page");
-            let Some(last) = page.last() else { break };
-            cookie = last.cookie;
+            assert!(!is_over || page.is_empty(), "more behind the last");
+            let Some((last, others)) = page.split_last() else { break };
+            assert!(others.iter().all(|entry| !entry.is_last));
+            (cookie, is_over) = (last.cookie, last.is_last);
             pages += 1;
             assert!(page.iter().all(|entry| entry.kind == 8 && entry.ino != 0));
             names.extend(page.into_iter().map(|entry| entry.name));
         }
+        assert!(is_over, "the last entry did not say so");
         names.sort();
         names.dedup();
         assert_eq!(names.len(), FILES);

@@ -221,7 +221,7 @@ impl Client {
         self.call(Op::Rename, &[request.as_bytes(), old, new], nothing)
     }
 
-    /// A page of entries: begin with cookie 0, go on with the last entry's; an empty page is the end.
+    /// A page of entries: begin with cookie 0, go on with the last entry's; an empty page is the end, also an entry that says so.
     /// To list a directory that is being changed, read all pages at once.
     ///
     /// # Errors
@@ -332,8 +332,9 @@ fn dir_entries(mut rest: &[u8]) -> Result<Vec<DirEntry>> {
         let (head, tail) = wire::DirEntryHead::read_from_prefix(rest).map_err(|_| Errno::EIO)?;
         let (name, tail) =
             tail.split_at_checked(usize::try_from(head.length).map_err(|_| Errno::EIO)?).ok_or(Errno::EIO)?;
-        let kind = u8::try_from(head.kind).map_err(|_| Errno::EIO)?;
-        entries.push(DirEntry { ino: head.ino, cookie: head.cookie, kind, name: name.to_vec() });
+        let kind = u8::try_from(head.kind & !wire::LAST_ENTRY).map_err(|_| Errno::EIO)?;
+        let is_last = head.kind & wire::LAST_ENTRY != 0;
+        entries.push(DirEntry { ino: head.ino, cookie: head.cookie, kind, name: name.to_vec(), is_last });
         rest = tail;
     }
     Ok(entries)

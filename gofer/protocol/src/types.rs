@@ -205,6 +205,8 @@ pub struct DirEntry {
     pub kind: u8,
     /// The name.
     pub name: Vec<u8>,
+    /// The directory ended with it: there is no need to ask for what comes next.
+    pub is_last: bool,
 }
 
 /// Figures of a file system, as in `statfs(2)`.

@@ -26,6 +26,8 @@ pub const XATTR_VALUE_MAX: usize = 60 << 10;
 pub const XATTR_NAME_MAX: usize = 255;
 /// Room for directory entries in one page.
 pub const DIR_PAGE_MAX: usize = 60 << 10;
+/// In the kind of a directory entry: the directory ends here, as far as it can be told already.
+pub const LAST_ENTRY: u32 = 1 << 31;
 /// Most sockets (and so requests under way) of one client.
 pub const CHANNELS_MAX: usize = 16;
 
@@ -282,7 +284,7 @@ bodies! {
         ino: u64,
         /// Where to go on after it.
         cookie: u64,
-        /// `DT_*`.
+        /// `DT_*`; with [`LAST_ENTRY`] if none comes after it.
         kind: u32,
         /// Length of the name.
         length: u32,

@@ -2,10 +2,10 @@
 
 use std::sync::PoisonError;
 
-use gofer_protocol::wire::{self, DIR_PAGE_MAX, DirEntryHead};
+use gofer_protocol::wire::{self, DIR_PAGE_MAX, DirEntryHead, LAST_ENTRY};
 use gofer_protocol::{Errno, file_type};
 use rustix::fs::{AtFlags, FileType, OFlags, RawDir, RenameFlags, SeekFrom, StatxFlags};
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::{writable, writable_dir};
 use crate::host;
@@ -15,8 +15,11 @@ use crate::serve::Server;
 
 /// What one call asks of the kernel. INVARIANT: an entry grows by at most a sixth in our format (24 bytes and a name
 /// against 19 bytes, a name, a NUL and padding to 8), so that a page is never longer than [`DIR_PAGE_MAX`].
-const GETDENTS_BYTES: usize = 48 << 10;
-const _: () = assert!(GETDENTS_BYTES / 24 * 28 <= DIR_PAGE_MAX);
+const GETDENTS_BYTES: usize = 44 << 10;
+/// What is asked in addition, to find out whether there is more. PERF: a client that need not ask for the page behind the last
+/// saves 40 us a directory.
+const MORE_BYTES: usize = 4 << 10;
+const _: () = assert!((GETDENTS_BYTES + MORE_BYTES) / 24 * 28 <= DIR_PAGE_MAX);
 
 /// LINUX: `linux/magic.h`.
 const OVERLAYFS_SUPER_MAGIC: rustix::fs::FsWord = 0x794c_7630;
@@ -82,8 +85,8 @@ pub(crate) fn read_dir(server: &Server, body: &[u8]) -> Outcome {
         Some(listing) if request.cookie != 0 && listing.cookie == request.cookie => listing,
         _ => start_listing(server, &node, request.cookie)?,
     };
-    let page = read_page(&mut listing)?;
-    if !page.is_empty() {
+    let (page, extent) = read_page(&mut listing)?;
+    if extent == Extent::More {
         listing.slot = listing.slot.or_else(|| Slot::take(&server.listings));
         *kept = Some(listing).filter(|listing| listing.slot.is_some());
     }
@@ -99,13 +102,51 @@ fn start_listing(server: &Server, node: &Node, cookie: u64) -> Result<Listing, E
     Ok(Listing { fd, is_overlay, cookie, slot: None })
 }
 
-fn read_page(listing: &mut Listing) -> Result<Vec<u8>, Errno> {
+/// Whether a directory goes on behind a page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// It may.
+    More,
+    /// It does not, for now.
+    End,
+}
+
+fn read_page(listing: &mut Listing) -> Result<(Vec<u8>, Extent), Errno> {
     let mut page = Vec::new();
-    let mut buffer = Vec::with_capacity(GETDENTS_BYTES);
+    let mut last_head = 0;
+    for bytes in [GETDENTS_BYTES, MORE_BYTES] {
+        if read_buffer(listing, bytes, &mut page, &mut last_head)? == Extent::End {
+            mark_last(&mut page, last_head);
+            return Ok((page, Extent::End));
+        }
+    }
+    Ok((page, Extent::More))
+}
+
+/// Writes into the head that begins at `at` that no entry follows.
+fn mark_last(page: &mut [u8], at: usize) {
+    if let Some(bytes) = page.get_mut(at..)
+        && let Ok((mut head, _)) = DirEntryHead::read_from_prefix(bytes)
+    {
+        head.kind |= LAST_ENTRY;
+        // It was read from there, so it fits.
+        let _ = head.write_to_prefix(bytes);
+    }
+}
+
+/// Adds the entries of one buffer from the kernel, or of a second one if the first holds only `.` and `..`. `last_head`: where
+/// the last one begins.
+fn read_buffer(
+    listing: &mut Listing,
+    bytes: usize,
+    page: &mut Vec<u8>,
+    last_head: &mut usize,
+) -> Result<Extent, Errno> {
+    let before = page.len();
+    let mut buffer = Vec::with_capacity(bytes);
     let mut entries = RawDir::new(&listing.fd, buffer.spare_capacity_mut());
-    // One buffer from the kernel is one page, unless it holds only `.` and `..`.
-    while page.is_empty() || !entries.is_buffer_empty() {
-        let Some(entry) = entries.next() else { break };
+    while page.len() == before || !entries.is_buffer_empty() {
+        let Some(entry) = entries.next() else { return Ok(Extent::End) };
         let entry = entry?;
         listing.cookie = entry.next_entry_cookie();
         let name = entry.file_name().to_bytes();
@@ -125,10 +166,11 @@ fn read_page(listing: &mut Listing) -> Result<Vec<u8>, Errno> {
             kind: d_type(entry.file_type()),
             length: u32::try_from(name.len()).expect("at most NAME_MAX"),
         };
+        *last_head = page.len();
         page.extend_from_slice(head.as_bytes());
         page.extend_from_slice(name);
     }
-    Ok(page)
+    Ok(Extent::More)
 }
 
 /// LINUX: `DT_*` are the type bits of a mode, shifted down.

@@ -161,10 +161,13 @@ impl GoferInode {
             let Some(last) = page.last() else { return Ok(()) };
             cookie = last.cookie;
             for told in &page {
-                let gofer_protocol::DirEntry { ino, cookie: next, kind, ref name } = *told;
+                let gofer_protocol::DirEntry { ino, cookie: next, kind, ref name, .. } = *told;
                 if !emit(DirEntry { name, ino, kind, next }) {
                     return Ok(());
                 }
+            }
+            if last.is_last {
+                return Ok(());
             }
         }
     }
