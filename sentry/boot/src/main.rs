@@ -81,6 +81,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         spin: tuning.spin,
         stub_copy: tuning.stub_copy,
         epoll_queue: tuning.epoll_queue,
+        thread_state: tuning.thread_state && !config.strace,
     };
     limit_heaps(HEAPS);
     let prepared = platform::select::select(&config.platform, options)?;

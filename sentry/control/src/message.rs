@@ -219,6 +219,8 @@ pub struct Tuning {
     pub stub_copy: bool,
     /// Let the stub answer `epoll_ctl` where its answer is certain, and make the calls later.
     pub epoll_queue: bool,
+    /// Leave its signal mask, robust list and restartable sequences to the guest thread.
+    pub thread_state: bool,
 }
 
 impl Default for Tuning {
@@ -232,6 +234,7 @@ impl Default for Tuning {
             spin: true,
             stub_copy: true,
             epoll_queue: true,
+            thread_state: true,
         }
     }
 }

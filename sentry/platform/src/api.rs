@@ -216,6 +216,17 @@ pub(crate) fn futex_or(addr: u64, bit: u32) -> [u64; 6] {
     [addr, WAKE_OP, 0, 0, addr, OR_SHIFTED << 28 | LESS << 24 | u64::from(bit & 31) << 12]
 }
 
+/// Registered restartable sequences, `rseq(2)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RseqArea {
+    /// Guest address.
+    pub addr: u64,
+    /// Length in bytes.
+    pub len: u32,
+    /// Signature before abort handlers.
+    pub signature: u32,
+}
+
 /// Whether a piece of guest memory was being read, written or executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -394,6 +405,24 @@ pub trait Context: Send {
     /// When the host has no more processes or memory, or the stub misbehaves.
     fn fork(&mut self) -> Result<Spawned, PlatformError>;
 
+    /// Whether [`Context::set_robust_list`] and [`Context::rseq`] are the guest thread's own, which does not ask the kernel for them.
+    fn keeps_own_state(&self) -> bool {
+        false
+    }
+
+    /// `set_robust_list(2)`, as the guest thread has it now; 0: none.
+    fn robust_list(&self) -> u64 {
+        0
+    }
+
+    /// Replaces it.
+    fn set_robust_list(&mut self, _head: u64) {}
+
+    /// What the guest thread has registered with the host by itself.
+    fn rseq(&self) -> Option<RseqArea> {
+        None
+    }
+
     /// How other threads stop this one.
     fn interrupter(&self) -> Arc<dyn Interrupter>;
 
@@ -560,6 +589,20 @@ pub trait Interrupter: Send + Sync {
     /// Makes the context's current or next [`Context::run`] return [`Exit::Interrupted`] soon.
     /// A thread that waits in a native futex call comes back with EINTR.
     fn interrupt(&self);
+
+    /// The mask of blocked signals, as the guest has it now: read once, and any value possible. `None`: it makes all such calls to the kernel.
+    ///
+    /// The guest thread changes the mask, then looks whether a signal waits. So whoever makes one wait says so first and then looks at
+    /// the mask: one of the two sees the other.
+    fn blocked(&self) -> Option<u64> {
+        None
+    }
+
+    /// Replaces it. Only for the guest thread's own sentry thread, or before it has run.
+    fn set_blocked(&self, _mask: u64) {}
+
+    /// A signal waits for the thread, blocked or not: its next change of the mask comes to the kernel, as an interrupt at least.
+    fn set_signals_wait(&self, _waits: bool) {}
 
     /// The thread is in guest code, but uses no processor: it waits in a native call, or for its turn.
     fn is_idle_in_guest(&self) -> bool {

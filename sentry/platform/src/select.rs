@@ -119,6 +119,7 @@ mod tests {
         identity: false,
         native_futex: false,
         futex_spin: false,
+        thread_state: false,
         native_clock: false,
         spin: false,
         stub_copy: false,

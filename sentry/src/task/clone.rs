@@ -287,7 +287,7 @@ impl Current {
             regs.fs_base = request.tls;
         }
         let own_memory = !request.has(flag::VM);
-        let rseq = self.rseq.filter(|_| own_memory);
+        let rseq = self.rseq().filter(|_| own_memory);
         let clear_child_tid = if request.has(flag::CHILD_CLEARTID) { request.child_tid } else { 0 };
         let abi = Arc::clone(&self.kernel().abi);
         let Body { charges, context, mm, user } = body;
@@ -322,7 +322,7 @@ impl Current {
         if let Some(area) = rseq {
             let RseqArea { addr, len, signature } = area;
             if self.context_mut().thread_call(ThreadCall::Rseq { addr, len, flags: 0, signature }).is_ok() {
-                self.rseq = Some(area);
+                self.set_rseq(Some(area));
             }
         }
         if let Some(mask) = self.task().scheduling().affinity {

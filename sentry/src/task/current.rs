@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use linux_abi::Registers;
 use platform::host::clock::{Clock, now_ns};
-use platform::{AddressSpace, Context};
+use platform::{AddressSpace, Context, RseqArea};
 
 use super::exit::Leaving;
 use super::queue::Queue;
@@ -38,21 +38,10 @@ pub struct Current {
     restart_block: Option<RestartBlock>,
     /// The last fault, for the next signal frame.
     fault: Option<platform::Fault>,
-    /// What `rseq(2)` registered, so that fork can register it again.
-    pub(super) rseq: Option<RseqArea>,
+    /// What `rseq(2)` registered here; see [`Current::rseq`].
+    rseq: Option<RseqArea>,
     /// The guest's registers, as of the last exit from guest code.
     pub regs: Registers,
-}
-
-/// Registered restartable sequences.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RseqArea {
-    /// Guest address.
-    pub addr: u64,
-    /// Length in bytes.
-    pub len: u32,
-    /// Signature before abort handlers.
-    pub signature: u32,
 }
 
 /// Why a wait ended without what was waited for.
@@ -118,6 +107,27 @@ impl Current {
         match self.restart_block.take() {
             Some(block) => block(self),
             None => Err(Errno::EINTR),
+        }
+    }
+
+    /// What is registered, so that fork can register it again: by a call that came here, or by the guest thread itself.
+    #[must_use]
+    pub fn rseq(&self) -> Option<RseqArea> {
+        self.rseq.or_else(|| self.context.rseq())
+    }
+
+    /// The head of the list of robust locks; 0: none.
+    #[must_use]
+    pub fn robust_list(&self) -> u64 {
+        if self.context.keeps_own_state() { self.context.robust_list() } else { self.leaving.robust_list }
+    }
+
+    /// `set_robust_list(2)`.
+    pub fn set_robust_list(&mut self, head: u64) {
+        if self.context.keeps_own_state() {
+            self.context.set_robust_list(head);
+        } else {
+            self.leaving.robust_list = head;
         }
     }
 

@@ -47,7 +47,7 @@ pub struct Leaving {
     /// Zeroed and woken (`CLONE_CHILD_CLEARTID`, `set_tid_address`); 0: nothing.
     pub clear_child_tid: u64,
     /// `set_robust_list(2)`: address of the head, 0: none.
-    pub robust_list: u64,
+    pub(super) robust_list: u64,
     /// A parent waits in `vfork`.
     pub vfork: Option<Arc<VforkDone>>,
     /// What `exit(2)` was given.
@@ -82,10 +82,11 @@ impl Current {
 
     /// Marks the locks that the task holds as left behind. LINUX: `exit_robust_list`.
     fn walk_robust_list(&mut self) {
-        let head = std::mem::take(&mut self.leaving.robust_list);
+        let head = self.robust_list();
         if head == 0 {
             return;
         }
+        self.set_robust_list(0);
         let Ok([first, offset, pending]) = self.read_object(UserPtr::<[u64; 3]>::new(head)) else { return };
         // The lowest bit of a link says that the lock is a priority-inheriting one.
         let lock_of = |entry: u64| (entry & !1).wrapping_add(offset);
@@ -192,7 +193,8 @@ impl Current {
     fn forget_rseq(&mut self) {
         /// `RSEQ_FLAG_UNREGISTER`.
         const UNREGISTER: u32 = 1;
-        if let Some(RseqArea { addr, len, signature }) = self.rseq.take() {
+        if let Some(RseqArea { addr, len, signature }) = self.rseq() {
+            self.set_rseq(None);
             // Where the host refuses, the thread is not used again.
             let _ =
                 self.context_mut().thread_call(ThreadCall::Rseq { addr, len, flags: UNREGISTER, signature });

@@ -27,12 +27,13 @@ mod user_memory;
 pub use abi::{Outcome, SyscallAbi};
 pub use clone::{CloneRequest, STACK_BYTES, exit_signal};
 pub use credentials::{Capability, Credentials};
-pub use current::{Current, RseqArea, WaitEnd};
+pub use current::{Current, WaitEnd};
 pub use exec::{ExecInput, LoadedProgram, load_program, prepare_program};
 pub use exit::{Leaving, VforkDone};
 pub use peak::Peaks;
 pub use pi::{PiLocks, PiWait};
 pub use pid::{PID_MAX, PidNamespace};
+pub use platform::RseqArea;
 pub use process::{ExitWatch, Group, NewProcess, Origin, Process};
 pub use rlimit::{INFINITY, Limits, NOFILE_MAX, Resource};
 pub use run::run;
@@ -282,8 +283,9 @@ impl Task {
         self.lock().name = padded;
     }
 
-    /// Says how to stop its guest code.
+    /// Says how to stop its guest code, which may change its signal mask by itself from now on.
     pub fn set_interrupter(&self, interrupter: Option<Arc<dyn Interrupter>>) {
+        self.share_mask(interrupter.clone());
         *self.interrupter.lock().unwrap_or_else(PoisonError::into_inner) = interrupter;
     }
 

@@ -59,7 +59,8 @@ fn guest_step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
             }
         }
         Exit::Fault(fault) => current.fault(fault),
-        Exit::Interrupted => {}
+        // It may have changed its mask, and not looked yet whether a signal waits.
+        Exit::Interrupted => current.task().mark_interrupted(),
         Exit::Died => current.died(),
     }
     if restart.is_some() || current.task().is_interrupted() {

@@ -361,9 +361,10 @@ pub fn parse_tuning(list: &str) -> Result<Tuning, String> {
             "spin" => &mut tuning.spin,
             "stub-copy" => &mut tuning.stub_copy,
             "epoll-queue" => &mut tuning.epoll_queue,
+            "thread-state" => &mut tuning.thread_state,
             _ => {
                 return Err(format!(
-                    "{name:?} is none of patch, identity, native-futex, futex-spin, native-clock, spin, stub-copy, epoll-queue"
+                    "{name:?} is none of patch, identity, native-futex, futex-spin, native-clock, spin, stub-copy, epoll-queue, thread-state"
                 ));
             }
         };

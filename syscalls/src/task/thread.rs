@@ -20,7 +20,7 @@ pub(crate) fn set_robust_list(current: &mut Current, head: u64, len: usize) -> R
     if len != ROBUST_HEAD_LEN {
         return Err(Errno::EINVAL);
     }
-    current.leaving().robust_list = head;
+    current.set_robust_list(head);
     Ok(())
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn get_robust_list(
     if task.tid() != current.task().tid() {
         return Err(Errno::EPERM);
     }
-    let list = current.leaving().robust_list;
+    let list = current.robust_list();
     current.write_object(len, &(ROBUST_HEAD_LEN as u64))?;
     current.write_object(head, &list)
 }

@@ -45,6 +45,13 @@ std::arch::global_asm!(
     FUTEX_ROUNDS = const (ro::FUTEX_ROUNDS.cast_signed() - layout::RW.cast_signed()),
     RO_FUTEX_ROUNDS = const ro::FUTEX_ROUNDS,
     FUTEX_SEEN = const rw::FUTEX_SEEN,
+    SIGNALS_WAIT = const (ro::SIGNALS_WAIT.cast_signed() - layout::RW.cast_signed()),
+    BLOCKED = const rw::BLOCKED,
+    BLOCKABLE = const layout::BLOCKABLE,
+    ROBUST_LIST = const rw::ROBUST_LIST,
+    RSEQ_ADDR = const rw::RSEQ_ADDR,
+    RSEQ_LEN = const rw::RSEQ_LEN,
+    RSEQ_SIGNATURE = const rw::RSEQ_SIGNATURE,
     FUTEX_UNSEEN = const layout::FUTEX_UNSEEN,
     FUTEX_SKIP = const rw::FUTEX_SKIP,
     FUTEX_FAILURES = const rw::FUTEX_FAILURES,
@@ -132,6 +139,14 @@ unsafe extern "C" {
     static rvisor_stub_geteuid: u8;
     static rvisor_stub_getgid: u8;
     static rvisor_stub_getegid: u8;
+    static rvisor_stub_sigmask: u8;
+    static rvisor_stub_sigmask_done: u8;
+    static rvisor_stub_sigmask_end: u8;
+    static rvisor_stub_robust_list: u8;
+    static rvisor_stub_robust_list_done: u8;
+    static rvisor_stub_rseq: u8;
+    static rvisor_stub_rseq_after: u8;
+    static rvisor_stub_state_slow: u8;
     static rvisor_stub_any: u8;
     static rvisor_stub_futex: u8;
     static rvisor_stub_epoll_ctl: u8;
@@ -160,6 +175,14 @@ pub struct Blob {
     pub signal: u64,
     pub restorer: u64,
     pub slow: u64,
+    pub sigmask: u64,
+    pub sigmask_done: u64,
+    pub sigmask_end: u64,
+    pub robust_list: u64,
+    pub robust_list_done: u64,
+    pub rseq: u64,
+    pub rseq_after: u64,
+    pub state_slow: u64,
     pub any: u64,
     pub futex: u64,
     pub epoll_ctl: u64,
@@ -208,6 +231,14 @@ impl Blob {
             signal: in_stub(&raw const rvisor_stub_signal),
             restorer: in_stub(&raw const rvisor_stub_restorer),
             slow: in_stub(&raw const rvisor_stub_slow),
+            sigmask: in_stub(&raw const rvisor_stub_sigmask),
+            sigmask_done: in_stub(&raw const rvisor_stub_sigmask_done),
+            sigmask_end: in_stub(&raw const rvisor_stub_sigmask_end),
+            robust_list: in_stub(&raw const rvisor_stub_robust_list),
+            robust_list_done: in_stub(&raw const rvisor_stub_robust_list_done),
+            rseq: in_stub(&raw const rvisor_stub_rseq),
+            rseq_after: in_stub(&raw const rvisor_stub_rseq_after),
+            state_slow: in_stub(&raw const rvisor_stub_state_slow),
             any: in_stub(&raw const rvisor_stub_any),
             futex: in_stub(&raw const rvisor_stub_futex),
             epoll_ctl: in_stub(&raw const rvisor_stub_epoll_ctl),

@@ -60,6 +60,9 @@ pub const PASSED_FD: u64 = 10;
 /// The call number by which a stub thread wakes its sentry thread and sleeps: no real call has it.
 pub const NOTIFY_NR: u64 = 0x7fff;
 
+/// Signals that can be blocked: all but SIGKILL and SIGSTOP.
+pub const BLOCKABLE: i64 = !(1 << 8 | 1 << 18);
+
 /// Of a thread's futex waits that trap, the sentry sees one in this and one, a power of two together.
 pub const FUTEX_UNSEEN: u32 = 15;
 /// A spin in vain before a futex wait costs the thread the next `2^n` ones, `n` growing up to this.
@@ -85,6 +88,8 @@ pub mod ro {
     pub const STEPS: u64 = 0xd0;
     pub const BULK_LIMIT: u64 = 0xac;
     pub const FUTEX_ROUNDS: u64 = 0xd8;
+    /// A signal waits for the thread or its process, blocked or not.
+    pub const SIGNALS_WAIT: u64 = 0xdc;
     pub const WRITE_DATA: u64 = 0x100;
     pub const WRITE_DATA_END: u64 = 0xf00;
     /// A bit for each descriptor that may be queued.
@@ -117,6 +122,13 @@ pub mod rw {
     pub const GATHER_PLACE: u64 = 0x104;
     pub const GATHER_LEN: u64 = 0x108;
     pub const FUTEX_SEEN: u64 = 0x110;
+    /// The mask of blocked signals.
+    pub const BLOCKED: u64 = 0x118;
+    pub const ROBUST_LIST: u64 = 0x120;
+    /// What the host was told of restartable sequences; address 0: nothing.
+    pub const RSEQ_ADDR: u64 = 0x128;
+    pub const RSEQ_LEN: u64 = 0x130;
+    pub const RSEQ_SIGNATURE: u64 = 0x134;
     pub const PREFETCH_DATA: u64 = 0x200;
     pub const GATHER_DATA: u64 = 0x600;
     pub const QUEUE: u64 = 0xe00;

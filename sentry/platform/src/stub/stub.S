@@ -231,6 +231,84 @@ rvisor_stub_getegid:
     mov eax, gs:[{IDENTITY} + 24]
     jmp rcx
 .balign 16
+.globl rvisor_stub_sigmask
+rvisor_stub_sigmask:                    // rt_sigprocmask: the mask is ours to change, as long as no signal waits
+    mov gs:[{NATIVE_RET}], rcx
+    cmp r10, 8
+    jne state_slow
+    cmp dword ptr gs:[{SIGNALS_WAIT}], 0
+    jne state_slow
+    mov r11, gs:[{BLOCKED}]
+    mov rcx, r11
+    test rsi, rsi
+    jz 4f
+sigmask_read:
+    mov rcx, [rsi]
+    cmp edi, 1
+    jb 1f
+    je 2f
+    cmp edi, 2                          // SIG_SETMASK
+    jne state_slow
+    jmp 3f
+1:  or rcx, r11                         // SIG_BLOCK
+    jmp 3f
+2:  not rcx                             // SIG_UNBLOCK
+    and rcx, r11
+3:  and rcx, {BLOCKABLE}
+4:  test rdx, rdx
+    jz 5f
+sigmask_write:
+    mov [rdx], r11
+5:  xchg gs:[{BLOCKED}], rcx            // now, and before the look: whoever sends sets the one and then looks at the other
+.globl rvisor_stub_sigmask_done
+rvisor_stub_sigmask_done:
+    mov rcx, gs:[{NATIVE_RET}]
+    xor eax, eax
+    cmp dword ptr gs:[{SIGNALS_WAIT}], 0
+    jne 6f
+    jmp rcx
+6:  mov dword ptr gs:[{KIND}], {KIND_INTERRUPTED}
+    jmp slow_save                       // to the kernel, as if interrupted behind the call
+.globl rvisor_stub_sigmask_end
+rvisor_stub_sigmask_end:
+.balign 16
+.globl rvisor_stub_robust_list
+rvisor_stub_robust_list:                // set_robust_list
+    mov gs:[{NATIVE_RET}], rcx
+    cmp rsi, 24
+    jne state_slow
+    mov gs:[{ROBUST_LIST}], rdi
+    xor eax, eax
+.globl rvisor_stub_robust_list_done
+rvisor_stub_robust_list_done:
+    jmp rcx
+.balign 16
+.globl rvisor_stub_rseq
+rvisor_stub_rseq:                       // the host keeps it; we keep what it was told
+    mov gs:[{NATIVE_RET}], rcx
+    test edx, edx
+    jnz state_slow
+    test rdi, rdi
+    jz state_slow
+    cmp qword ptr gs:[{RSEQ_ADDR}], 0
+    jne state_slow
+    mov gs:[{RSEQ_LEN}], esi
+    mov gs:[{RSEQ_SIGNATURE}], r10d
+    mov gs:[{RSEQ_ADDR}], rdi
+    syscall
+.globl rvisor_stub_rseq_after
+rvisor_stub_rseq_after:
+    mov rcx, gs:[{NATIVE_RET}]
+    test eax, eax
+    jz 1f
+    mov qword ptr gs:[{RSEQ_ADDR}], 0
+1:  jmp rcx
+.globl rvisor_stub_state_slow
+rvisor_stub_state_slow:
+state_slow:                             // not for us, after all
+    mov rcx, gs:[{NATIVE_RET}]
+    jmp rvisor_stub_slow
+.balign 16
 .globl rvisor_stub_any
 rvisor_stub_any:                        // the number is only known now. No instruction here changes flags; r11 = where to go on
     mov r11, rcx
@@ -349,6 +427,8 @@ rvisor_stub_native_end:
 .balign 16
 .globl rvisor_stub_slow
 rvisor_stub_slow:
+    mov dword ptr gs:[{KIND}], {KIND_SYSCALL}
+slow_save:
     mov gs:[{REGS} + 56], rsp
     mov gs:[{REGS} + 8], rbx
     mov rbx, gs:[{SELF}]
@@ -366,19 +446,21 @@ rvisor_stub_slow:
     mov [rbx + {REGS} + 64], r8
     mov [rbx + {REGS} + 72], r9
     mov [rbx + {REGS} + 80], r10
+    mov [rbx + {REGS} + 88], r11
     mov [rbx + {REGS} + 96], r12
     mov [rbx + {REGS} + 104], r13
     mov [rbx + {REGS} + 112], r14
     mov [rbx + {REGS} + 120], r15
     rdfsbase rcx
     mov [rbx + {REGS} + 144], rcx
-    mov dword ptr [rbx + {KIND}], {KIND_SYSCALL}
+    cmp dword ptr [rbx + {KIND}], {KIND_SYSCALL}
+    jne 1f
     mov r8d, eax
     mov r9, rdi
     mov r10, rsi
     mov r11, rdx
     call prefetch
-    call exchange
+1:  call exchange
 
 // Back to the guest with the registers in the page. May be begun again at any instruction: it only reads the page.
 exit_begin:
@@ -724,6 +806,12 @@ rvisor_stub_signal:
     lea rcx, [rip + epoll_read_end]
     cmp rax, rcx
     je signal_epoll
+    lea rcx, [rip + sigmask_read]
+    cmp rax, rcx
+    je signal_sigmask
+    lea rcx, [rip + sigmask_write]
+    cmp rax, rcx
+    je signal_sigmask
     lea rcx, [rip + rvisor_stub_slow]
     cmp rax, rcx
     jb signal_post
@@ -777,6 +865,11 @@ signal_epoll:                           // an event that cannot be read: let the
     cmp edi, {SIGURG}
     je signal_post
     lea rcx, [rip + rvisor_stub_epoll_slow]
+    jmp signal_redirect
+signal_sigmask:                         // the kernel finds the same, and says so
+    cmp edi, {SIGURG}
+    je signal_post
+    lea rcx, [rip + state_slow]
     jmp signal_redirect
 signal_interrupt:
     lea rcx, [rip + exit_begin]

@@ -157,7 +157,7 @@ pub(super) fn start(mut context: SystrapContext, regs: &Registers, service: Serv
 /// As [`Context::rest`].
 pub(super) fn rest(mut context: SystrapContext) -> Option<Unserved> {
     let space = Arc::clone(&context.space);
-    let may = !context.dead && !context.is_marked && !context.has_rseq && has_room(&space);
+    let may = !context.dead && !context.is_marked && !context.has_rseq() && has_room(&space);
     let window = context.slot.as_ref().map(|slot| &slot.window).filter(|_| may);
     if window.is_none_or(|window| context.handover.settle(window).is_err()) {
         context.exit();

@@ -20,7 +20,7 @@ use super::site;
 use super::space::{Slot, Space};
 use crate::api::{
     AddressSpace, CallSite, Context, EpollLicence, Exit, Fault, Identity, Interrupter, MemoryCall,
-    PlatformError, QueuedCall, Service, ThreadCall, Unserved, futex_or,
+    PlatformError, QueuedCall, RseqArea, Service, ThreadCall, Unserved, futex_or,
 };
 use crate::bulk::{BulkIn, BulkOut};
 use crate::stub::blob::Blob;
@@ -57,7 +57,7 @@ pub struct SystrapContext {
     /// The host thread has what a new one has not, which nobody could take from it: it must end with its task.
     pub(super) is_marked: bool,
     /// The host knows a restartable-sequences area of the guest's.
-    pub(super) has_rseq: bool,
+    has_rseq: bool,
     /// Where it rested, until it is started.
     pub(super) berth: Option<Arc<Berth>>,
     pub(super) running: Running,
@@ -92,9 +92,11 @@ impl SystrapContext {
         handover: Handover,
         listener: i32,
     ) -> Result<Self, PlatformError> {
-        let along = Along::new(&slot.window, space.shared().options.stub_copy);
+        let options = space.shared().options;
+        let along = Along::new(&slot.window, options.stub_copy);
+        let mask = options.keeps_thread_state().then(|| Arc::clone(&slot.window));
         let mut context = Self {
-            handle: Arc::new(Handle::new(Arc::downgrade(&space))),
+            handle: Arc::new(Handle::new(Arc::downgrade(&space), mask)),
             space,
             slot: Some(slot),
             handover,
@@ -113,6 +115,7 @@ impl SystrapContext {
             running: Running::No,
             has_run: false,
         };
+        context.forget_own_state();
         context.space.thread_begins();
         context.start(listener).map_err(|_| PlatformError::Stub("died at birth"))?;
         Ok(context)
@@ -130,7 +133,8 @@ impl SystrapContext {
     pub(super) fn renew(&mut self) {
         let tid = self.handover.tid();
         let used_ns = self.own_clock_ns();
-        self.handle = Arc::new(Handle::again(&self.space, tid, used_ns));
+        self.handle = Arc::new(Handle::again(&self.handle, &self.space, tid, used_ns));
+        self.forget_own_state();
         self.fs_base = u64::MAX;
         self.along.forget();
         if let Some(slot) = &self.slot {
@@ -145,6 +149,20 @@ impl SystrapContext {
         self.is_saved = false;
         self.last_call = None;
         self.running = Running::No;
+    }
+
+    /// What the guest thread keeps by itself is a new thread's from now on.
+    fn forget_own_state(&self) {
+        if let Some(slot) = &self.slot {
+            slot.window.set64(RW + rw::ROBUST_LIST, 0);
+            slot.window.set64(RW + rw::RSEQ_ADDR, 0);
+        }
+        self.handle.set_signals_wait(false);
+    }
+
+    /// The host may know a restartable-sequences area of the guest's.
+    pub(super) fn has_rseq(&self) -> bool {
+        self.has_rseq || self.rseq().is_some()
     }
 
     /// CPU time of the host thread, as it reads it itself: a claim, about itself.
@@ -469,6 +487,9 @@ impl Context for SystrapContext {
                 let result = self.call(nr::RSEQ, args);
                 if result.is_ok() {
                     self.has_rseq = flags & UNREGISTER == 0;
+                    if let Some(slot) = &self.slot {
+                        slot.window.set64(RW + rw::RSEQ_ADDR, 0);
+                    }
                 }
                 result
             }
@@ -514,6 +535,27 @@ impl Context for SystrapContext {
         let (space, mut child) = self.space.fork_with_thread()?;
         self.copy_extended_to(&mut child).map_err(|_| PlatformError::Stub("died while it was cloning"))?;
         Ok((space, Box::new(child)))
+    }
+
+    fn keeps_own_state(&self) -> bool {
+        self.space.shared().options.keeps_thread_state()
+    }
+
+    fn robust_list(&self) -> u64 {
+        self.slot.as_ref().map_or(0, |slot| slot.window.get64(RW + rw::ROBUST_LIST))
+    }
+
+    fn set_robust_list(&mut self, head: u64) {
+        if let Some(slot) = &self.slot {
+            slot.window.set64(RW + rw::ROBUST_LIST, head);
+        }
+    }
+
+    fn rseq(&self) -> Option<RseqArea> {
+        let window = &self.slot.as_ref()?.window;
+        let addr = window.get64(RW + rw::RSEQ_ADDR);
+        let (len, signature) = (window.get32(RW + rw::RSEQ_LEN), window.get32(RW + rw::RSEQ_SIGNATURE));
+        (addr != 0).then_some(RseqArea { addr, len, signature })
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupter> {

@@ -7,6 +7,8 @@ use std::sync::{Arc, Weak};
 
 use super::space::Space;
 use crate::api::Interrupter;
+use crate::stub::arena::Window;
+use crate::stub::layout::{RW, ro, rw};
 use crate::sys;
 
 /// How other threads stop a guest thread.
@@ -18,14 +20,17 @@ pub struct Handle {
     pub(super) thread: AtomicI32,
     /// What the host thread had used before it became this one.
     pub(super) cpu_base_ns: AtomicU64,
+    /// The thread's pages, if the guest changes its signal mask itself.
+    mask: Option<Arc<Window>>,
 }
 
 impl Handle {
     /// Of a thread that has not begun.
     #[must_use]
-    pub const fn new(space: Weak<Space>) -> Self {
+    pub const fn new(space: Weak<Space>, mask: Option<Arc<Window>>) -> Self {
         Self {
             space,
+            mask,
             wanted: AtomicBool::new(false),
             in_guest: AtomicBool::new(false),
             process: AtomicI32::new(0),
@@ -35,8 +40,8 @@ impl Handle {
     }
 
     /// Of a host thread that has been another guest thread before, and has used `cpu_ns` as that.
-    pub(super) fn again(space: &Arc<Space>, thread: i32, cpu_ns: u64) -> Self {
-        let handle = Self::new(Arc::downgrade(space));
+    pub(super) fn again(old: &Self, space: &Arc<Space>, thread: i32, cpu_ns: u64) -> Self {
+        let handle = Self::new(Arc::downgrade(space), old.mask.clone());
         handle.process.store(space.process().pid, Ordering::Release);
         handle.thread.store(thread, Ordering::Release);
         handle.cpu_base_ns.store(cpu_ns, Ordering::Relaxed);
@@ -65,6 +70,22 @@ impl Interrupter for Handle {
         self.wanted.store(true, Ordering::SeqCst);
         if self.in_guest.load(Ordering::SeqCst) {
             self.signal();
+        }
+    }
+
+    fn blocked(&self) -> Option<u64> {
+        self.mask.as_ref().map(|window| window.long(RW + rw::BLOCKED).load(Ordering::SeqCst))
+    }
+
+    fn set_blocked(&self, mask: u64) {
+        if let Some(window) = &self.mask {
+            window.long(RW + rw::BLOCKED).store(mask, Ordering::SeqCst);
+        }
+    }
+
+    fn set_signals_wait(&self, waits: bool) {
+        if let Some(window) = &self.mask {
+            window.word(ro::SIGNALS_WAIT).store(u32::from(waits), Ordering::SeqCst);
         }
     }
 

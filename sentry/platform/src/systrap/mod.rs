@@ -43,6 +43,14 @@ pub struct Options {
     pub spin: bool,
     pub stub_copy: bool,
     pub epoll_queue: bool,
+    pub thread_state: bool,
+}
+
+impl Options {
+    /// Guest threads keep their signal mask and the like: only rewritten sites come to where they do.
+    const fn keeps_thread_state(self) -> bool {
+        self.patch && self.thread_state
+    }
 }
 
 /// How many processors a mask names.

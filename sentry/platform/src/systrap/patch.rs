@@ -155,6 +155,9 @@ pub fn entry(number: Option<u32>, options: Options) -> u64 {
         (Some((_, entry)), _) if options.identity => *entry,
         (_, nr::FUTEX) if options.native_futex => blob.futex,
         (_, nr::EPOLL_CTL) if options.epoll_queue => blob.epoll_ctl,
+        (_, nr::RT_SIGPROCMASK) if options.thread_state => blob.sigmask,
+        (_, nr::SET_ROBUST_LIST) if options.thread_state => blob.robust_list,
+        (_, nr::RSEQ) if options.thread_state => blob.rseq,
         (_, nr::SCHED_YIELD | nr::CLOCK_GETTIME | nr::GETTIMEOFDAY | nr::TIME) if options.native_clock => {
             blob.native
         }

@@ -91,6 +91,9 @@ impl SystrapContext {
             if at >= blob.native_after {
                 regs.rcx = regs.rip;
             }
+            if (blob.sigmask_done..blob.sigmask_end).contains(&at) {
+                regs.rax = 0;
+            }
         } else if signo != libc::SIGSYS
             // Trampolines make no calls, so a call needs no look at them.
             && let Some(origin) = self.space.patches().origin_of(at)
@@ -203,6 +206,18 @@ impl SystrapContext {
     }
 }
 
+/// The same among the entries of calls about the thread's own state.
+fn own_state_way_out(at: u64, regs: &Registers, claimed: u64) -> u64 {
+    let blob = Blob::get();
+    // The first instruction of each puts the address into the page.
+    let came_from =
+        if [blob.sigmask, blob.robust_list, blob.rseq].contains(&at) { regs.rcx } else { claimed };
+    let is_answered = (blob.sigmask_done..blob.sigmask_end).contains(&at)
+        || at == blob.robust_list_done
+        || (blob.rseq_after..blob.state_slow).contains(&at);
+    if is_answered { came_from } else { came_from.wrapping_sub(CALL) }
+}
+
 /// Where a thread goes that was stopped at `at` among the entries of rewritten sites; `claimed`: where its page says that it came from.
 fn way_out(at: u64, regs: &Registers, claimed: u64) -> u64 {
     let blob = Blob::get();
@@ -213,6 +228,9 @@ fn way_out(at: u64, regs: &Registers, claimed: u64) -> u64 {
         // The first instruction of either entry puts the address into the page.
         let is_put = at != blob.futex && at != blob.native;
         return if is_put { claimed } else { regs.rcx }.wrapping_sub(CALL);
+    }
+    if (blob.sigmask..blob.any).contains(&at) {
+        return own_state_way_out(at, regs, claimed);
     }
     if at >= blob.any {
         // Its first instruction keeps the address in r11; the others need rcx.

@@ -61,7 +61,7 @@ pub struct Slot {
     /// Address in the stub.
     pub addr: u64,
     /// Its memory.
-    pub window: Window,
+    pub window: Arc<Window>,
     /// The window is mapped in the stub already.
     is_mapped: bool,
 }
@@ -160,7 +160,7 @@ impl Space {
         let window = self.shared.arena.allocate().ok_or(PlatformError::Limit("threads of the sandbox"))?;
         let addr = SLOTS_BASE + slots.next * SLOT_SIZE;
         slots.next += 1;
-        Ok(Slot { addr, window, is_mapped: false })
+        Ok(Slot { addr, window: Arc::new(window), is_mapped: false })
     }
 
     /// A thread of `slot` has been told to end.
@@ -266,7 +266,7 @@ impl Space {
     pub fn fork_with_thread(&self) -> Result<(Arc<Self>, SystrapContext), PlatformError> {
         let mut agent = self.new_agent()?;
         let window = self.shared.arena.allocate().ok_or(PlatformError::Limit("threads of the sandbox"))?;
-        let slot = Slot { addr: SLOTS_BASE, window, is_mapped: false };
+        let slot = Slot { addr: SLOTS_BASE, window: Arc::new(window), is_mapped: false };
         self.prepare_slot(&slot);
         agent.prepare_thread(slot.addr, Some(&slot.window));
         // Held, so that the copy has nothing half written.

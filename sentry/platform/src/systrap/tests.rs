@@ -13,6 +13,7 @@ const ALL: Options = Options {
     identity: true,
     native_futex: true,
     futex_spin: true,
+    thread_state: true,
     native_clock: true,
     spin: true,
     stub_copy: true,

@@ -87,6 +87,7 @@ impl Current {
             self.rewind(if again { nr::RESTART_SYSCALL } else { restart.number });
         }
         self.restore_saved_mask();
+        self.leave_signals();
         Flow::Run
     }
 
@@ -108,7 +109,7 @@ impl Current {
                 return Next::Stop;
             }
             let mut signals = task.lock_signals();
-            let blocked = signals.blocked;
+            let blocked = signals.blocked();
             let Some(info) = signals.pending.pop(blocked).or_else(|| group.pending.pop(blocked)) else {
                 return Next::Nothing;
             };
@@ -149,7 +150,7 @@ impl Current {
         }
         let mut signals = self.task().lock_signals();
         signals.saved = None;
-        let mut blocked = signals.blocked.union(SigSet::blockable(action.mask));
+        let mut blocked = signals.blocked().union(SigSet::blockable(action.mask));
         if action.flags & sa::NODEFER == 0 {
             blocked = blocked.with(signal);
         }
@@ -200,7 +201,7 @@ impl Current {
     pub fn set_temporary_mask(&mut self, mask: SigSet) {
         {
             let mut signals = self.task().lock_signals();
-            signals.saved = Some(signals.saved.unwrap_or(signals.blocked));
+            signals.saved = Some(signals.saved.unwrap_or(signals.blocked()));
         }
         self.set_blocked(mask.difference(SigSet::KERNEL_ONLY));
     }
@@ -249,9 +250,9 @@ impl Current {
         }
         let old = {
             let mut signals = self.task().lock_signals();
-            let old = signals.blocked;
+            let old = signals.blocked();
             signals.real_blocked = Some(old);
-            signals.blocked = old.difference(set);
+            signals.put_blocked(old.difference(set));
             old
         };
         let end = self.wait(&[], deadline_ns, |current| current.task().take_signal(set));
@@ -280,7 +281,7 @@ impl crate::task::Task {
     /// Signals held back.
     #[must_use]
     pub fn blocked(&self) -> SigSet {
-        self.lock_signals().blocked
+        self.lock_signals().blocked()
     }
 
     /// Signals that wait for this task or its process.
@@ -310,22 +311,15 @@ impl crate::task::Task {
     pub fn set_blocked(&self, blocked: SigSet) {
         let group = self.process.lock_group();
         let mut signals = self.lock_signals();
-        let newly = blocked.difference(signals.blocked);
-        signals.blocked = blocked;
+        let newly = blocked.difference(signals.blocked());
+        signals.put_blocked(blocked);
         let waiting = signals.pending.set().union(group.pending.set());
+        signals.say_signals_wait(!waiting.is_empty());
         drop(signals);
         if !waiting.difference(blocked).is_empty() {
             self.mark_interrupted();
         }
-        let handed_on = group.pending.set().intersection(newly);
-        if handed_on.is_empty() {
-            return;
-        }
-        for other in group.threads.iter().filter(|other| other.tid() != self.tid()) {
-            if !handed_on.difference(other.lock_signals().blocked).is_empty() {
-                other.interrupt();
-            }
-        }
+        group.offer(group.pending.set().intersection(newly), self);
     }
 
     /// The task has something to do before it may go on: a signal, a stop, or its end.
@@ -340,7 +334,7 @@ impl crate::task::Task {
         }
         let signals = self.lock_signals();
         let waiting = signals.pending.set().union(group.pending.set());
-        !waiting.difference(signals.blocked).is_empty()
+        !waiting.difference(signals.blocked()).is_empty()
     }
 
     /// Its address space is gone: it will end as soon as it is to run.

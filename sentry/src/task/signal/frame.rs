@@ -180,7 +180,7 @@ impl Current {
         self.context_mut().save_extended(&mut state)?;
         let (stack, blocked) = {
             let signals = self.task().lock_signals();
-            (signals.stack, signals.saved.unwrap_or(signals.blocked))
+            (signals.stack, signals.saved.unwrap_or(signals.blocked()))
         };
         let place = place(self.regs.rsp, action, &stack, state.len())?;
         let has_header = state.len() > LEGACY_STATE;

@@ -12,6 +12,7 @@
 mod action;
 mod deliver;
 mod frame;
+mod mask;
 mod queue;
 mod send;
 mod set;
@@ -24,12 +25,12 @@ pub use set::{DefaultAction, SigSet, Signal};
 
 use linux_abi::signal::StackT;
 pub use linux_abi::signal::{SigAction, SigInfo};
+use mask::Mask;
 
 /// A task's own part of signals. LOCK: after the process's group.
 #[derive(Default)]
 pub struct TaskSignals {
-    /// Signals held back.
-    pub(super) blocked: SigSet,
+    mask: Mask,
     /// What was held back before `rt_sigtimedwait` let some through.
     pub(super) real_blocked: Option<SigSet>,
     /// The mask to go back to after `rt_sigsuspend`, `ppoll` and the like.
@@ -45,6 +46,7 @@ impl TaskSignals {
     #[must_use]
     pub fn inherit(&self, keep_stack: bool) -> Self {
         let stack = if keep_stack { self.stack } else { StackT::default() };
-        Self { blocked: self.saved.unwrap_or(self.blocked), stack, ..Self::default() }
+        let mask = Mask { own: self.saved.unwrap_or(self.blocked()), shared: None };
+        Self { mask, stack, ..Self::default() }
     }
 }

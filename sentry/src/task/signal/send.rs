@@ -83,6 +83,7 @@ impl Process {
                     None => group.pending.push(signal, info, room),
                 };
                 if queued == Queued::Yes {
+                    group.say_signals_wait(target);
                     complete(&mut group, target, signal, actions.disposition(signal));
                 }
                 queued
@@ -121,9 +122,10 @@ impl Task {
         let actions = self.process.actions();
         let mut group = self.process.lock_group();
         let mut signals = self.lock_signals();
-        if signals.blocked.contains(signal) || actions.disposition(signal) == Disposition::Ignored {
+        if signals.blocked().contains(signal) || actions.disposition(signal) == Disposition::Ignored {
             actions.reset(signal);
-            signals.blocked = signals.blocked.without(signal);
+            let blocked = signals.blocked().without(signal);
+            signals.put_blocked(blocked);
         }
         if actions.disposition(signal) != Disposition::Handler {
             group.unkillable = false;
@@ -171,7 +173,7 @@ fn prepare(group: &mut Group, signal: Signal) -> bool {
 fn is_dropped(group: &Group, judge: &Task, disposition: Disposition, signal: Signal, sender: Sender) -> bool {
     // LINUX: sig_ignored: what is blocked may get a handler before it is unblocked, even at init.
     let signals = judge.lock_signals();
-    if signals.blocked.contains(signal) || signals.real_blocked.is_some_and(|set| set.contains(signal)) {
+    if signals.blocked().contains(signal) || signals.real_blocked.is_some_and(|set| set.contains(signal)) {
         return false;
     }
     let is_default = matches!(disposition, Disposition::Default(_));
@@ -187,7 +189,7 @@ fn is_dropped(group: &Group, judge: &Task, disposition: Disposition, signal: Sig
 
 /// Chooses who deals with a signal that now waits, and tells it; all are told if it is deadly.
 fn complete(group: &mut Group, target: Option<&Arc<Task>>, signal: Signal, disposition: Disposition) {
-    let wants = |task: &&Arc<Task>| signal == Signal::KILL || !task.lock_signals().blocked.contains(signal);
+    let wants = |task: &&Arc<Task>| signal == Signal::KILL || !task.lock_signals().blocked().contains(signal);
     let chosen = match target {
         Some(task) => Some(task).filter(wants).cloned(),
         None => group.threads.iter().find(wants).cloned(),
