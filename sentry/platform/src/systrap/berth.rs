@@ -171,9 +171,14 @@ pub(super) fn rest(mut context: SystrapContext) -> Option<Unserved> {
     lock(space.shared()).push(Arc::clone(&berth));
     let process = Arc::clone(space.process());
     drop(space);
-    for _ in 0..STRAYS_MAX {
+    let mut strays = 0;
+    // Quiet times do not count: a thread that was started may compute or sleep in the host for as long as it likes.
+    while strays < STRAYS_MAX {
         let done = match wait(&process, &listener) {
-            Event::Notified(notification) => notified(&berth, &notification, &listener),
+            Event::Notified(notification) => {
+                strays += 1;
+                notified(&berth, &notification, &listener)
+            }
             Event::Ended => ended(&berth),
             Event::Idle => given_up(&berth),
         };

@@ -362,9 +362,14 @@ impl SystrapContext {
         (is_hot && self.space.patches().is_candidate(call)).then_some(call)
     }
 
-    /// A futex wait that trapped only so that its site is seen, and has been: the host may have it.
-    fn can_wait_natively(&self, regs: &Registers, exit: Exit) -> bool {
-        exit == Exit::Syscall && self.entry != Entry::Page && self.hot_call.is_none() && self.sees_wait(regs)
+    /// Where a futex wait that has trapped goes on, its site having been seen: the host may have it, or else it comes again without
+    /// the signal frame, in which no interrupt would reach it.
+    fn entry_of_wait(&self, regs: &Registers, exit: Exit) -> Option<u64> {
+        let has_trapped = exit == Exit::Syscall && self.entry != Entry::Page && self.hot_call.is_none();
+        if !has_trapped || !is_futex_wait(regs.orig_rax, regs.rsi) {
+            return None;
+        }
+        Some(if self.space.shared().watches_futexes { Blob::get().futex } else { Blob::get().slow })
     }
 
     fn sees_wait(&self, regs: &Registers) -> bool {
@@ -405,12 +410,10 @@ impl Context for SystrapContext {
         let mut exit = self.run_once(running, regs);
         loop {
             self.hot_call = self.hot_call(regs, exit);
-            if !self.can_wait_natively(regs, exit) {
-                break;
-            }
+            let Some(entry) = self.entry_of_wait(regs, exit) else { break };
             // What the entry does with it is what a rewritten site would have done.
             regs.rcx = regs.rip;
-            regs.rip = Blob::get().futex;
+            regs.rip = entry;
             exit = self.run_once(Running::No, regs);
         }
         if exit == Exit::Interrupted {
@@ -500,6 +503,10 @@ impl Context for SystrapContext {
             ThreadCall::FutexOr { addr, bit } => self.call(nr::FUTEX, futex_or(addr, bit)).map(|_| 0),
             ThreadCall::Membarrier { command, flags, cpu } => {
                 self.call(nr::MEMBARRIER, [u64::from(command), u64::from(flags), u64::from(cpu), 0, 0, 0])
+            }
+            // On the signal stack it would sleep deaf to interrupts. By now its site has been looked at: it comes another way.
+            ThreadCall::Futex { args } if self.entry != Entry::Page && is_futex_wait(nr::FUTEX, args[1]) => {
+                Err(Errno::ERESTARTNOINTR)
             }
             ThreadCall::Futex { args } => {
                 // The thread may sleep in there for long, and must come out for a signal.

@@ -511,6 +511,27 @@ static void *answer_turns(void *rounds) {
     return NULL;
 }
 
+static volatile int is_over;
+static void *signal_until_over(void *waiter) {
+    while (!is_over) {
+        pthread_kill(*(pthread_t *)waiter, SIGUSR1);
+        usleep(200);
+    }
+    return NULL;
+}
+
+// The wait at which a platform looks at the site is one of them.
+TEST(futex_wait_of_a_busy_site_is_interrupted_every_time) {
+    static int never;
+    pthread_t self = pthread_self(), thread;
+    catch_signal(SIGUSR1, hit, 0);
+    CHECK_EQ(pthread_create(&thread, NULL, signal_until_over, &self), 0);
+    for (int at = 0; at < 200; at++)
+        CHECK_ERR(futex(&never, FUTEX_WAIT_PRIVATE, 0, &(struct timespec){3, 0}, NULL, 0), EINTR);
+    is_over = 1;
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
 TEST(futex_waits_of_a_busy_site_lose_no_wake_up) {
     enum { ROUNDS = 3000 };
     pthread_t thread;
