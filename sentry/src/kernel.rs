@@ -3,6 +3,7 @@
 //! Key type: [`Kernel`].
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use control::BootConfig;
 use platform::Platform;
@@ -44,4 +45,6 @@ pub struct Kernel {
     pub inotify: crate::fs::inotify::Registry,
     /// When it booted, on the host's monotonic clock, in nanoseconds.
     pub boot_ns: u64,
+    /// The next login's number.
+    pub logins: AtomicU32,
 }

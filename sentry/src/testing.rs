@@ -61,6 +61,7 @@ pub(crate) fn kernel() -> Arc<Kernel> {
         timers: Timers::start().expect("the host has threads"),
         inotify: crate::fs::inotify::Registry::default(),
         boot_ns: 0,
+        logins: 1.into(),
     })
 }
 

@@ -114,6 +114,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         timers,
         inotify: sentry::fs::inotify::Registry::default(),
         boot_ns: now_ns(Clock::Monotonic),
+        logins: 1.into(),
     });
     hooks::register(&kernel);
     let events = Arc::new(Events(Arc::clone(channel)));

@@ -29,6 +29,7 @@ macro_rules! on_platform {
             a_file_is_mapped_by_a_descriptor_that_the_stub_does_not_keep
             an_interrupt_before_the_guest_runs_is_not_lost
             a_futex_wait_on_order_ends_by_waking_and_by_death
+            a_futex_wait_of_a_trapped_thread_does_not_sleep_where_no_interrupt_reaches
             a_thread_runs_on_another_thread_of_ours_than_the_one_that_made_it
             a_kill_by_the_host_is_told_from_one_of_ours
             flags_and_the_thread_pointer_survive_orders
@@ -192,9 +193,9 @@ pub fn an_interrupt_before_the_guest_runs_is_not_lost(platform: &dyn Platform) {
 
 pub fn a_futex_wait_on_order_ends_by_waking_and_by_death(platform: &dyn Platform) {
     let mut g = guest(platform, LOOP);
-    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
     let wait = ThreadCall::Futex { args: [DATA, 0, 0, 0, 0, 0] };
-    assert_eq!(g.context.thread_call(ThreadCall::Futex { args: [DATA, 0, 1, 0, 0, 0] }), Err(Errno::EAGAIN));
+    let changed = ThreadCall::Futex { args: [DATA, 0, 1, 0, 0, 0] };
+    assert_eq!(g.context.thread_call(changed), Err(Errno::EAGAIN));
 
     let mut waker = g.context.clone_thread().expect("thread");
     let thread = std::thread::spawn(move || {
@@ -215,6 +216,19 @@ pub fn a_futex_wait_on_order_ends_by_waking_and_by_death(platform: &dyn Platform
     assert_eq!(g.context.thread_call(wait), Err(Errno::ESRCH));
     thread.join().expect("killer");
     assert_eq!(g.context.run(&mut g.regs), Exit::Died);
+}
+
+pub fn a_futex_wait_of_a_trapped_thread_does_not_sleep_where_no_interrupt_reaches(platform: &dyn Platform) {
+    let mut g = guest(platform, LOOP);
+    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
+    let interrupter = g.context.interrupter();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(5));
+        interrupter.interrupt();
+    });
+    let end = g.context.thread_call(ThreadCall::Futex { args: [DATA, 0, 0, 0, 0, 0] });
+    assert!(matches!(end, Err(Errno::EINTR | Errno::ERESTARTNOINTR)), "{end:?}");
+    thread.join().expect("interrupter");
 }
 
 pub fn a_thread_runs_on_another_thread_of_ours_than_the_one_that_made_it(platform: &dyn Platform) {

@@ -105,8 +105,7 @@ pub fn notification_answer(listener: BorrowedFd<'_>, id: u64, reply: Reply) -> i
         Reply::Continue => Answer { id, flags: 1, ..Answer::default() },
     };
     // SAFETY: as for receiving; the kernel only reads it.
-    let result = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SEND, &raw const answer) };
-    check(c_long::from(result)).map(drop)
+    uninterrupted(|| unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SEND, &raw const answer) })
 }
 
 /// `SECCOMP_IOCTL_NOTIF_ADDFD` with `SETFD`: puts `file` at `number` in the asking process.
@@ -122,8 +121,18 @@ pub fn notification_pass(
     let srcfd = u32::try_from(file.as_raw_fd()).expect("descriptors are not negative");
     let request = AddFd { id, flags: 1, srcfd, newfd: number, newfd_flags: 0 };
     // SAFETY: as for receiving; the kernel only reads it.
-    let result = unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_ADDFD, &raw const request) };
-    check(c_long::from(result)).map(drop)
+    uninterrupted(|| unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_ADDFD, &raw const request) })
+}
+
+/// Makes a call on a listener until no signal comes between. LINUX: `seccomp_notify_send` and `seccomp_notify_addfd` answer EINTR to a thread
+/// with a signal that had to wait for the filter's lock; nothing has been done then.
+fn uninterrupted(mut call: impl FnMut() -> i32) -> io::Result<()> {
+    loop {
+        match check(c_long::from(call())) {
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+            result => return result.map(drop),
+        }
+    }
 }
 
 /// `SECCOMP_IOCTL_NOTIF_SET_FLAGS`: synchronous wake-up on or off.

@@ -176,6 +176,11 @@ impl FileOps for OpenText {
         Ok(bytes.len())
     }
 
+    /// LINUX: `proc_setattr`: like `open(O_TRUNC)`, without effect.
+    fn truncate(&self, _: u64) -> Result<(), Errno> {
+        Ok(())
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }

@@ -208,6 +208,7 @@ impl Current {
         let process = Process::new(self.kernel(), pid, new);
         process.set_dumpable(parent.dumpable());
         process.set_oom_score_adj(parent.oom_score_adj());
+        process.login.inherit(&parent.login);
         if let Some(origin) = parent.origin() {
             process.set_origin(Arc::clone(origin));
         }

@@ -32,6 +32,7 @@ pub enum Capability {
     Mknod = 27,
     Lease = 28,
     AuditWrite = 29,
+    AuditControl = 30,
     Setfcap = 31,
     Syslog = 34,
 }

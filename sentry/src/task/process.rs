@@ -12,7 +12,7 @@ use platform::host::clock::{Clock, now_ns};
 
 use super::overdue::{Ended, Overdue};
 use super::signal::{Actions, Pending, Signal};
-use super::{ExitStatus, Limits, Peaks, PidNamespace, ProcessGroup, Resource, Task};
+use super::{ExitStatus, Limits, Login, Peaks, PidNamespace, ProcessGroup, Resource, Task};
 use crate::kernel::Kernel;
 use crate::mm::{MemoryLimits, MemoryManager};
 use crate::sync::WaitQueue;
@@ -65,6 +65,8 @@ pub struct Process {
     subreaper: AtomicBool,
     parent_death_signal: AtomicI32,
     oom_score_adj: AtomicI32,
+    /// As whom it logged in.
+    pub login: Login,
 }
 
 /// Threads, shared signals, and what happens to all of them at once.
@@ -159,6 +161,7 @@ impl Process {
             subreaper: AtomicBool::new(false),
             parent_death_signal: AtomicI32::new(0),
             oom_score_adj: AtomicI32::new(0),
+            login: Login::default(),
         })
     }
 

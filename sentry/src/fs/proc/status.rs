@@ -114,6 +114,20 @@ pub(super) fn set_oom_score_adj(subject: &Subject, writer: &Arc<Task>, text: &[u
     Ok(())
 }
 
+pub(super) fn login_uid(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
+    Ok(subject.process.login.uid().to_string().into_bytes())
+}
+
+pub(super) fn set_login_uid(subject: &Subject, writer: &Arc<Task>, text: &[u8]) -> Result<(), Errno> {
+    let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+    let uid = text.trim_end_matches(['\n', '\0']).parse().map_err(|_| Errno::EINVAL)?;
+    subject.process.set_login(writer, uid)
+}
+
+pub(super) fn session_id(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
+    Ok(subject.process.login.session().to_string().into_bytes())
+}
+
 pub(super) fn fdinfo(subject: &Subject, fd: Fd) -> Result<Vec<u8>, Errno> {
     let descriptor = subject.task()?.files().descriptor(fd).map_err(|_| Errno::ENOENT)?;
     let file = descriptor.file;

@@ -544,3 +544,30 @@ TEST(proc_ns_links_name_the_namespaces) {
     CHECK_OK(readlink("/proc/self/ns/pid", target, sizeof target - 1));
     CHECK(strncmp(target, "pid:[", 5) == 0);
 }
+
+TEST(loginuid_is_set_as_a_login_does_and_inherited) {
+    if (access("/proc/self/loginuid", F_OK) != 0)
+        return;
+    pid_t child = CHECK_OK(fork());
+    if (child == 0) {
+        char text[32] = "";
+        int fd = CHECK_OK(open("/proc/self/loginuid", O_RDWR | O_NOFOLLOW));
+        CHECK(read(fd, text, sizeof text - 1) > 0);
+        CHECK_OK(ftruncate(fd, 0));
+        CHECK_EQ(pwrite(fd, "1000", 4, 0), 4);
+        close(fd);
+        pid_t grandchild = CHECK_OK(fork());
+        fd = CHECK_OK(open("/proc/self/loginuid", O_RDONLY));
+        memset(text, 0, sizeof text);
+        CHECK_EQ(read(fd, text, sizeof text - 1), 4);
+        CHECK_EQ(strcmp(text, "1000"), 0);
+        if (grandchild == 0)
+            _exit(0);
+        int status;
+        CHECK_EQ(waitpid(grandchild, &status, 0), grandchild);
+        _exit(status != 0);
+    }
+    int status;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+}
