@@ -92,7 +92,7 @@ pub(crate) fn create(pod: &Arc<Pod>, request: &CreateTaskRequest) -> Outcome<Arc
     state.status = "created";
     let pids = [running.sandbox.sentry.pid, container.gofer.pid];
     // The sentry is the first container's to clean up.
-    note_processes(&mut record, if bundle == pod.bundle { &pids } else { &pids[1..] }, &bundle);
+    note_processes(pod, &mut record, if bundle == pod.bundle { &pids } else { &pids[1..] }, &bundle);
     undo.forget();
     Ok(Arc::new(Task {
         id: request.id.clone(),
@@ -213,9 +213,9 @@ fn announce(pod: &Pod, bundle: &Path, plan: &Plan, undo: &mut Undo) -> Outcome<R
     if plan.role == Role::Alone {
         record.cgroups.extend(plan.cgroup.as_ref().map(|path| text(&path.sandbox_sibling())));
     }
-    record.store(bundle)?;
-    let stored = bundle.to_path_buf();
-    undo.add(move || Record::remove(&stored));
+    pod.link.note(bundle, &record)?;
+    let (link, noted) = (Arc::clone(&pod.link), bundle.to_path_buf());
+    undo.add(move || link.forget(&noted));
     if bundle != pod.bundle
         && let Some(mut first) = Record::load(&pod.bundle)
     {
@@ -226,9 +226,9 @@ fn announce(pod: &Pod, bundle: &Path, plan: &Plan, undo: &mut Undo) -> Outcome<R
 }
 
 /// Adds the processes. They die with this one, so that failing to note them is no reason not to run.
-fn note_processes(record: &mut Record, pids: &[i32], bundle: &Path) {
+fn note_processes(pod: &Pod, record: &mut Record, pids: &[i32], bundle: &Path) {
     record.processes.extend(pids.iter().filter_map(|pid| record::Process::of(*pid)));
-    if let Err(error) = record.store(bundle) {
+    if let Err(error) = pod.link.note(bundle, record) {
         tracing::warn!(%error, "cannot note the container's processes");
     }
 }

@@ -16,7 +16,7 @@ pub(crate) enum Action {
     Start,
     /// Clean up after a container whose server is gone.
     Delete,
-    /// Remove the socket of a server that is killed before anybody has spoken to it; ours alone.
+    /// Clean up after a server that is killed when nobody else will; ours alone.
     Guard,
     /// Describe the runtime.
     Info,

@@ -1,37 +1,55 @@
-//! Who cleans up when a part of the shim is killed before containerd has asked the server for anything?
+//! Who cleans up when a part of the shim is killed and containerd does not?
 //!
-//! From the first request on, containerd notices the server's death and runs `delete`. Before that nobody would:
+//! containerd notices the server's death and runs `delete`, but not before its first request, and not if it has removed
+//! the bundle in the same moment, as it does while it creates or deletes a container.
 //!
-//! - If the *server* is killed, its socket would stay. A third process, the guard, waits for that on a pipe whose other
-//!   end the server has. It goes as soon as the server is asked for something.
+//! - If the *server* is killed, its socket, cgroups and processes could stay. A third process, the guard, waits for that
+//!   on a pipe whose other end the server has, and on which it is told what there would be to clean up. It goes with
+//!   the server that ends in good order.
 //! - If *`start`* is killed, containerd never learns the address and the server would serve for ever. So the server
 //!   waits on a pipe whose other end `start` has, for the word that the answer has been given.
 //!
-//! Key types: [`Guard`] (as `start` holds it) and [`Birth`] (as the server does).
+//! Key types: [`Guard`] (as `start` holds it), [`Link`] (as the server does) and [`Word`] (what goes between).
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use rustix::pipe::{PipeFlags, pipe_with};
 use seccomp::jail::{Jail, Namespaces, Privileges, Root};
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
+use crate::record::Record;
 use crate::socket;
 
-/// What is written to either pipe when all is well.
+/// What `start` writes when it has answered.
 const WELL: &[u8] = b"!";
-/// How long a dead socket keeps its name. A containerd that has its address already is then refused at once, while
-/// containerd up to 1.7 tries a name that is not there for 100 s.
+/// How long the socket of a server that was killed unasked keeps its name. A containerd that has its address already is
+/// then refused at once, while containerd up to 1.7 tries a name that is not there for 100 s.
 const LINGER: Duration = Duration::from_secs(3);
 
-/// The guard of a socket's name, which has not been dismissed yet.
+/// What the server tells its guard, a line of JSON each.
+#[derive(Debug, Serialize, Deserialize)]
+enum Word {
+    /// containerd is there: it refuses no name any more.
+    Asked,
+    /// What this bundle's container has on the host now.
+    Has(PathBuf, Record),
+    /// That container has been deleted in good order.
+    Forget(PathBuf),
+    /// The server ends by itself and has cleaned up.
+    Well,
+}
+
+/// The guard of a server that does not run yet.
 #[derive(Debug)]
 pub(crate) struct Guard {
     /// For the server.
@@ -61,30 +79,47 @@ impl Guard {
     }
 }
 
-/// The guard's own life: removes the name once nobody can write to the pipe any more and nobody did.
+/// The guard's own life: it ends with the server, and cleans up if that ends without a word.
 pub(crate) fn stand(path: &Path) -> anyhow::Result<()> {
     // Holds up nothing that is to be removed.
     std::env::set_current_dir("/").context("/")?;
-    watch(path, io::stdin().lock(), LINGER)
-}
-
-fn watch(path: &Path, mut pipe: impl Read, linger: Duration) -> anyhow::Result<()> {
-    let mut word = Vec::new();
-    pipe.by_ref().take(1).read_to_end(&mut word).context("pipe")?;
-    if word != WELL {
-        std::thread::sleep(linger);
-        socket::remove_if_dead(path);
-    }
+    watch(path, io::stdin().lock(), LINGER);
     Ok(())
 }
 
-/// What the server holds of the two pipes.
-#[derive(Debug)]
-pub(crate) struct Birth {
-    guard: Mutex<Option<File>>,
+fn watch(path: &Path, pipe: impl Read, linger: Duration) {
+    let mut asked = false;
+    let mut records = BTreeMap::new();
+    for line in BufReader::with_capacity(PIPE_BUF, pipe).lines().map_while(Result::ok) {
+        match serde_json::from_str(&line) {
+            Ok(Word::Asked) => asked = true,
+            Ok(Word::Has(bundle, record)) => drop(records.insert(bundle, record)),
+            Ok(Word::Forget(bundle)) => drop(records.remove(&bundle)),
+            Ok(Word::Well) => return,
+            // Of a server that is no longer of our version: the name is still ours to remove.
+            Err(_) => {}
+        }
+    }
+    for record in records.values() {
+        record.undo();
+    }
+    if !asked {
+        std::thread::sleep(linger);
+    }
+    socket::remove_if_dead(path);
 }
 
-impl Birth {
+/// LINUX: pipe(7): what is no longer is written whole or not at all.
+const PIPE_BUF: usize = 4096;
+
+/// What the server holds of the two pipes.
+#[derive(Debug)]
+pub(crate) struct Link {
+    guard: File,
+    asked: AtomicBool,
+}
+
+impl Link {
     /// The server's: `start` has put the guard's pipe where stdout is, and its own where stderr is. Both are /dev/null
     /// afterwards.
     pub(crate) fn inherit() -> io::Result<(Self, pipe::Receiver)> {
@@ -93,21 +128,53 @@ impl Birth {
         let null = File::options().read(true).write(true).open("/dev/null")?;
         rustix::stdio::dup2_stdout(&null)?;
         rustix::stdio::dup2_stderr(&null)?;
-        Ok((Self { guard: Mutex::new(Some(guard.into())) }, pipe::Receiver::from_owned_fd(starter)?))
+        // A guard that is stopped must not stop the server.
+        rustix::io::ioctl_fionbio(&guard, true)?;
+        Ok((
+            Self { guard: guard.into(), asked: AtomicBool::new(false) },
+            pipe::Receiver::from_owned_fd(starter)?,
+        ))
     }
 
-    /// containerd is there: the guard may go.
+    /// containerd is there.
     pub(crate) fn asked(&self) {
-        let guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(mut guard) = guard {
-            // One that has been killed needs no telling.
-            let _ = guard.write_all(WELL);
+        if !self.asked.swap(true, Ordering::Relaxed) {
+            self.tell(&Word::Asked);
         }
     }
 
     /// Whether containerd has been here.
     pub(crate) fn was_asked(&self) -> bool {
-        self.guard.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Notes what there is to clean up of a container, on disk and with the guard.
+    pub(crate) fn note(&self, bundle: &Path, record: &Record) -> io::Result<()> {
+        record.store(bundle)?;
+        // The guard hears of every container.
+        let record = Record { members: Vec::new(), ..record.clone() };
+        self.tell(&Word::Has(bundle.to_path_buf(), record));
+        Ok(())
+    }
+
+    /// The container has been cleaned up.
+    pub(crate) fn forget(&self, bundle: &Path) {
+        Record::remove(bundle);
+        self.tell(&Word::Forget(bundle.to_path_buf()));
+    }
+
+    /// All has been cleaned up.
+    pub(crate) fn well(&self) {
+        self.tell(&Word::Well);
+    }
+
+    /// A guard that has been killed needs no telling, and one that cannot be told knows less: `delete` remains.
+    fn tell(&self, word: &Word) {
+        let Ok(mut line) = serde_json::to_vec(word) else { return };
+        line.push(b'\n');
+        if line.len() <= PIPE_BUF {
+            let _ = (&self.guard).write_all(&line);
+        }
     }
 }
 
@@ -133,19 +200,28 @@ mod tests {
         path
     }
 
-    #[test]
-    fn the_name_goes_when_the_server_has_gone_unasked() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = dead_socket(directory.path());
-        watch(&path, io::empty(), Duration::ZERO).expect("watched");
-        assert!(!path.exists());
+    fn told(words: &[Word]) -> Vec<u8> {
+        words
+            .iter()
+            .flat_map(|word| serde_json::to_vec(word).expect("encodes").into_iter().chain([b'\n']))
+            .collect()
     }
 
     #[test]
-    fn the_name_stays_when_the_guard_is_dismissed() {
+    fn the_name_goes_when_the_server_has_gone_without_a_word() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for words in [told(&[]), told(&[Word::Asked]), b"{}\n".to_vec(), vec![0xff; 5000]] {
+            let path = dead_socket(directory.path());
+            watch(&path, words.as_slice(), Duration::ZERO);
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn the_name_stays_when_the_server_ends_in_good_order() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = dead_socket(directory.path());
-        watch(&path, WELL, Duration::ZERO).expect("watched");
+        watch(&path, told(&[Word::Asked, Word::Well]).as_slice(), Duration::ZERO);
         assert!(path.exists());
     }
 
@@ -154,8 +230,32 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("s");
         let _listener = std::os::unix::net::UnixListener::bind(&path).expect("binds");
-        watch(&path, io::empty(), Duration::ZERO).expect("watched");
+        watch(&path, io::empty(), Duration::ZERO);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn processes_of_the_last_record_are_killed_and_forgotten_ones_are_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = dead_socket(directory.path());
+        let sleeper = || std::process::Command::new("sleep").arg("100").spawn().expect("started");
+        let (mut ours, mut other) = (sleeper(), sleeper());
+        let record = |child: &std::process::Child| {
+            let process = crate::record::Process::of(i32::try_from(child.id()).expect("a pid"));
+            Record { processes: process.into_iter().collect(), ..Record::default() }
+        };
+        let words = told(&[
+            Word::Asked,
+            Word::Has("/a".into(), Record::default()),
+            Word::Has("/b".into(), record(&other)),
+            Word::Has("/a".into(), record(&ours)),
+            Word::Forget("/b".into()),
+        ]);
+        watch(&path, words.as_slice(), Duration::ZERO);
+        assert!(!ours.wait().expect("ended").success());
+        assert!(other.try_wait().expect("looked").is_none());
+        other.kill().expect("killed");
+        other.wait().expect("ended");
     }
 
     #[tokio::test]

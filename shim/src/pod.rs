@@ -32,7 +32,7 @@ use ttrpc::Code;
 use crate::create;
 use crate::events::{Publisher, timestamp};
 use crate::failure::{Failure, Outcome};
-use crate::guard::Birth;
+use crate::guard::Link;
 use crate::io::{self, Hold, Stdio};
 use crate::log::Tail;
 use crate::process::{Exit, Phase, Process};
@@ -69,8 +69,8 @@ pub(crate) struct Pod {
     pub(crate) namespace: String,
     /// Bundle of the first container.
     pub(crate) bundle: PathBuf,
-    /// Who is to be told that containerd is there.
-    pub(crate) birth: Birth,
+    /// Who cleans up if this process is killed.
+    pub(crate) link: Arc<Link>,
     /// What the sentry tells, on its way to [`Pod::hear`].
     pub(crate) notices: mpsc::UnboundedSender<(u64, Notice)>,
     pub(crate) generations: AtomicU64,
@@ -90,12 +90,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 impl Pod {
-    pub(crate) fn start(namespace: &str, bundle: PathBuf, birth: Birth, events: Publisher) -> Arc<Self> {
+    pub(crate) fn start(namespace: &str, bundle: PathBuf, link: Link, events: Publisher) -> Arc<Self> {
         let (notices, mut heard) = mpsc::unbounded_channel();
         let pod = Arc::new(Self {
             namespace: namespace.to_owned(),
             bundle,
-            birth,
+            link: Arc::new(link),
             notices,
             generations: AtomicU64::new(0),
             events,
@@ -139,7 +139,7 @@ impl Pod {
 
     /// Makes a container.
     pub(crate) async fn create(self: &Arc<Self>, request: CreateTaskRequest) -> Outcome<u32> {
-        self.birth.asked();
+        self.link.asked();
         sandbox::plan::check_id(&request.id)?;
         {
             let mut tasks = self.tasks();
@@ -381,7 +381,7 @@ impl Pod {
         if let Err(error) = hooks::run("poststop", &task.hooks.poststop, &task.state_as("stopped")) {
             tracing::warn!(container = task.id, "{error}");
         }
-        Record::remove(&task.bundle);
+        self.link.forget(&task.bundle);
         if let Some(mut first) = Record::load(&self.bundle) {
             first.members.retain(|member| *member != task.bundle);
             let _ = first.store(&self.bundle);

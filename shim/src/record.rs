@@ -72,6 +72,19 @@ impl Record {
         fs::rename(temporary, bundle.join(NAME))
     }
 
+    /// Kills the processes and removes the cgroups with whatever is in them.
+    pub(crate) fn undo(&self) {
+        for process in &self.processes {
+            process.kill();
+        }
+        let Ok(tree) = Tree::detect() else { return };
+        for path in self.cgroups.iter().filter_map(|path| CgroupPath::parse(path).ok()) {
+            let cgroup = tree.open(&path);
+            cgroup.kill();
+            let _ = cgroup.remove();
+        }
+    }
+
     /// Forgets it: the container has been deleted in good order.
     pub(crate) fn remove(bundle: &Path) {
         let _ = fs::remove_file(bundle.join(NAME));
@@ -81,21 +94,12 @@ impl Record {
 /// Undoes what a bundle's record names, and those of its pod's other containers.
 pub(crate) fn clean(bundle: &Path) {
     let record = Record::load(bundle).unwrap_or_default();
-    for process in &record.processes {
-        process.kill();
-    }
     for member in &record.members {
         if member != bundle {
             clean(member);
         }
     }
-    if let Ok(tree) = Tree::detect() {
-        for path in record.cgroups.iter().filter_map(|path| CgroupPath::parse(path).ok()) {
-            let cgroup = tree.open(&path);
-            cgroup.kill();
-            let _ = cgroup.remove();
-        }
-    }
+    record.undo();
     rootfs::unmount(bundle);
     Record::remove(bundle);
 }

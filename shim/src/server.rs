@@ -15,7 +15,7 @@ use ttrpc::r#async::Server;
 
 use crate::events::Publisher;
 use crate::flags::Flags;
-use crate::guard::{self, Birth};
+use crate::guard::{self, Link};
 use crate::log;
 use crate::pod::Pod;
 use crate::service::Service;
@@ -55,11 +55,11 @@ async fn serve_until_end(flags: Flags) -> anyhow::Result<()> {
     socket.set_nonblocking(true).context("socket")?;
     let listener = tokio::net::UnixListener::from_std(socket).context("socket")?;
 
-    let (birth, starter) = Birth::inherit().context("pipes")?;
+    let (link, starter) = Link::inherit().context("pipes")?;
     let address = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
     let events = Publisher::start(&address, &flags.namespace);
     let bundle = std::env::current_dir().context("bundle")?;
-    let pod = Pod::start(&flags.namespace, bundle, birth, events);
+    let pod = Pod::start(&flags.namespace, bundle, link, events);
     let service = Arc::new(Service(Arc::clone(&pod)));
     let mut server = Server::new().add_listener(listener.into());
     let v3 = create_task(Arc::clone(&service) as Arc<_>);
@@ -76,6 +76,7 @@ async fn serve_until_end(flags: Flags) -> anyhow::Result<()> {
     if let Some(path) = path {
         let _ = std::fs::remove_file(path);
     }
+    pod.link.well();
     // Lets the answer to Shutdown out before the connection goes.
     tokio::time::sleep(Duration::from_millis(20)).await;
     tracing::info!("shim ends");
@@ -103,7 +104,7 @@ async fn forgotten(pod: &Pod, starter: Receiver) {
     let begun = Instant::now();
     while begun.elapsed() < UNASKED_LIMIT {
         tokio::time::sleep(UNASKED_PAUSE).await;
-        if pod.birth.was_asked() {
+        if pod.link.was_asked() {
             std::future::pending::<()>().await;
         }
         // As containerd does when whoever started us was killed after all: it never got the address.

@@ -96,6 +96,19 @@ impl World {
         wait_until("containerd answers", Duration::from_secs(20), || Ok(self.ctr(&["version"])?.status == 0))
     }
 
+    /// Does something while containerd is stopped and notices nothing.
+    ///
+    /// # Errors
+    /// Whatever `work` says, or when containerd has gone.
+    pub fn while_containerd_is_stopped<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let pid =
+            i32::try_from(self.containerd.borrow().id()).ok().and_then(Pid::from_raw).context("no pid")?;
+        kill_process(pid, Signal::STOP).context("stop containerd")?;
+        let result = work();
+        kill_process(pid, Signal::CONT).context("continue containerd")?;
+        result
+    }
+
     /// Kills containerd with SIGKILL and starts it again.
     ///
     /// # Errors

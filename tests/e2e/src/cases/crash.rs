@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Case;
 use crate::command::wait_until;
+use crate::leaks::Snapshot;
 use crate::processes::{self, Role};
 use crate::world::{BUSYBOX, Container, World};
 
@@ -41,7 +42,35 @@ pub fn cases() -> Vec<Case> {
             });
         }
     }
+    cases.push(Case {
+        name: "crash: what a killed shim had goes without containerd".to_owned(),
+        demo: false,
+        needs_ours: true,
+        run: Rc::new(alone),
+    });
     cases
+}
+
+/// containerd may have removed the bundle already when the shim is killed, and then it runs no `delete`: nobody but the
+/// shim's guard is left to clean up. The mount is containerd's.
+fn alone(w: &World) -> Result<()> {
+    let container = w.container();
+    let before = Snapshot::take(&container.id, true);
+    let rest = || {
+        let now = Snapshot::take(&container.id, true).since(&before);
+        now.into_iter().filter(|line| !line.starts_with("mount ")).collect::<Vec<_>>()
+    };
+    container.start(&["sleep", "1000"])?;
+    ensure!(!rest().is_empty(), "nothing of the container is seen");
+    let cleaned = w.while_containerd_is_stopped(|| {
+        kill(&container, Role::Shim, Duration::from_secs(3))?;
+        wait_until("its processes, cgroups and socket have gone", Duration::from_secs(10), || {
+            Ok(rest().is_empty())
+        })
+        .with_context(|| format!("left: {:?}", rest()))
+    });
+    container.clean();
+    cleaned
 }
 
 fn crash(w: &World, role: Role, phase: Phase) -> Result<()> {
