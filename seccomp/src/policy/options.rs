@@ -70,6 +70,9 @@ pub(super) const IP: [i32; 14] = [
     libc::IP_DROP_MEMBERSHIP,
 ];
 
+/// Options of `IPPROTO_IP` that may only be read: those of a connection are the peer's, and servers ask for them.
+pub(super) const IP_READ: [i32; 1] = [libc::IP_OPTIONS];
+
 /// Options of `IPPROTO_IPV6`.
 pub(super) const IPV6: [i32; 14] = [
     libc::IPV6_V6ONLY,

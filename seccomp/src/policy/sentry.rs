@@ -142,7 +142,7 @@ fn network() -> Vec<Rule> {
         rule(libc::SYS_getsockopt, "getsockopt", "the same, and what can only be read")
             .when(get(libc::SOL_SOCKET, &options::SOCKET, &options::SOCKET_READ))
             .when(get(libc::IPPROTO_TCP, &options::TCP, &options::TCP_READ))
-            .when(get(libc::IPPROTO_IP, &options::IP, &[]))
+            .when(get(libc::IPPROTO_IP, &options::IP, &options::IP_READ))
             .when(get(libc::IPPROTO_IPV6, &options::IPV6, &[])),
         rule(libc::SYS_sendmsg, "sendmsg", "datagrams and streams; requests to the gofer with descriptors"),
         rule(libc::SYS_recvmsg, "recvmsg", "datagrams and streams; the gofer's and the shim's messages"),

@@ -262,6 +262,11 @@ impl<D: Directory + 'static> DirectoryNode<D> {
     pub fn new(attributes: Attributes, directory: D) -> Arc<Self> {
         Arc::new(Self { attributes, directory })
     }
+
+    /// What it holds.
+    pub fn directory(&self) -> &D {
+        &self.directory
+    }
 }
 
 impl<D: Directory + 'static> Inode for DirectoryNode<D> {

@@ -157,6 +157,7 @@ impl Own {
             so::SO_PASSCRED => number(u32::from(self.passes_credentials)),
             so::SO_RCVLOWAT => Ok(self.receive_low.as_bytes().to_vec()),
             so::SO_SNDLOWAT => number(1),
+            so::SO_BINDTODEVICE => Ok(Vec::new()),
             so::SO_LINGER => Ok(self.linger.as_bytes().to_vec()),
             so::SO_PRIORITY => Ok(self.priority.as_bytes().to_vec()),
             _ => {
@@ -171,6 +172,9 @@ impl Own {
     /// # Errors
     /// ENOPROTOOPT; EINVAL for a short value; EPERM.
     pub fn set(&mut self, task: &Task, name: i32, value: &[u8]) -> Result<(), Errno> {
+        if name == so::SO_BINDTODEVICE && names_no_device(value) {
+            return Ok(());
+        }
         let number = int(value)?;
         match name {
             so::SO_SNDBUF => self.send_buffer = doubled(number, BUFFER_MAX),
@@ -199,6 +203,11 @@ impl Own {
         }
         Ok(())
     }
+}
+
+/// The value of `SO_BINDTODEVICE` that leaves a socket to all devices; there is no other that is served.
+pub fn names_no_device(value: &[u8]) -> bool {
+    matches!(value, [] | [0, ..])
 }
 
 fn is_admin(task: &Task) -> bool {

@@ -126,6 +126,11 @@ pub trait FileOps: Send + Sync + Any {
         false
     }
 
+    /// Has no place to be at: `lseek` answers 0 whatever is asked. LINUX: `null_lseek`, `noop_llseek`.
+    fn stays_at_zero(&self) -> bool {
+        false
+    }
+
     /// Current size in bytes, for `SEEK_END` and `O_APPEND`.
     ///
     /// # Errors

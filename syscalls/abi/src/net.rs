@@ -168,6 +168,7 @@ pub mod option {
     pub const SO_SNDLOWAT: i32 = 19;
     pub const SO_RCVTIMEO: i32 = 20;
     pub const SO_SNDTIMEO: i32 = 21;
+    pub const SO_BINDTODEVICE: i32 = 25;
     pub const SO_PEERNAME: i32 = 28;
     pub const SO_TIMESTAMP: i32 = 29;
     pub const SO_ACCEPTCONN: i32 = 30;
@@ -203,6 +204,7 @@ pub mod option {
 
     pub const IP_TOS: i32 = 1;
     pub const IP_TTL: i32 = 2;
+    pub const IP_OPTIONS: i32 = 4;
     pub const IP_PKTINFO: i32 = 8;
     pub const IP_MTU_DISCOVER: i32 = 10;
     pub const IP_RECVERR: i32 = 11;

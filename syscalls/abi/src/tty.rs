@@ -6,6 +6,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Number of control characters.
 pub const NCCS: usize = 19;
+/// Number of those in `struct termio`.
+pub const NCC: usize = 8;
+/// The bits of a word that `struct termio` has.
+const LOW_HALF: u32 = 0xffff;
 
 /// The kernel's `struct termios` (not the C library's, which is longer).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -49,6 +53,40 @@ pub struct Termios2 {
     pub termios: Termios,
     pub ispeed: u32,
     pub ospeed: u32,
+}
+
+/// `struct termio`: the low half of each word, and fewer characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+#[expect(missing_docs, reason = "named as in termio(7)")]
+pub struct Termio {
+    pub flags: [u16; 4],
+    pub line: u8,
+    pub cc: [u8; NCC],
+    pub padding: u8,
+}
+
+impl From<Termios> for Termio {
+    fn from(termios: Termios) -> Self {
+        let Termios { iflag, oflag, cflag, lflag, line, .. } = termios;
+        let low = |[first, second, ..]: [u8; 4]| u16::from_le_bytes([first, second]);
+        let flags = [iflag, oflag, cflag, lflag].map(|flag| low(flag.to_le_bytes()));
+        Self { flags, line, cc: std::array::from_fn(|at| termios.cc[at]), padding: 0 }
+    }
+}
+
+impl Termio {
+    /// Puts what it has over `termios`. LINUX: `user_termio_to_kernel_termios`, which keeps the high halves.
+    #[must_use]
+    pub fn over(self, mut termios: Termios) -> Termios {
+        let words = [&mut termios.iflag, &mut termios.oflag, &mut termios.cflag, &mut termios.lflag];
+        for (word, low) in words.into_iter().zip(self.flags) {
+            *word = *word & !LOW_HALF | u32::from(low);
+        }
+        termios.line = self.line;
+        termios.cc[..NCC].copy_from_slice(&self.cc);
+        termios
+    }
 }
 
 /// `struct winsize`.
@@ -122,6 +160,10 @@ pub mod ioctl {
     pub const TCSETS: u32 = 0x5402;
     pub const TCSETSW: u32 = 0x5403;
     pub const TCSETSF: u32 = 0x5404;
+    pub const TCGETA: u32 = 0x5405;
+    pub const TCSETA: u32 = 0x5406;
+    pub const TCSETAW: u32 = 0x5407;
+    pub const TCSETAF: u32 = 0x5408;
     pub const TCSBRK: u32 = 0x5409;
     pub const TCXONC: u32 = 0x540a;
     pub const TCFLSH: u32 = 0x540b;

@@ -297,6 +297,10 @@ pub(crate) fn lseek(current: &mut Current, fd: Fd, offset: i64, whence: u32) -> 
         return Err(Errno::ESPIPE);
     }
     let mut position = file.lock_position();
+    if file.ops.stays_at_zero() {
+        *position = 0;
+        return Ok(0);
+    }
     let base = match whence {
         Whence::Start => 0,
         Whence::Current => *position,

@@ -2,7 +2,7 @@
 
 use linux_abi::signal::{SigInfo, code};
 use linux_abi::{Errno, UserPtr};
-use sentry::fs::epoll;
+use sentry::fs::{epoll, proc};
 use sentry::task::signal::{Sender, Signal, may_signal};
 use sentry::task::{Current, Resource, pidfd};
 use sentry::vfs::Fd;
@@ -33,7 +33,8 @@ pub(crate) fn pidfd_send_signal(
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
-    let process = pidfd::process_of(&*current.files().get_any(fd)?)?;
+    let file = current.files().get(fd)?;
+    let process = pidfd::process_of(&file).or_else(|errno| proc::process_of(&file).ok_or(errno))?;
     let own = current.process();
     let info = match info.non_null() {
         None => SigInfo::from_process(signal, code::SI_USER, own.pid, current.credentials().uid),

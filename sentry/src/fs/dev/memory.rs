@@ -101,6 +101,10 @@ impl FileOps for Device {
         true
     }
 
+    fn stays_at_zero(&self) -> bool {
+        !matches!(self, Self::KernelLog(_))
+    }
+
     fn map(&self, _: &Op<'_>, _: u64, _: u64, _: bool) -> Result<Mappable, Errno> {
         match self {
             Self::Zero => Ok(Mappable::Anonymous),

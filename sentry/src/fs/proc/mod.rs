@@ -14,6 +14,7 @@ mod system;
 
 use std::sync::Arc;
 
+pub use self::process::process_of;
 use self::process::{ProcessDirectory, Subject};
 pub(in crate::fs) use self::system::cpu_list;
 use super::pseudo::{Attributes, Directory, DirectoryNode, Fixed, Kind, Link, Name, Tree};

@@ -10,7 +10,7 @@ use super::{mounts, parse_id, status};
 use crate::Errno;
 use crate::io::{Sink, Source};
 use crate::task::{Capability, Process, Task};
-use crate::vfs::{Fd, FileOps, Inode, LinkTarget, Location, Op, Stat, mode};
+use crate::vfs::{Fd, FileOps, Inode, LinkTarget, Location, Op, OpenFile, Stat, mode};
 
 /// Whose directory it is: a process, or one of its threads.
 #[derive(Clone)]
@@ -165,6 +165,15 @@ const IDENTITY_MAP: &[u8] = b"         0          0 4294967295\n";
 fn exe(subject: &Subject, reader: &Arc<Task>) -> Result<LinkTarget, Errno> {
     subject.check_access(reader)?;
     subject.process.exe().map(LinkTarget::Jump).ok_or(Errno::ENOENT)
+}
+
+/// The process whose `/proc/PID` an open file is. LINUX: `tgid_pidfd_to_pid`; a thread's directory is none.
+#[must_use]
+pub fn process_of(file: &OpenFile) -> Option<Arc<Process>> {
+    let node = file.location.inode();
+    let node = node.as_any().downcast_ref::<DirectoryNode<ProcessDirectory>>()?;
+    let subject = &node.directory().subject;
+    (!subject.is_thread()).then(|| Arc::clone(&subject.process))
 }
 
 /// The directory of a process or thread.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use linux_abi::UserPtr;
-use linux_abi::tty::{Termios, Termios2, Winsize, cc, ioctl};
+use linux_abi::tty::{Termio, Termios, Termios2, Winsize, cc, ioctl};
 
 use super::{Slave, Tty, packet};
 use crate::Errno;
@@ -141,6 +141,10 @@ fn common(tty: &Arc<Tty>, current: &mut Current, command: u32, arg: u64) -> Resu
             let termios = *tty.lock().discipline.termios();
             write(current, arg, &Termios2 { termios, ispeed: SPEED, ospeed: SPEED })
         }
+        ioctl::TCGETA => {
+            let termios = *tty.lock().discipline.termios();
+            write(current, arg, &Termio::from(termios))
+        }
         // Output is the master's as soon as it is written: there is nothing to wait for.
         ioctl::TCSETS | ioctl::TCSETSW | ioctl::TCSETSF => {
             let termios = current.read_object(UserPtr::<Termios>::new(arg))?;
@@ -149,6 +153,11 @@ fn common(tty: &Arc<Tty>, current: &mut Current, command: u32, arg: u64) -> Resu
         ioctl::TCSETS2 | ioctl::TCSETSW2 | ioctl::TCSETSF2 => {
             let Termios2 { termios, .. } = current.read_object(UserPtr::<Termios2>::new(arg))?;
             set_termios(tty, current, termios, command == ioctl::TCSETSF2)
+        }
+        ioctl::TCSETA | ioctl::TCSETAW | ioctl::TCSETAF => {
+            let termio = current.read_object(UserPtr::<Termio>::new(arg))?;
+            let termios = termio.over(*tty.lock().discipline.termios());
+            set_termios(tty, current, termios, command == ioctl::TCSETAF)
         }
         ioctl::TIOCGWINSZ => {
             let window = tty.lock().window;

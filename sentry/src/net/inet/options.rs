@@ -65,6 +65,7 @@ const IP: &[i32] = &[
     so::IP_ADD_MEMBERSHIP,
     so::IP_DROP_MEMBERSHIP,
 ];
+const IP_READ: &[i32] = &[so::IP_OPTIONS];
 const IPV6: &[i32] = &[
     so::IPV6_V6ONLY,
     so::IPV6_UNICAST_HOPS,
@@ -87,7 +88,7 @@ fn lists(level: i32) -> (&'static [i32], &'static [i32]) {
     match level {
         so::SOL_SOCKET => (SOCKET, SOCKET_READ),
         so::SOL_TCP => (TCP, TCP_READ),
-        so::SOL_IP => (IP, &[]),
+        so::SOL_IP => (IP, IP_READ),
         so::SOL_IPV6 => (IPV6, &[]),
         _ => (&[], &[]),
     }
@@ -104,6 +105,8 @@ pub fn get(fd: &OwnedFd, _: &Task, level: i32, name: i32, room: usize) -> Result
         (so::SOL_SOCKET, so::SO_PEERCRED) => {
             Ok(Ucred { pid: 0, uid: u32::MAX, gid: u32::MAX }.as_bytes().to_vec())
         }
+        // Bound to none, ever.
+        (so::SOL_SOCKET, so::SO_BINDTODEVICE) => Ok(Vec::new()),
         (so::SOL_SOCKET, so::SO_PASSCRED | so::SO_DEBUG | so::SO_MARK | so::SO_NO_CHECK) => {
             Ok(0i32.as_bytes().to_vec())
         }
@@ -123,6 +126,7 @@ pub fn set(fd: &OwnedFd, task: &Task, level: i32, name: i32, value: &[u8]) -> Re
         (so::SOL_SOCKET, so::SO_SNDBUFFORCE) if is_admin => host::set_option(fd, level, so::SO_SNDBUF, value),
         (so::SOL_SOCKET, so::SO_RCVBUFFORCE) if is_admin => host::set_option(fd, level, so::SO_RCVBUF, value),
         (so::SOL_SOCKET, so::SO_SNDBUFFORCE | so::SO_RCVBUFFORCE | so::SO_MARK) => Err(Errno::EPERM),
+        (so::SOL_SOCKET, so::SO_BINDTODEVICE) if super::super::options::names_no_device(value) => Ok(()),
         (so::SOL_SOCKET, so::SO_PASSCRED | so::SO_NO_CHECK) => super::super::options::int(value).map(|_| ()),
         _ => Err(Errno::ENOPROTOOPT),
     }

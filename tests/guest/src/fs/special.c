@@ -48,6 +48,21 @@ TEST(dev_random_and_urandom_differ_every_time) {
     }
 }
 
+TEST(seeking_on_devices_without_contents_answers_zero) {
+    const char *paths[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/urandom"};
+    for (int at = 0; at < 4; at++) {
+        int fd = CHECK_OK(open(paths[at], O_RDWR));
+        char bytes[16];
+        CHECK(read(fd, bytes, sizeof bytes) >= 0);
+        CHECK_EQ(lseek(fd, 0, SEEK_CUR), 0);
+        CHECK_EQ(lseek(fd, 4096, SEEK_SET), 0);
+        CHECK_EQ(lseek(fd, -7, SEEK_CUR), 0);
+        CHECK_EQ(lseek(fd, 7, SEEK_END), 0);
+        CHECK_EQ(lseek(fd, 7, SEEK_DATA), 0);
+        CHECK_ERR(lseek(fd, 0, 99), EINVAL);
+    }
+}
+
 TEST(dev_fd_names_the_own_descriptors) {
     make_file("f", "through /dev/fd");
     int fd = CHECK_OK(open("f", O_RDONLY));
@@ -134,6 +149,45 @@ TEST(raw_terminal_passes_bytes_through) {
     CHECK_STR(text, "\003\r\004");
     CHECK_EQ(write(terminal, "\n", 1), 1);
     CHECK_EQ(read(master, text, sizeof text), 1);
+}
+
+// struct termio of <asm/termios.h>, which does not go with <termios.h>.
+struct old_settings {
+    unsigned short iflag, oflag, cflag, lflag;
+    unsigned char line, cc[8];
+};
+
+static void check_old_settings(int fd) {
+    struct termios settings;
+    struct old_settings old;
+    CHECK_OK(tcgetattr(fd, &settings));
+    settings.c_lflag |= EXTPROC; // in the half that `old` does not have
+    settings.c_cc[VSUSP] = 3;
+    CHECK_OK(tcsetattr(fd, TCSANOW, &settings));
+    CHECK_OK(ioctl(fd, TCGETA, &old));
+    CHECK_EQ(old.lflag, settings.c_lflag & 0xffff);
+    CHECK_EQ(old.cflag, settings.c_cflag & 0xffff);
+    CHECK_EQ(old.cc[VINTR], settings.c_cc[VINTR]);
+    old.lflag &= ~ECHO;
+    old.cc[VINTR] = 9;
+    const unsigned long requests[] = {TCSETA, TCSETAW, TCSETAF};
+    for (int at = 0; at < 3; at++) {
+        old.cc[VQUIT] = 20 + at;
+        CHECK_OK(ioctl(fd, requests[at], &old));
+        CHECK_OK(tcgetattr(fd, &settings));
+        CHECK_EQ(settings.c_cc[VQUIT], 20 + at);
+    }
+    CHECK_EQ(settings.c_lflag & (ECHO | EXTPROC), EXTPROC);
+    CHECK_EQ(settings.c_cc[VINTR], 9);
+    CHECK_EQ(settings.c_cc[VSUSP], 3);
+    CHECK_ERR(ioctl(fd, TCGETA, 1), EFAULT);
+    CHECK_ERR(ioctl(fd, TCSETA, 1), EFAULT);
+}
+
+TEST(old_terminal_settings_are_the_low_half_of_the_new) {
+    int terminal, master = open_terminal(&terminal);
+    check_old_settings(terminal);
+    check_old_settings(master);
 }
 
 TEST(terminal_without_reader_side_is_eio_and_hangup) {

@@ -162,6 +162,22 @@ TEST(tcp_options_are_kept) {
     CHECK_ERR(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &value, 1), EINVAL);
 }
 
+TEST(unbound_sockets_have_no_device_and_no_ip_options) {
+    int fds[] = {socket(AF_INET, SOCK_STREAM, 0), socket(AF_INET6, SOCK_DGRAM, 0), socket(AF_UNIX, SOCK_STREAM, 0)};
+    for (int at = 0; at < 3; at++) {
+        char value[64];
+        socklen_t length = sizeof value;
+        CHECK_OK(getsockopt(fds[at], SOL_SOCKET, SO_BINDTODEVICE, value, &length));
+        CHECK_EQ(length, 0);
+        CHECK_OK(setsockopt(fds[at], SOL_SOCKET, SO_BINDTODEVICE, "", 1));
+        CHECK_OK(setsockopt(fds[at], SOL_SOCKET, SO_BINDTODEVICE, value, 0));
+    }
+    char value[64];
+    socklen_t length = sizeof value;
+    CHECK_OK(getsockopt(fds[0], IPPROTO_IP, IP_OPTIONS, value, &length));
+    CHECK_EQ(length, 0);
+}
+
 TEST(tcp_buffer_sizes_are_doubled) {
     int fd = CHECK_OK(socket(AF_INET, SOCK_STREAM, 0)), value = 30000, got = 0;
     socklen_t length = sizeof got;

@@ -362,6 +362,24 @@ TEST(pidfd_polls_readable_when_the_process_ends_and_sends_signals) {
     CHECK_ERR(syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0), ESRCH);
 }
 
+TEST(pidfd_send_signal_takes_a_directory_of_proc) {
+    pid_t pid = IN_CHILD(pause());
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d", pid);
+    int fd = CHECK_OK(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    int other = CHECK_OK(open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    int bare = CHECK_OK(open(path, O_PATH | O_CLOEXEC));
+    snprintf(path, sizeof path, "/proc/%d/task/%d", pid, pid);
+    int thread = CHECK_OK(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    CHECK_ERR(syscall(SYS_pidfd_send_signal, other, SIGKILL, NULL, 0), EBADF);
+    CHECK_ERR(syscall(SYS_pidfd_send_signal, thread, SIGKILL, NULL, 0), EBADF);
+    CHECK_ERR(syscall(SYS_pidfd_send_signal, bare, SIGKILL, NULL, 0), EBADF);
+    CHECK_OK(syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0));
+    CHECK_OK(syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0));
+    CHECK_KILLED(pid, SIGKILL);
+    CHECK_ERR(syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0), ESRCH);
+}
+
 TEST(forty_children_in_turn_and_at_once) {
     pid_t pids[40];
     for (int at = 0; at < 40; at++)
