@@ -49,7 +49,9 @@ const SMALL: u64 = 8 << 10;
 const MOVED_MAX: u64 = 64 << 10;
 /// The mean is over about so many calls.
 const MEAN_OF: u64 = 8;
-/// Limit of `failures`.
+/// Requests between looks whether the processor is wanted.
+const LOOK_EVERY: u32 = 16;
+/// Limit of `failures` and `crowded`.
 const FAILURES_MAX: u32 = 7;
 /// Unexpected notifications from one wait before the stub counts as hostile.
 const STRAYS_MAX: u32 = 64;
@@ -72,7 +74,13 @@ pub struct Handover {
     pub(super) asleep: Option<u64>,
     /// Host thread id, as the kernel tells with a notification.
     tid: i32,
+    /// Among the sandbox's guest threads.
+    place: usize,
     crossing: bool,
+    /// Requests until the next look whether the processor is wanted.
+    look_in: u32,
+    /// How often it was, of late.
+    crowded: u32,
     streak: u32,
     cool_down: u32,
     failures: u32,
@@ -88,13 +96,17 @@ impl Handover {
     pub fn new(shared: Arc<Shared>, process: Arc<Process>, listener: OwnedFd) -> Self {
         // EINVAL before Linux 6.6: then wake-ups are not synchronous, and all still works.
         let _ = sys::notification_synchronous(listener.as_fd(), true);
+        let place = shared.pulses.enter();
         Self {
             shared,
             process,
             listener: Arc::new(listener),
             asleep: None,
             tid: 0,
+            place,
             crossing: false,
+            look_in: 0,
+            crowded: 0,
             streak: 0,
             cool_down: 0,
             failures: 0,
@@ -266,20 +278,51 @@ impl Handover {
 
     /// After a request: is spinning worth while from now on?
     fn consider(&mut self, window: &Window) {
-        if self.crossing || !self.shared.options.spin || self.shared.cpu_count < 2 {
+        let now = sys::cycles();
+        self.shared.pulses.beat(self.place, now);
+        if self.crossing {
+            self.look_in = self.look_in.saturating_sub(1);
+            if self.look_in == 0 {
+                self.look_in = LOOK_EVERY;
+                if self.is_crowded(now) {
+                    self.make_room(window);
+                } else {
+                    self.crowded = self.crowded.saturating_sub(1);
+                }
+            }
+            return;
+        }
+        if !self.shared.options.spin || self.shared.cpu_count < 2 {
             return;
         }
         if self.cool_down > 0 {
             self.cool_down -= 1;
             return;
         }
-        let gap = sys::cycles().wrapping_sub(self.answered_at);
+        let gap = now.wrapping_sub(self.answered_at);
         let is_quick = gap < QUICK_US * self.shared.cycles_per_us && self.mean_moved < SMALL;
         self.streak = if is_quick { self.streak + 1 } else { 0 };
         if self.streak >= STREAK {
             self.streak = 0;
-            self.start_crossing(window);
+            if self.is_crowded(now) {
+                self.make_room(window);
+            } else {
+                self.start_crossing(window);
+            }
         }
+    }
+
+    /// Whether threads with work want all processors, this one taking two: a thread needs one, and one that spins another.
+    fn is_crowded(&self, now: u64) -> bool {
+        let spinning = self.shared.spinning.load(Ordering::Relaxed) - usize::from(self.crossing);
+        self.shared.pulses.others(self.place, now) + spinning + 2 > self.shared.cpu_count
+    }
+
+    /// No spinning for long, and the longer the more often this was so.
+    fn make_room(&mut self, window: &Window) {
+        self.crowded = (self.crowded + 1).min(FAILURES_MAX);
+        self.cool_down = COOL_DOWN << self.crowded;
+        self.stop_crossing(window);
     }
 
     fn start_crossing(&mut self, window: &Window) {
@@ -303,6 +346,7 @@ impl Handover {
         }
         let _ = sys::notification_synchronous(self.listener.as_fd(), false);
         self.spin_us = FIRST_SPIN_US;
+        self.look_in = LOOK_EVERY;
         self.crossing = true;
         window.set32(ro::MODE, 1);
     }

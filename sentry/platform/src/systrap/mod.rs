@@ -15,6 +15,7 @@ pub mod handover;
 pub mod heat;
 mod orders;
 pub mod patch;
+mod pulse;
 mod queue;
 mod rewrite;
 pub mod site;
@@ -81,6 +82,8 @@ pub struct Shared {
     pub berths: Mutex<Vec<Arc<berth::Berth>>>,
     /// Guest threads that spin now, each with a processor of its own for its sentry thread.
     pub spinning: AtomicUsize,
+    /// When guest threads last asked for something.
+    pub pulses: pulse::Pulses,
     /// Spin rounds of a guest thread: about 20 us.
     pub spin_rounds: u32,
     /// Cycles of a microsecond.
@@ -162,6 +165,7 @@ impl Prepared {
             cpu_count,
             berths: Mutex::default(),
             spinning: AtomicUsize::new(0),
+            pulses: pulse::Pulses::new(cycles_per_us),
             spin_rounds,
             cycles_per_us,
             xsave_size: extended::xsave_size(),
