@@ -11,6 +11,7 @@
 //!
 //! A `Context` belongs to the one sentry thread that serves that guest thread; everything else may be shared.
 
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
@@ -18,6 +19,12 @@ use std::sync::{Arc, Weak};
 use linux_abi::{Errno, Registers};
 
 use crate::bulk::{BulkIn, BulkOut};
+use crate::stub::layout::{CALL_MAX, GUARD_START, STUB_END};
+
+/// Addresses that no guest can have: [`crate::stub::layout`] says why these.
+pub const RESERVED: Range<u64> = GUARD_START..STUB_END;
+/// Longest range of one [`MemoryCall`].
+pub const MEMORY_CALL_MAX: u64 = CALL_MAX;
 
 /// Why the host or the platform failed; never the guest's fault.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! How is the host told? In pieces: the stub's filter refuses calls on a terabyte or more, since it tells the guest's ranges
+//! How is the host told? In pieces: the stub's filter refuses calls on longer ranges, since it tells the guest's ranges
 //! from its own by start and length only.
 
 use platform::{Context, MemoryCall};
@@ -6,7 +6,7 @@ use platform::{Context, MemoryCall};
 use crate::Errno;
 
 /// Longest range of one host call in bytes.
-pub(super) const PIECE_MAX: u64 = 1 << 39;
+pub(super) const PIECE_MAX: u64 = platform::MEMORY_CALL_MAX;
 
 /// Executes a call on a range of any length. Part of it may have been done when it fails.
 ///

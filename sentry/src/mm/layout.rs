@@ -9,10 +9,10 @@ pub const PAGE: u64 = linux_abi::PAGE_SIZE;
 pub const MIN_ADDR: u64 = 0x1_0000;
 /// End of guest memory.
 pub const END: u64 = TASK_SIZE;
-/// Start of what the stub keeps for itself, with a guard of 1 TiB below it.
-pub const STUB_START: u64 = 0x6700_0000_0000;
+/// Start of what the stub keeps for itself, with a guard below it.
+pub const STUB_START: u64 = platform::RESERVED.start;
 /// End of what the stub keeps for itself.
-pub const STUB_END: u64 = 0x6801_0000_0000;
+pub const STUB_END: u64 = platform::RESERVED.end;
 /// The host's vDSO image is preceded by its data pages.
 pub const VDSO_BEFORE: u64 = 0x1_0000;
 /// Length of the host's vDSO image, rounded up generously.

@@ -20,8 +20,10 @@
 #include <unistd.h>
 
 // Where the systrap platform keeps what it needs in a guest's address space.
-#define STUB_START 0x680000000000UL
-#define STUB_END 0x680100000000UL
+#define GUARD_START 0x550000000000UL
+#define STUB_START 0x554000000000UL
+#define STUB_END 0x554100000000UL
+#define CALL_MAX (STUB_START - GUARD_START)
 #define PAGE 4096UL
 
 static inline void require_sandbox(int argc, char **argv) {

@@ -103,9 +103,9 @@ static void memory_calls(long packed) {
     static const long numbers[] = {SYS_munmap, SYS_mprotect, SYS_madvise, SYS_mremap, SYS_msync, SYS_mincore, SYS_mmap,
                                    SYS_close, SYS_clone, SYS_seccomp, SYS_rt_sigprocmask, SYS_recvmsg, SYS_sigaltstack,
                                    SYS_rseq, SYS_membarrier};
-    static const unsigned long places[] = {0, 0x10000, STUB_START - (1UL << 40), STUB_START, STUB_START + 0x100000,
+    static const unsigned long places[] = {0, 0x10000, GUARD_START - PAGE, GUARD_START, STUB_START - PAGE, STUB_START, STUB_START + 0x100000,
                                            STUB_START + 0x10000000, STUB_END - PAGE, STUB_END, 0x7ffffffff000};
-    static const unsigned long lengths[] = {0, 1, PAGE, 0x10000, STUB_END - STUB_START, (1UL << 40) - PAGE, 1UL << 47, ~0UL};
+    static const unsigned long lengths[] = {0, 1, PAGE, 0x10000, STUB_END - STUB_START, CALL_MAX, CALL_MAX + PAGE, CALL_MAX + 2 * PAGE, 1UL << 47, ~0UL};
     uint64_t seed = random_start() * (uint64_t)(packed + 1);
     long number = numbers[random_next(&seed) % (sizeof numbers / sizeof *numbers)];
     jump(sites[random_next(&seed) % (uint64_t)site_count], number,

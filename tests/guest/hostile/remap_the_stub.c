@@ -5,7 +5,7 @@
 #include <sys/prctl.h>
 #include <sys/shm.h>
 
-static const uint64_t places[] = {STUB_START - (1UL << 40), STUB_START - PAGE, STUB_START, STUB_START + PAGE,
+static const uint64_t places[] = {GUARD_START - PAGE, GUARD_START, STUB_START - PAGE, STUB_START, STUB_START + PAGE,
                                   STUB_START + 0x100000, STUB_START + 0x10000000, STUB_END - PAGE, STUB_END - 2 * PAGE};
 enum { PLACES = sizeof places / sizeof *places };
 static long taken;

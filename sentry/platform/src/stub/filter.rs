@@ -10,7 +10,7 @@ use libc::sock_filter;
 use linux_abi::nr;
 use seccomp::bpf::{Action, Cond, Program, Test};
 
-use super::layout::{GUARD_START, NOTIFY_NR, STUB_BASE, STUB_END};
+use super::layout::{CALL_MAX, GUARD_START, NOTIFY_NR, STUB_BASE, STUB_END};
 
 /// What guest threads may do natively besides memory calls; see `control::Tuning`.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +22,6 @@ pub struct Natives {
     /// `sched_yield` and reading clocks.
     pub clock: bool,
 }
-
-const LOW: u64 = 1 << 40;
 
 /// `CLOCK_THREAD_CPUTIME_ID`.
 pub const THREAD_CLOCK: u64 = 3;
@@ -86,9 +84,9 @@ fn agent_with(more: &[u64]) -> Vec<sock_filter> {
     program.compile()
 }
 
-/// `addr..addr + len` cannot touch the stub region: it starts outside the guarded range and is shorter than the guard.
+/// `addr..addr + len` cannot touch the stub region: it starts outside the guarded range and is no longer than the guard.
 fn guest_range(addr: u8, len: u8) -> [Vec<Cond>; 2] {
-    let short = Cond::long(len, Test::Lt(LOW));
+    let short = Cond::long(len, Test::Le(CALL_MAX));
     let below = Cond::long(addr, Test::Lt(GUARD_START));
     let above = Cond::long(addr, Test::Ge(STUB_END));
     [vec![below, short.clone()], vec![above, short]]

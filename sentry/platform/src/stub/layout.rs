@@ -14,13 +14,27 @@
 //!                            +0x10000  the bulk window: larger arguments and results
 //! ```
 //! Everything in a slot but its first page can be written by any guest thread of the same address space.
+//!
+//! Why there: sanitizers want fixed places, for shadow or to keep everybody else out, and between them they want nearly all that a
+//! process has. This is what all of them leave to the program:
+//!
+//! ```text
+//!        0 ..      7fff8000   (0000 .. 0080 but for AddressSanitizer)   programs that lie where they say, MAP_32BIT, small heaps
+//!     5500 .. 5680 00000000   programs that can lie anywhere: Linux puts them at 5555 55554000 and up to 1 TiB above
+//!     7e80 .. 7fff ffffffff   libraries and stacks: Linux goes down from the end, by 1 TiB and more
+//! ```
+//!
+//! So: at the start of the middle one, below where programs go. Go's arenas (00c0 and, if refused, 01c0, .. 55c0, ..), Java's heaps
+//! and what V8 reserves are elsewhere or go elsewhere.
 
 /// Start of the stub region; nothing of the guest may lie in `GUARD_START..STUB_END`.
-pub const STUB_BASE: u64 = 0x6800_0000_0000;
+pub const STUB_BASE: u64 = GUARD_START + CALL_MAX;
 /// End of the stub region.
-pub const STUB_END: u64 = 0x6801_0000_0000;
-/// The filter knows ranges by start and length, both below 2^40 off: so nothing of the guest may *start* here either.
-pub const GUARD_START: u64 = 0x6700_0000_0000;
+pub const STUB_END: u64 = STUB_BASE + (1 << 32);
+/// The filter knows ranges by start and length: so nothing of the guest may *start* here either.
+pub const GUARD_START: u64 = 0x5500_0000_0000;
+/// Longest range of one memory call, and length of the guard: what starts below the guard ends below the stub.
+pub const CALL_MAX: u64 = 1 << 38;
 /// Room for code.
 pub const CODE_MAX: u64 = 0x8000;
 /// The agent's orders.

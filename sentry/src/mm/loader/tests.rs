@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::{Ids, LoadResult, Opener, Program, ProgramFile, ProgramInput};
 use crate::Errno;
-use crate::mm::layout::Aslr;
+use crate::mm::layout::{Aslr, STUB_END, STUB_START};
 use crate::mm::tests::Dice;
 use crate::mm::{MemoryLimits, MemoryManager};
 use crate::vfs::{Mappable, OpenFile, Pages};
@@ -321,7 +321,7 @@ fn wrong_files_are_refused_as_linux_does() {
     assert_eq!(with(64 + 16, &(u64::MAX - 0xfff).to_le_bytes()), Some(Errno::EINVAL), "wraps around");
     assert_eq!(with(64 + 32, &0x10_0000u64.to_le_bytes()), Some(Errno::EINVAL), "more file than memory");
     assert_eq!(with(64 + 16, &0u64.to_le_bytes()), Some(Errno::EPERM), "page zero");
-    let stub = 0x6700_0000_0000u64;
+    let stub = STUB_START;
     assert_eq!(with(64 + 16, &stub.to_le_bytes()), Some(Errno::ENOMEM), "where the stub is");
 }
 
@@ -349,7 +349,7 @@ fn no_mutation_of_a_header_gets_past_the_checks() {
                 assert!(loaded.result.registers.rip < 0x7fff_ffff_f000);
                 for (start, end, _) in loaded.space.regions() {
                     assert!(start >= 0x1_0000 && end <= 0x7fff_ffff_f000);
-                    assert!(end <= 0x6700_0000_0000 || start >= 0x6801_0000_0000);
+                    assert!(end <= STUB_START || start >= STUB_END);
                 }
             }
         }

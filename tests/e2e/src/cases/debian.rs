@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Case> {
         Case::demo("debian: python3 subprocess", python_subprocess),
         Case::demo("debian: an http server is fetched from outside the sandbox", http_server),
         Case::demo("debian: gcc compiles a C program that runs", gcc),
+        Case::new("debian: ThreadSanitizer finds a race, and none where there is none", thread_sanitizer),
         Case::demo("debian: redis-server is driven by redis-benchmark inside", redis),
         Case::new("debian: ps sees the container's processes only", ps),
         Case::new("debian: python3 sockets, pipes and files", python_io),
@@ -82,6 +83,35 @@ int main(void) { double s = 0; for (int i = 1; i <= 1000; i++) s += sqrt(i); pri
 C
 gcc -O2 -o /tmp/a /tmp/a.c -lm && /tmp/a; echo status $?"#;
     w.run(DEBIAN, &["sh", "-c", script])?.ok()?.prints("21097.456\nstatus 7").map(drop)
+}
+
+fn thread_sanitizer(w: &World) -> Result<()> {
+    let script = r#"cat > /tmp/a.c <<'C'
+#include <pthread.h>
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static int count;
+static void *add(void *is_careful) {
+    for (int i = 0; i < 1000; i++) {
+        if (is_careful) pthread_mutex_lock(&mutex);
+        count++;
+        if (is_careful) pthread_mutex_unlock(&mutex);
+    }
+    return 0;
+}
+int main(int argc, char **argv) {
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) pthread_create(threads + i, 0, add, argc > 1 ? argv : 0);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], 0);
+    return 0;
+}
+C
+for how in -pie -no-pie; do
+    gcc -g -fsanitize=thread $how -o /tmp/a /tmp/a.c
+    /tmp/a 2> /tmp/said; echo $? $(grep -c 'data race' /tmp/said)
+    /tmp/a careful 2> /tmp/said; echo $? $(grep -c . /tmp/said)
+done"#;
+    // A line of the report and one of its summary.
+    w.run(DEBIAN, &["sh", "-c", script])?.ok()?.prints("66 2\n0 0\n66 2\n0 0").map(drop)
 }
 
 fn redis(w: &World) -> Result<()> {

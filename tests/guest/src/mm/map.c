@@ -352,3 +352,36 @@ TEST(proc_maps_names_stack_heap_and_vdso) {
     CHECK(strstr(text, "[vdso]") != NULL);
     CHECK(strstr(text, self_path()) != NULL);
 }
+
+// Takes `start..end` for good and, if it is to be shadow, touches both its ends.
+static void take_range(unsigned long start, unsigned long end, int protection) {
+    char *at = mmap((void *)start, end - start, protection,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    if (at != (char *)start)
+        guest_fail(__FILE__, __LINE__, "%lx..%lx: %p (errno %d)", start, end, at, errno);
+    if (protection & PROT_WRITE) {
+        at[0] = at[end - start - 1] = 1;
+        CHECK_OK(madvise(at, end - start, MADV_DONTDUMP));
+    }
+    CHECK_OK(munmap(at, end - start));
+}
+
+// Everything that these take at fixed places when a program starts; two for ThreadSanitizer, whose places changed in LLVM 17.
+TEST(sanitizers_get_the_places_that_they_want) {
+    enum { NONE = PROT_NONE, SHADOW = PROT_READ | PROT_WRITE };
+    static const struct {
+        unsigned long start, end; // in 4 GiB
+        int protection;
+    } ranges[] = {
+        {0x0080, 0x0100, NONE},   {0x0100, 0x2000, SHADOW}, {0x2000, 0x3000, NONE}, {0x3000, 0x4000, SHADOW}, // ThreadSanitizer
+        {0x4000, 0x5500, NONE},   {0x5680, 0x6000, NONE},   {0x6000, 0x6200, NONE}, {0x6200, 0x7b00, NONE},
+        {0x7b00, 0x7c00, SHADOW}, {0x7c00, 0x7e80, NONE},
+        {0x0200, 0x1000, NONE},   {0x1000, 0x3000, SHADOW}, {0x3000, 0x3400, SHADOW}, {0x3400, 0x5500, NONE}, // since LLVM 17
+        {0x5a00, 0x7200, NONE},   {0x7200, 0x7300, SHADOW}, {0x7300, 0x7a00, NONE},
+        {0x0100, 0x1000, SHADOW}, {0x1000, 0x1100, NONE},   {0x1100, 0x4000, SHADOW}, {0x4000, 0x5000, NONE}, // MemorySanitizer
+        {0x5000, 0x5100, SHADOW}, {0x6000, 0x6100, SHADOW}, {0x6100, 0x7000, NONE},
+    };
+    for (unsigned long i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        take_range(ranges[i].start << 32, ranges[i].end << 32, ranges[i].protection);
+    take_range(0x7fff8000, 0x10007fff8000, SHADOW); // AddressSanitizer
+}
