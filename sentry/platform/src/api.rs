@@ -19,6 +19,7 @@ use std::sync::{Arc, Weak};
 use linux_abi::{Errno, Registers};
 
 use crate::bulk::{BulkIn, BulkOut};
+use crate::death::Death;
 use crate::stub::layout::{CALL_MAX, GUARD_START, STUB_END};
 
 /// Addresses that no guest can have: [`crate::stub::layout`] says why these.
@@ -71,6 +72,11 @@ pub trait Template: Send + Sync {
     /// # Errors
     /// When the host has no more processes or memory.
     fn spawn(&self) -> Result<Spawned, PlatformError>;
+
+    /// Why it has ended, if [`Template::kill`] has not killed it.
+    fn death(&self) -> Option<Death> {
+        None
+    }
 
     /// Kills the template; address spaces forked from it live on.
     fn kill(&self);
@@ -289,6 +295,11 @@ pub trait AddressSpace: Send + Sync {
 
     /// The host process was killed, and not by [`AddressSpace::kill`].
     fn killed_by_host(&self) -> bool;
+
+    /// Why it has ended, if the sandbox did not want that: the platform or the host has killed it.
+    fn death(&self) -> Option<Death> {
+        None
+    }
 
     /// The host process has ended.
     fn has_died(&self) -> bool {

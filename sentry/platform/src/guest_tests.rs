@@ -8,6 +8,7 @@ use std::time::Duration;
 use linux_abi::{Errno, Registers};
 
 use crate::api::{AddressSpace, Context, Exit, MemoryCall, Platform, Template, ThreadCall};
+use crate::death::Death;
 
 /// Where a guest's code lies.
 pub const CODE: u64 = 0x40_0000;
@@ -29,6 +30,8 @@ macro_rules! on_platform {
             a_file_is_mapped_by_a_descriptor_that_the_stub_does_not_keep
             an_interrupt_before_the_guest_runs_is_not_lost
             a_futex_wait_on_order_ends_by_waking_and_by_death
+            a_fork_beside_a_mapping_copies_no_descriptor
+            a_death_by_the_host_has_a_reason_and_one_by_order_has_none
             a_futex_wait_of_a_trapped_thread_does_not_sleep_where_no_interrupt_reaches
             a_thread_runs_on_another_thread_of_ours_than_the_one_that_made_it
             a_kill_by_the_host_is_told_from_one_of_ours
@@ -218,6 +221,62 @@ pub fn a_futex_wait_on_order_ends_by_waking_and_by_death(platform: &dyn Platform
     assert_eq!(g.context.run(&mut g.regs), Exit::Died);
 }
 
+pub fn a_fork_beside_a_mapping_copies_no_descriptor(platform: &dyn Platform) {
+    const NAME: &str = "passed-to-a-stub";
+    let mut g = guest(platform, LOOP);
+    let file = crate::host::file::new_memory_file(NAME).expect("memory file");
+    let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (stop, mut mapper) = (Arc::clone(&is_over), g.context.clone_thread().expect("thread"));
+    let thread = std::thread::spawn(move || {
+        use std::os::fd::AsFd as _;
+        let mut rounds = 0;
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            let (addr, file) = (0x70_0000, file.as_fd());
+            let map = MemoryCall::MapFile { addr, len: 0x1000, prot: 1, shared: true, file, offset: 0 };
+            assert_eq!(mapper.memory(map), Ok(addr));
+            rounds += 1;
+        }
+        mapper.exit();
+        rounds
+    });
+    let children: Vec<_> = (0..100).map(|_| g.context.fork().expect("fork")).collect();
+    is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(thread.join().expect("mapper") > 10);
+    let me = std::process::id().to_string();
+    let processes =
+        std::fs::read_dir("/proc").expect("proc").flatten().filter(|entry| entry.file_name() != *me);
+    let files =
+        processes.filter_map(|entry| std::fs::read_dir(entry.path().join("fd")).ok()).flatten().flatten();
+    let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+    assert_eq!(targets.filter(|target| target.to_string_lossy().contains(NAME)).count(), 0);
+    drop(children);
+}
+
+pub fn a_death_by_the_host_has_a_reason_and_one_by_order_has_none(platform: &dyn Platform) {
+    let mut g = guest(platform, LOOP);
+    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
+    assert_eq!(g.space.death(), None);
+    rustix::process::kill_process(victim_of(&g), rustix::process::Signal::KILL).expect("kill");
+    while g.context.run(&mut g.regs) != Exit::Died {}
+    wait_for_reaper(|| g.space.death() == Some(Death::Signal(libc::SIGKILL)));
+
+    let mut g = guest(platform, LOOP);
+    assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
+    g.space.kill();
+    while g.context.run(&mut g.regs) != Exit::Died {}
+    wait_for_reaper(|| g.space.has_died());
+    assert_eq!(g.space.death(), None);
+}
+
+/// The thread that reaps may be a moment late.
+fn wait_for_reaper(is_so: impl Fn() -> bool) {
+    let until = std::time::Instant::now() + Duration::from_secs(5);
+    while !is_so() && std::time::Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(is_so());
+}
+
 pub fn a_futex_wait_of_a_trapped_thread_does_not_sleep_where_no_interrupt_reaches(platform: &dyn Platform) {
     let mut g = guest(platform, LOOP);
     assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
@@ -272,12 +331,7 @@ pub fn a_kill_by_the_host_is_told_from_one_of_ours(platform: &dyn Platform) {
     });
     while g.context.run(&mut g.regs) != Exit::Died {}
     thread.join().expect("killer");
-    // The thread that reaps may be a moment late.
-    let until = std::time::Instant::now() + Duration::from_secs(5);
-    while !g.space.killed_by_host() && std::time::Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    assert!(g.space.killed_by_host());
+    wait_for_reaper(|| g.space.killed_by_host());
 }
 
 /// The stub's host process: the youngest child of ours that has `g`'s data.

@@ -445,3 +445,37 @@ pub fn current_cpu() -> u32 {
     // SAFETY: no arguments.
     u32::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails with these errnos, one after the other, then succeeds; answers how often it was made too.
+    fn made(errnos: &[c_int]) -> (io::Result<()>, usize) {
+        let mut count = 0;
+        let result = uninterrupted(|| {
+            count += 1;
+            let Some(&errno) = errnos.get(count - 1) else { return 0 };
+            // SAFETY: no arguments.
+            let place = unsafe { libc::__errno_location() };
+            // SAFETY: the calling thread's own errno.
+            unsafe { *place = errno };
+            -1
+        });
+        (result, count)
+    }
+
+    #[test]
+    fn a_call_on_a_listener_is_made_until_no_signal_comes_between() {
+        let (result, count) = made(&[libc::EINTR; 5]);
+        assert!(result.is_ok());
+        assert_eq!(count, 6);
+    }
+
+    #[test]
+    fn any_other_failure_of_a_call_on_a_listener_is_told() {
+        let (result, count) = made(&[libc::EINTR, libc::ENOENT, libc::EINTR]);
+        assert_eq!(result.expect_err("it fails").raw_os_error(), Some(libc::ENOENT));
+        assert_eq!(count, 2);
+    }
+}

@@ -29,6 +29,7 @@ use crate::api::{
     AddressSpace, Context, Exit, Fault, Identity, Interrupter, MemoryCall, PlatformError, Service,
     ThreadCall, Unserved, futex_or,
 };
+use crate::death::Death;
 use crate::stub::blob::Blob;
 use crate::sys;
 use crate::systrap::extended;
@@ -93,15 +94,15 @@ impl PtraceContext {
         match self.tracer {
             Tracer::Thread(tracer) if tracer == me => return Ok(()),
             // Our own mistake, or its tracer has ended and the stub with it: nothing can be done with the thread.
-            Tracer::Thread(_) => return Err(self.give_up()),
+            Tracer::Thread(_) => return Err(self.give_up(Death::Orphaned)),
             Tracer::Nobody => {}
         }
         if self.tracee.seize().is_err() {
-            return Err(self.give_up());
+            return Err(self.give_up(Death::Untraced));
         }
         self.tracer = Tracer::Thread(me);
         if !self.tracee.exists() {
-            return Err(self.give_up());
+            return Err(self.give_up(Death::Left));
         }
         self.tracee.stop()?;
         self.tracee.wait()?;
@@ -142,8 +143,8 @@ impl PtraceContext {
     }
 
     /// Kills the stub: it does what only a hostile one does.
-    fn give_up(&self) -> Gone {
-        self.space.process().kill();
+    fn give_up(&self, why: Death) -> Gone {
+        self.space.process().condemn(why);
         match self.tracer {
             Tracer::Thread(tracer) if tracer == sys::gettid() => self.tracee.bury(),
             _ => Gone { signal: Some(libc::SIGKILL) },
@@ -172,7 +173,7 @@ impl PtraceContext {
                 continue;
             }
             if regs.rip != at + SYSCALL_LEN {
-                return Err(self.give_up());
+                return Err(self.give_up(Death::Strayed));
             }
             if !is_restart(regs.rax) {
                 return Ok(regs.rax);
@@ -186,7 +187,9 @@ impl PtraceContext {
 
     /// Has the stub map a file: the descriptor is passed for this one call and closed by the stub.
     fn map_file(&mut self, mut args: [u64; 6], file: BorrowedFd<'_>) -> Result<u64, Errno> {
-        let shared = Arc::clone(self.space.shared());
+        let space = Arc::clone(&self.space);
+        let _ours = space.passing();
+        let shared = space.shared();
         let passing = shared.passing.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = self.slot.as_ref().ok_or(Errno::ESRCH)?;
         let receive = passing::prepare_receive(&slot.window, slot.addr);
@@ -196,7 +199,9 @@ impl PtraceContext {
                 return Ok(Errno::ENOMEM.to_return());
             }
             let number = this.slot.as_ref().and_then(|slot| passing::received(&slot.window));
-            let Some(number) = number else { return Err(this.give_up()) };
+            let Some(number) = number else {
+                return Err(this.give_up(Death::Passing));
+            };
             args[4] = number;
             let mapped = this.call(nr::MMAP, args, Interruptible::No)?;
             this.call(nr::CLOSE, [number, 0, 0, 0, 0, 0], Interruptible::No)?;
@@ -297,11 +302,11 @@ impl PtraceContext {
                 Err(Gone { signal: None }) => return Ok(()),
                 Err(gone) => return Err(gone),
                 // As in `call`: it never gets to its end.
-                Ok(Stop::Signal(libc::SIGSEGV)) => return Err(self.give_up()),
+                Ok(Stop::Signal(libc::SIGSEGV)) => return Err(self.give_up(Death::Strayed)),
                 Ok(_) => {}
             }
             if self.tracee.registers()?.rip != at {
-                return Err(self.give_up());
+                return Err(self.give_up(Death::Strayed));
             }
         }
     }

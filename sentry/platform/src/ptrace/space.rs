@@ -11,6 +11,7 @@ use super::Shared;
 use super::context::PtraceContext;
 use super::tracee::Tracee;
 use crate::api::{AddressSpace, Context, DeathNotice, PlatformError, Template};
+use crate::death::Death;
 use crate::stub::agent::{Agent, ask};
 use crate::stub::arena::Window;
 use crate::stub::layout::{RW, SLOT_SIZE, SLOTS_BASE, SLOTS_MAX, ro, rw};
@@ -32,6 +33,8 @@ pub struct Space {
     agent: Mutex<Agent>,
     /// LOCK: leaf.
     slots: Mutex<Slots>,
+    /// LOCK: held while the stub has a descriptor that is on its way to a mapping: a copy of it would keep that. Before the sandbox's own.
+    passing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -56,7 +59,13 @@ impl Space {
     /// A stub without guest threads.
     #[must_use]
     pub fn new(shared: Arc<Shared>, process: Arc<Process>, agent: Agent) -> Arc<Self> {
-        Arc::new(Self { shared, process, agent: Mutex::new(agent), slots: Mutex::default() })
+        Arc::new(Self {
+            shared,
+            process,
+            agent: Mutex::new(agent),
+            slots: Mutex::default(),
+            passing: Mutex::default(),
+        })
     }
 
     /// What all stubs share.
@@ -73,6 +82,11 @@ impl Space {
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while a descriptor is passed and mapped.
+    pub fn passing(&self) -> MutexGuard<'_, ()> {
+        self.passing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn agent(&self) -> MutexGuard<'_, Agent> {
@@ -180,7 +194,10 @@ impl Space {
         let slot = Slot { addr: SLOTS_BASE, window, is_mapped: false };
         slot.window.set32(ro::START_FLAGS, TRACED);
         agent.prepare_thread(slot.addr, Some(&slot.window));
-        let process = self.fork_process(&agent, alive)?;
+        let process = {
+            let _passing = self.passing();
+            self.fork_process(&agent, alive)?
+        };
         let space = Self::new(Arc::clone(&self.shared), process, agent);
         space.slots().next = 1;
         let tid = space.agent().wait(|| !space.process.has_ended());
@@ -213,6 +230,10 @@ impl AddressSpace for Space {
 
     fn killed_by_host(&self) -> bool {
         self.process.killed_by_host()
+    }
+
+    fn death(&self) -> Option<Death> {
+        self.process.death()
     }
 
     fn has_died(&self) -> bool {
@@ -267,6 +288,10 @@ impl Template for SpaceTemplate {
         // Whatever the template's registers held is not the guest's business.
         context.load_extended(None).map_err(|_| PlatformError::Stub("died at birth"))?;
         Ok((space, Box::new(context)))
+    }
+
+    fn death(&self) -> Option<Death> {
+        self.space.process.death()
     }
 
     fn kill(&self) {

@@ -118,6 +118,7 @@ std::arch::global_asm!(
     KIND_COPY_FAULT = const kind::COPY_FAULT,
     ORDER_RESUME = const order::RESUME,
     ORDER_CALL = const order::CALL,
+    ORDER_WAIT = const order::WAIT,
     ORDER_CALL_AND_CLOSE = const order::CALL_AND_CLOSE,
     ORDER_FLUSH = const order::FLUSH,
     ORDER_STEPS = const order::STEPS,

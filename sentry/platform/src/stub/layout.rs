@@ -238,6 +238,8 @@ pub mod order {
     pub const CALL: u32 = 1;
     pub const CALL_AND_CLOSE: u32 = 2;
     pub const SAVE_EXTENDED: u32 = 3;
+    /// A call that an interrupt ends, also one that comes before it.
+    pub const WAIT: u32 = 4;
     pub const EXIT: u32 = 5;
     pub const FLUSH: u32 = 6;
     pub const STEPS: u32 = 7;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use libc::pid_t;
@@ -14,6 +14,7 @@ use rustix::event::epoll;
 
 use super::layout::{AGENT_RO, agent};
 use crate::api::{DeathNotice, PlatformError};
+use crate::death::Death;
 use crate::sys;
 
 /// A stub: a child process of the sentry.
@@ -26,6 +27,8 @@ pub struct Process {
     killed: AtomicBool,
     /// Signal that ended it; 0: none.
     signal: AtomicI32,
+    /// What was seen of it for which it was given up.
+    blame: OnceLock<Death>,
     /// Largest resident size in bytes, known once it has been reaped.
     peak: Arc<AtomicU64>,
     /// Sentry threads that wait for threads of this stub, by thread id: kicked when it ends. LOCK: leaf.
@@ -80,6 +83,35 @@ impl Process {
         self.has_ended()
             && !self.killed.load(Ordering::Acquire)
             && self.signal.load(Ordering::Acquire) == libc::SIGKILL
+    }
+
+    /// It is given up for this, unless it has ended or was to end before.
+    pub fn blame(&self, why: Death) {
+        if !self.has_ended() && !self.killed.load(Ordering::Acquire) {
+            // The first reason is the one: others follow from it.
+            let _ = self.blame.set(why);
+        }
+    }
+
+    /// Kills it for this.
+    pub fn condemn(&self, why: Death) {
+        self.blame(why);
+        self.kill();
+    }
+
+    /// Why it was given up or has ended, if nobody had asked for that.
+    #[must_use]
+    pub fn death(&self) -> Option<Death> {
+        let by_host = || {
+            if !self.has_ended() || self.killed.load(Ordering::Acquire) {
+                return None;
+            }
+            Some(match self.signal.load(Ordering::Acquire) {
+                0 => Death::Ended,
+                signal => Death::Signal(signal),
+            })
+        };
+        self.blame.get().copied().or_else(by_host)
     }
 
     /// Kills it.
@@ -236,8 +268,8 @@ impl Registry {
         mark: u64,
     ) -> Result<Arc<Process>, PlatformError> {
         let entered = self.enter(claimed, mark);
-        if matches!(entered, Err(PlatformError::Stub(_))) {
-            parent.kill();
+        if let Err(PlatformError::Stub(lie)) = entered {
+            parent.condemn(Death::Child(lie));
         }
         entered
     }
@@ -270,6 +302,7 @@ impl Registry {
             ended: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             signal: AtomicI32::new(0),
+            blame: OnceLock::new(),
             peak: Arc::default(),
             waiters: Mutex::default(),
             grave: Mutex::default(),

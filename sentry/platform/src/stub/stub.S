@@ -674,6 +674,8 @@ rvisor_stub_rdpid:
     je run_steps
     cmp eax, {ORDER_SAVE}
     je run_save
+    cmp eax, {ORDER_WAIT}
+    je run_call
     mov eax, 60                         // exit this thread
     xor edi, edi
     syscall
@@ -689,6 +691,8 @@ run_call:
     mov r10, [rbx - {RW} + {RO_CALL_ARGS} + 24]
     mov r8, [rbx - {RW} + {RO_CALL_ARGS} + 32]
     mov r9, [rbx - {RW} + {RO_CALL_ARGS} + 40]
+    cmp dword ptr [rbx - {RW} + {RO_ORDER}], {ORDER_WAIT}
+    je wait_begin
     syscall
     mov [rbx + {RESULT}], rax
     cmp dword ptr [rbx - {RW} + {RO_ORDER}], {ORDER_CALL_AND_CLOSE}
@@ -696,6 +700,17 @@ run_call:
     mov eax, 3
     mov edi, {PASSED_FD}
     syscall
+    jmp run_done
+wait_begin:                             // an interrupt from here to the call goes on below
+    cmp dword ptr [rbx + {PENDING}], 0
+    jne wait_interrupted
+wait_call:
+    syscall
+    mov [rbx + {RESULT}], rax
+    jmp run_done
+wait_interrupted:
+    mov dword ptr [rbx + {PENDING}], 0
+    mov qword ptr [rbx + {RESULT}], -4  // EINTR
     jmp run_done
 run_steps:                              // calls of three arguments (or -1: copies), until the first that fails
     mov r8d, [rbx - {RW} + {RO_STEPS}]
@@ -879,6 +894,14 @@ signal_interrupt:
     cmp rax, rcx
     jae 1f
     lea rcx, [rip + exit_interrupted]
+    jmp signal_redirect
+1:  lea rcx, [rip + wait_begin]
+    cmp rax, rcx
+    jb 1f
+    lea rcx, [rip + wait_call]
+    cmp rax, rcx
+    ja 1f
+    lea rcx, [rip + wait_interrupted]
     jmp signal_redirect
 1:  mov dword ptr [rbx + {PENDING}], 1
     jmp signal_return

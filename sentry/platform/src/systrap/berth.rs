@@ -21,7 +21,9 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::Shared;
 use super::context::{Running, SystrapContext};
 use super::space::{Slot, Space};
+use super::strays::Strays;
 use crate::api::{Context, Service, Unserved};
+use crate::death::Death;
 use crate::stub::layout::{RW, order, ro, rw, state};
 use crate::stub::process::Process;
 use crate::sys::{self, Notification, Reply};
@@ -32,8 +34,6 @@ const BERTHS_MAX: usize = 8;
 const BERTHS_ALL_MAX: usize = 64;
 /// How long one rests before it is given up.
 const LINGER: Duration = Duration::from_secs(2);
-/// Notifications that are no request, from one rest, before the guest thread counts as hostile.
-const STRAYS_MAX: u32 = 64;
 
 /// A resting guest thread and its sentry thread.
 pub struct Berth {
@@ -171,25 +171,32 @@ pub(super) fn rest(mut context: SystrapContext) -> Option<Unserved> {
     lock(space.shared()).push(Arc::clone(&berth));
     let process = Arc::clone(space.process());
     drop(space);
-    let mut strays = 0;
-    // Quiet times do not count: a thread that was started may compute or sleep in the host for as long as it likes.
-    while strays < STRAYS_MAX {
-        let done = match wait(&process, &listener) {
-            Event::Notified(notification) => {
-                strays += 1;
-                notified(&berth, &notification, &listener)
-            }
+    let mut strays = Strays::default();
+    loop {
+        let event = wait(&process, &listener);
+        let done = match &event {
+            Event::Notified(notification) => notified(&berth, notification, &listener),
             Event::Ended => ended(&berth),
             Event::Idle => given_up(&berth),
         };
         if let Done::Yes(next) = done {
             return next;
         }
+        if let Err(why) = take_note(&mut strays, &event) {
+            process.condemn(why);
+            return match ended(&berth) {
+                Done::Yes(next) => next,
+                Done::No => None,
+            };
+        }
     }
-    process.kill();
-    match ended(&berth) {
-        Done::Yes(next) => next,
-        Done::No => None,
+}
+
+/// Counts what the guest thread has done out of turn; that it was quiet is nothing of the kind.
+const fn take_note(strays: &mut Strays, event: &Event) -> Result<(), Death> {
+    match event {
+        Event::Notified(_) => strays.add(),
+        Event::Ended | Event::Idle => Ok(()),
     }
 }
 
@@ -302,5 +309,22 @@ fn given_up(berth: &Arc<Berth>) -> Done {
             inner.state = other;
             Done::No
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_thread_is_not_hostile_however_long_it_is_quiet() {
+        let mut strays = Strays::default();
+        // Five hours, between notifications that any thread may send.
+        for _ in 0..9 {
+            assert!((0..1000).all(|_| take_note(&mut strays, &Event::Idle).is_ok()));
+            assert_eq!(take_note(&mut strays, &Event::Notified(Notification::default())), Ok(()));
+        }
+        let noisy = (0..1000).map(|_| take_note(&mut strays, &Event::Notified(Notification::default())));
+        assert!(noisy.last().is_some_and(|last| last.is_err()));
     }
 }

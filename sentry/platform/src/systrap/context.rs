@@ -20,9 +20,10 @@ use super::site;
 use super::space::{Slot, Space};
 use crate::api::{
     AddressSpace, CallSite, Context, EpollLicence, Exit, Fault, Identity, Interrupter, MemoryCall,
-    PlatformError, QueuedCall, RseqArea, Service, ThreadCall, Unserved, futex_or,
+    PlatformError, QueuedCall, RseqArea, Service, ThreadCall, Unserved,
 };
 use crate::bulk::{BulkIn, BulkOut};
+use crate::death::Death;
 use crate::stub::blob::Blob;
 use crate::stub::filter::{ORDERED, THREAD_CLOCK, is_futex_wait};
 use crate::stub::layout::{
@@ -39,7 +40,7 @@ pub struct SystrapContext {
     pub(super) slot: Option<Slot>,
     pub(super) handover: Handover,
     pub(super) handle: Arc<Handle>,
-    entry: Entry,
+    pub(super) entry: Entry,
     /// The thread pointer that the guest thread has now; another value is loaded on the way back.
     fs_base: u64,
     along: Along,
@@ -57,7 +58,7 @@ pub struct SystrapContext {
     /// The host thread has what a new one has not, which nobody could take from it: it must end with its task.
     pub(super) is_marked: bool,
     /// The host knows a restartable-sequences area of the guest's.
-    has_rseq: bool,
+    pub(super) has_rseq: bool,
     /// Where it rested, until it is started.
     pub(super) berth: Option<Arc<Berth>>,
     pub(super) running: Running,
@@ -197,7 +198,12 @@ impl SystrapContext {
     fn wait_for(&mut self, expected: u32) -> Result<(), Dead> {
         let slot = self.slot.as_ref().ok_or(Dead)?;
         self.handover.wait(&slot.window)?;
-        if slot.window.get32(RW + rw::KIND) == expected { Ok(()) } else { Err(Dead) }
+        let kind = slot.window.get32(RW + rw::KIND);
+        if kind != expected {
+            self.space.process().blame(Death::Request(kind));
+            return Err(Dead);
+        }
+        Ok(())
     }
 
     /// Fills `regs` and says what the guest wants, after a request has come in.
@@ -214,7 +220,9 @@ impl SystrapContext {
             }
             kind::TRAP => {
                 let claimed = window.get64(RW + rw::FRAME);
-                let Some(offset) = frame::frame_offset(claimed, slot.addr) else { return self.give_up() };
+                let Some(offset) = frame::frame_offset(claimed, slot.addr) else {
+                    return self.give_up(Death::Frame);
+                };
                 self.entry = Entry::Frame(offset);
                 frame::get(window, self.entry, regs);
                 self.trap_exit(offset, regs)
@@ -225,7 +233,7 @@ impl SystrapContext {
                 regs.orig_rax = u64::MAX;
                 Exit::Interrupted
             }
-            _ => self.give_up(),
+            kind => self.give_up(Death::Request(kind)),
         }
     }
 
@@ -262,9 +270,9 @@ impl SystrapContext {
         }
     }
 
-    fn give_up(&mut self) -> Exit {
+    fn give_up(&mut self, why: Death) -> Exit {
         self.dead = true;
-        self.space.process().kill();
+        self.space.process().condemn(why);
         Exit::Died
     }
 
@@ -482,44 +490,7 @@ impl Context for SystrapContext {
     }
 
     fn thread_call(&mut self, call: ThreadCall) -> Result<u64, Errno> {
-        match call {
-            ThreadCall::Rseq { addr, len, flags, signature } => {
-                /// `RSEQ_FLAG_UNREGISTER`.
-                const UNREGISTER: u32 = 1;
-                let args = [addr, u64::from(len), u64::from(flags), u64::from(signature), 0, 0];
-                let result = self.call(nr::RSEQ, args);
-                if result.is_ok() {
-                    self.has_rseq = flags & UNREGISTER == 0;
-                    if let Some(slot) = &self.slot {
-                        slot.window.set64(RW + rw::RSEQ_ADDR, 0);
-                    }
-                }
-                result
-            }
-            ThreadCall::FutexWake { addr, count, private } => {
-                let operation = if private { 1 | 128 } else { 1 };
-                self.call(nr::FUTEX, [addr, operation, u64::from(count), 0, 0, 0])
-            }
-            ThreadCall::FutexOr { addr, bit } => self.call(nr::FUTEX, futex_or(addr, bit)).map(|_| 0),
-            ThreadCall::Membarrier { command, flags, cpu } => {
-                self.call(nr::MEMBARRIER, [u64::from(command), u64::from(flags), u64::from(cpu), 0, 0, 0])
-            }
-            // On the signal stack it would sleep deaf to interrupts. By now its site has been looked at: it comes another way.
-            ThreadCall::Futex { args } if self.entry != Entry::Page && is_futex_wait(nr::FUTEX, args[1]) => {
-                Err(Errno::ERESTARTNOINTR)
-            }
-            ThreadCall::Futex { args } => {
-                // The thread may sleep in there for long, and must come out for a signal.
-                self.handle.in_guest.store(true, Ordering::SeqCst);
-                let result = if self.handle.wanted.load(Ordering::SeqCst) {
-                    Err(Errno::EINTR)
-                } else {
-                    self.call(nr::FUTEX, args)
-                };
-                self.handle.in_guest.store(false, Ordering::SeqCst);
-                result
-            }
-        }
+        self.order_thread_call(call)
     }
 
     fn clone_thread(&mut self) -> Result<Box<dyn Context>, PlatformError> {

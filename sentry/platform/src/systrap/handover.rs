@@ -23,6 +23,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Shared;
+use super::strays::Strays;
+use crate::death::Death;
 use crate::stub::arena::Window;
 use crate::stub::layout::{NOTIFY_NR, RW, ro, rw, state};
 use crate::stub::process::Process;
@@ -53,8 +55,6 @@ const MEAN_OF: u64 = 8;
 const LOOK_EVERY: u32 = 16;
 /// Limit of `failures` and `crowded`.
 const FAILURES_MAX: u32 = 7;
-/// Unexpected notifications from one wait before the stub counts as hostile.
-const STRAYS_MAX: u32 = 64;
 
 /// Between looks at a thread that is dying.
 const LOOK: Duration = Duration::from_micros(200);
@@ -153,8 +153,18 @@ impl Handover {
                 std::thread::sleep(LOOK);
                 Ok(())
             }
-            _ => Err(Dead),
+            errno => Err(self.refused(errno)),
         }
+    }
+
+    fn given_up(&self, why: Death) -> Dead {
+        self.process.blame(why);
+        Dead
+    }
+
+    /// The host does not do with the listener what it always does.
+    fn refused(&self, errno: Option<i32>) -> Dead {
+        self.given_up(Death::Listener(errno.unwrap_or(0)))
     }
 
     /// The thread has gone, and nobody ordered it to. Its process dies and is reaped in a moment, or else only the thread went: guest
@@ -166,7 +176,7 @@ impl Handover {
             }
             std::thread::sleep(LOOK);
         }
-        self.process.kill();
+        self.process.condemn(Death::Left);
         Dead
     }
 
@@ -175,13 +185,14 @@ impl Handover {
     /// A thread that is interrupted in its notification (by the freezer of its cgroup, or by our own signal) asks again. If its answer is in the page
     /// by then, that is all it wants to know.
     fn sleep(&mut self, window: &Window) -> Result<(), Dead> {
-        for _ in 0..STRAYS_MAX {
+        let mut strays = Strays::default();
+        loop {
             let notification = self.receive()?;
             if self.accept(window, &notification) {
                 return Ok(());
             }
+            strays.add().map_err(|why| self.given_up(why))?;
         }
-        Err(Dead)
     }
 
     /// Looks at a notification: the guest thread has posted a request and sleeps in it, or else it is answered here.
@@ -385,7 +396,7 @@ impl Handover {
                 Ok(()) => {}
                 // It has died, or left the notification in some way of its own: the next wait tells.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-                Err(_) => return Err(Dead),
+                Err(error) => return Err(self.refused(error.raw_os_error())),
             }
         }
         self.answered_at = sys::cycles();

@@ -20,6 +20,7 @@ mod queue;
 mod rewrite;
 pub mod site;
 pub mod space;
+mod strays;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};

@@ -4,10 +4,15 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use linux_abi::{Errno, nr};
 
 use super::context::SystrapContext;
+use super::frame::Entry;
+use crate::api::{ThreadCall, futex_or};
+use crate::death::Death;
+use crate::stub::filter::is_futex_wait;
 use crate::stub::layout::{NOTIFY_NR, PASSED_FD, RW, kind, order, ro, rw};
 use crate::sys::{self, Reply};
 
@@ -36,9 +41,9 @@ impl SystrapContext {
             kind::DONE => Ok(()),
             kind::COPY_FAULT => Err(Errno::EFAULT),
             // It faulted, or somebody wrote to the page, in the middle of an order: it cannot be understood any more.
-            _ => {
+            kind => {
                 self.dead = true;
-                self.space.process().kill();
+                self.space.process().condemn(Death::Answer(kind));
                 Err(Errno::ESRCH)
             }
         }
@@ -69,6 +74,58 @@ impl SystrapContext {
         self.result()
     }
 
+    /// Has the stub make a call about the guest thread itself.
+    pub(super) fn order_thread_call(&mut self, call: ThreadCall) -> Result<u64, Errno> {
+        match call {
+            ThreadCall::Rseq { addr, len, flags, signature } => {
+                /// `RSEQ_FLAG_UNREGISTER`.
+                const UNREGISTER: u32 = 1;
+                let args = [addr, u64::from(len), u64::from(flags), u64::from(signature), 0, 0];
+                let result = self.call(nr::RSEQ, args);
+                if result.is_ok() {
+                    self.has_rseq = flags & UNREGISTER == 0;
+                    if let Some(slot) = &self.slot {
+                        slot.window.set64(RW + rw::RSEQ_ADDR, 0);
+                    }
+                }
+                result
+            }
+            ThreadCall::FutexWake { addr, count, private } => {
+                let operation = if private { 1 | 128 } else { 1 };
+                self.call(nr::FUTEX, [addr, operation, u64::from(count), 0, 0, 0])
+            }
+            ThreadCall::FutexOr { addr, bit } => self.call(nr::FUTEX, futex_or(addr, bit)).map(|_| 0),
+            ThreadCall::Membarrier { command, flags, cpu } => {
+                self.call(nr::MEMBARRIER, [u64::from(command), u64::from(flags), u64::from(cpu), 0, 0, 0])
+            }
+            // On the signal stack it would sleep deaf to interrupts. By now its site has been looked at: it comes another way.
+            ThreadCall::Futex { args } if self.entry != Entry::Page && is_futex_wait(nr::FUTEX, args[1]) => {
+                Err(Errno::ERESTARTNOINTR)
+            }
+            ThreadCall::Futex { args } if is_futex_wait(nr::FUTEX, args[1]) => self.futex_wait(args),
+            ThreadCall::Futex { args } => self.call(nr::FUTEX, args),
+        }
+    }
+
+    /// The thread may sleep in there for long, and must come out for an interrupt, whenever that comes: the stub looks for one before it
+    /// sleeps, and its signal handler takes one that comes after the look.
+    fn futex_wait(&mut self, args: [u64; 6]) -> Result<u64, Errno> {
+        self.handle.in_guest.store(true, Ordering::SeqCst);
+        let result = loop {
+            if self.handle.wanted.load(Ordering::SeqCst) {
+                break Err(Errno::EINTR);
+            }
+            let result = self.write_call(nr::FUTEX, args).and_then(|()| self.order(order::WAIT));
+            match result.and_then(|()| self.result()) {
+                // A signal that was on its way when an earlier run ended.
+                Err(Errno::EINTR) if !self.handle.wanted.load(Ordering::SeqCst) => {}
+                result => break result,
+            }
+        };
+        self.handle.in_guest.store(false, Ordering::SeqCst);
+        result
+    }
+
     /// Has the stub map a file: the descriptor is passed for this one call and closed by the stub.
     pub(super) fn map_file(&mut self, args: [u64; 6], file: BorrowedFd<'_>) -> Result<u64, Errno> {
         let space = Arc::clone(&self.space);
@@ -85,6 +142,7 @@ impl SystrapContext {
         /// A thread that is frozen or interrupted asks again, with a new notification each time.
         const TRIES: u32 = 64;
         let number = u32::try_from(PASSED_FD).expect("small");
+        let mut why = Death::Unmapped;
         for _ in 0..TRIES {
             let notification = self.handover.receive().inspect_err(|_| self.dead = true)?;
             let listener = self.handover.listener().as_fd();
@@ -95,6 +153,7 @@ impl SystrapContext {
             }
             if notification.nr != i32::try_from(nr::MMAP).expect("small") || notification.args != args {
                 let _ = sys::notification_answer(listener, notification.id, Reply::Error(libc::EPERM));
+                why = Death::Mapping;
                 break;
             }
             let passed = sys::notification_pass(listener, notification.id, file, number)
@@ -102,11 +161,14 @@ impl SystrapContext {
             match passed {
                 Ok(()) => return Ok(()),
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-                Err(_) => break,
+                Err(error) => {
+                    why = Death::Listener(error.raw_os_error().unwrap_or(0));
+                    break;
+                }
             }
         }
         self.dead = true;
-        self.space.process().kill();
+        self.space.process().condemn(why);
         Err(Errno::ESRCH)
     }
 }

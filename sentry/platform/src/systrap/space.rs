@@ -14,6 +14,7 @@ use super::handover::Handover;
 use super::heat::Heat;
 use super::patch::Patches;
 use crate::api::{AddressSpace, Context, DeathNotice, PlatformError, Template};
+use crate::death::Death;
 use crate::stub::agent::{Agent, ask};
 use crate::stub::arena::Window;
 use crate::stub::layout::{
@@ -39,7 +40,7 @@ pub struct Space {
     agent: Mutex<Agent>,
     /// LOCK: leaf.
     slots: Mutex<Slots>,
-    /// LOCK: held while a descriptor is passed and mapped: its number is the same for all threads.
+    /// LOCK: held while a descriptor is passed and mapped: its number is the same for all threads, and a copy of the stub would keep it.
     passing: Mutex<()>,
     /// LOCK: held while a site is rewritten; orders of the one thread that rewrites are given under it.
     patches: Mutex<Patches>,
@@ -271,7 +272,11 @@ impl Space {
         agent.prepare_thread(slot.addr, Some(&slot.window));
         // Held, so that the copy has nothing half written.
         let patches = self.patches();
-        let process = self.fork_process(&agent)?;
+        let process = {
+            // Held, so that the copy has no descriptor that is on its way to a mapping.
+            let _passing = self.passing();
+            self.fork_process(&agent)?
+        };
         let space = Self::with(Arc::clone(&self.shared), process, agent, (patches.clone(), self.heat.copy()));
         drop(patches);
         space.slots().next = 1;
@@ -304,6 +309,10 @@ impl AddressSpace for Space {
 
     fn killed_by_host(&self) -> bool {
         self.process.killed_by_host()
+    }
+
+    fn death(&self) -> Option<Death> {
+        self.process.death()
     }
 
     fn has_died(&self) -> bool {
@@ -358,6 +367,10 @@ impl Template for SpaceTemplate {
         // Whatever the template's registers held is not the guest's business.
         context.load_extended(None).map_err(|_| PlatformError::Stub("died at birth"))?;
         Ok((space, Box::new(context)))
+    }
+
+    fn death(&self) -> Option<Death> {
+        self.space.process.death()
     }
 
     fn kill(&self) {

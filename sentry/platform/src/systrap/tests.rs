@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::{Options, prepare, rewrite_tests};
 use crate::api::{Context, Exit, MemoryCall, Service, ThreadCall, serve};
+use crate::death::Death;
 use crate::guest_tests::{CODE, DATA, Guest, LOOP, guest, on_platform};
+use crate::stub::layout::{RW, SLOTS_BASE, rw};
 use linux_abi::{Errno, Registers};
 
 const ALL: Options = Options {
@@ -47,6 +49,56 @@ fn small_results_are_copied_by_the_stub() {
     assert!(g.context.defer_write(0x1000, b"x"));
     assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
     assert_eq!(g.regs.orig_rax, 1000);
+}
+
+#[test]
+fn a_request_of_an_unknown_kind_ends_the_stub_and_is_named() {
+    // L: mov dword ptr [rbx], 77; jmp L: writes the kind of its sibling's requests.
+    let mut g = guest(&*platform(), &[0xc7, 0x03, 77, 0, 0, 0, 0xeb, 0xf8]);
+    let mut sibling = g.context.clone_thread().expect("thread");
+    let interrupter = sibling.interrupter();
+    let regs = Registers { rbx: SLOTS_BASE + RW + rw::KIND, ..g.regs };
+    let thread = std::thread::spawn(move || {
+        let mut regs = regs;
+        while sibling.run(&mut regs) != Exit::Died {}
+    });
+    let protect = MemoryCall::Protect { addr: DATA, len: 0x1000, prot: 3 };
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while g.context.memory(protect).is_ok() && std::time::Instant::now() < until {}
+    assert_eq!(g.space.death(), Some(Death::Answer(77)));
+    interrupter.interrupt();
+    thread.join().expect("sibling");
+}
+
+#[test]
+fn a_futex_wait_on_order_ends_by_an_interrupt_whenever_it_comes() {
+    const ROUNDS: u32 = 4000;
+    let g = guest(&*platform(), LOOP);
+    let (mut context, mut regs) = (g.context, g.regs);
+    let interrupter = context.interrupter();
+    let (begin, begun) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        for round in begun {
+            // From before the order to the sleep in the host.
+            for _ in 0..round % 500 * 10 {
+                std::hint::spin_loop();
+            }
+            interrupter.interrupt();
+        }
+    });
+    let (done, ended) = std::sync::mpsc::channel();
+    let waiter = std::thread::spawn(move || {
+        for round in 0..ROUNDS {
+            begin.send(round).expect("the interrupter lives");
+            let end = context.thread_call(ThreadCall::Futex { args: [DATA, 0, 0, 0, 0, 0] });
+            assert_eq!(end, Err(Errno::EINTR));
+            assert_eq!(context.run(&mut regs), Exit::Interrupted);
+        }
+        done.send(()).expect("the test waits");
+    });
+    ended.recv_timeout(Duration::from_secs(60)).expect("no interrupt is lost");
+    waiter.join().expect("waiter");
+    thread.join().expect("interrupter");
 }
 
 #[test]
