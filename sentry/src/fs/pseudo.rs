@@ -370,10 +370,9 @@ impl Tree {
     }
 
     /// A link to a path.
-    pub fn link(&mut self, path: &str, target: &'static str) {
-        let node = Link::new(Attributes::new(self.dev, 0o777), move |_| {
-            Ok(LinkTarget::Path(target.as_bytes().to_vec()))
-        });
+    pub fn link(&mut self, path: &str, target: impl Into<Vec<u8>>) {
+        let target = target.into();
+        let node = Link::new(Attributes::new(self.dev, 0o777), move |_| Ok(LinkTarget::Path(target.clone())));
         self.put(path, Kind::Link, node);
     }
 

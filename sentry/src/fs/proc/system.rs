@@ -8,6 +8,7 @@ use platform::host::clock::{Clock, now_ns};
 use platform::host::machine::cpuid;
 
 use super::super::pseudo::{Attributes, Kind, Text, Tree};
+use super::super::sys::processors::Cache;
 use super::figures;
 use crate::kernel::Kernel;
 use crate::machine::{RELEASE, VERSION};
@@ -174,6 +175,8 @@ fn cpuinfo(kernel: &Arc<Kernel>) -> String {
     let family = if base_family == 0xf { base_family + (signature >> 20 & 0xff) } else { base_family };
     let model = base_model | (signature >> 16 & 0xf) << 4;
     let features = features();
+    // LINUX: `x86_cache_size`, the last level's.
+    let cache_size = Cache::all().last().map_or(0, Cache::size_kib);
     let cpus = kernel.machine.cpus;
     let mut text = String::new();
     for cpu in 0..cpus {
@@ -181,7 +184,7 @@ fn cpuinfo(kernel: &Arc<Kernel>) -> String {
             text,
             "processor\t: {cpu}\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\n\
              model name\t: {model_name}\nstepping\t: {}\nmicrocode\t: 0xffffffff\ncpu MHz\t\t: 2000.000\n\
-             cache size\t: 8192 KB\nphysical id\t: 0\nsiblings\t: {cpus}\ncore id\t\t: {cpu}\ncpu cores\t: {cpus}\n\
+             cache size\t: {cache_size} KB\nphysical id\t: 0\nsiblings\t: {cpus}\ncore id\t\t: {cpu}\ncpu cores\t: {cpus}\n\
              apicid\t\t: {cpu}\ninitial apicid\t: {cpu}\nfpu\t\t: yes\nfpu_exception\t: yes\ncpuid level\t: {max_leaf}\n\
              wp\t\t: yes\nflags\t\t: {features}\nbugs\t\t:\nbogomips\t: 4000.00\nclflush size\t: 64\n\
              cache_alignment\t: 64\naddress sizes\t: 46 bits physical, 48 bits virtual\npower management:\n\n",

@@ -1,5 +1,6 @@
 // What does the system say about itself and the time?
 #include "../harness.h"
+#include <cpuid.h>
 #include <sys/klog.h>
 #include <sys/personality.h>
 #include <sys/random.h>
@@ -212,6 +213,88 @@ TEST(sysconf_counts_processors) {
     CHECK(sysconf(_SC_NPROCESSORS_ONLN) >= 1);
     CHECK(sysconf(_SC_NPROCESSORS_CONF) >= sysconf(_SC_NPROCESSORS_ONLN));
     CHECK(sysconf(_SC_PHYS_PAGES) > 0);
+}
+
+static void read_set(const char *path, cpu_set_t *set) {
+    char text[4096];
+    CPU_ZERO(set);
+    read_file(path, text, sizeof text);
+    for (char *at = text, *end; *at >= '0' && *at <= '9'; at = *end == ',' ? end + 1 : end) {
+        long first = strtol(at, &end, 10), last = *end == '-' ? strtol(end + 1, &end, 10) : first;
+        for (long cpu = first; cpu <= last; cpu++)
+            CPU_SET(cpu, set);
+    }
+}
+
+// A mask as it is written beside a list: words of 32 bits, the highest first.
+static void check_mask(const char *path, const cpu_set_t *want) {
+    char text[4096];
+    size_t length = read_file(path, text, sizeof text), bit = 0;
+    CHECK(length > 0 && text[length - 1] == '\n');
+    cpu_set_t got;
+    CPU_ZERO(&got);
+    for (size_t at = length - 1; at-- > 0;) {
+        if (text[at] == ',')
+            continue;
+        int digit = text[at] <= '9' ? text[at] - '0' : text[at] - 'a' + 10;
+        for (int low = 0; low < 4; low++, bit++)
+            if (digit >> low & 1)
+                CPU_SET(bit, &got);
+    }
+    CHECK(CPU_EQUAL(&got, want));
+}
+
+TEST(sysfs_lists_the_processors_that_may_be_used) {
+    cpu_set_t allowed, online, set;
+    CHECK_OK(sched_getaffinity(0, sizeof allowed, &allowed));
+    read_set("/sys/devices/system/cpu/online", &online);
+    CPU_AND(&set, &allowed, &online);
+    CHECK(CPU_EQUAL(&set, &allowed));
+    read_set("/sys/devices/system/cpu/possible", &set);
+    CPU_AND(&set, &set, &online);
+    CHECK(CPU_EQUAL(&set, &online));
+    CHECK_EQ(sysconf(_SC_NPROCESSORS_ONLN), CPU_COUNT(&online));
+    read_set("/sys/devices/system/node/node0/cpulist", &set);
+    check_mask("/sys/devices/system/node/node0/cpumap", &set);
+    const char *names[] = {"core_cpus", "thread_siblings", "core_siblings", "package_cpus"};
+    for (int at = 0; at < 4; at++) {
+        char path[128];
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/topology/%s_list", names[at]);
+        read_set(path, &set);
+        CHECK(CPU_ISSET(0, &set));
+        path[strlen(path) - strlen("_list")] = 0;
+        check_mask(path, &set);
+    }
+}
+
+TEST(sysfs_describes_caches_as_cpuid_does) {
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(4, 0, &a, &b, &c, &d) || (a & 31) == 0)
+        return;
+    char text[64];
+    read_file("/sys/devices/system/cpu/cpu0/cache/index0/level", text, sizeof text);
+    CHECK_EQ(atoi(text), (a >> 5) & 7);
+    read_file("/sys/devices/system/cpu/cpu0/cache/index0/coherency_line_size", text, sizeof text);
+    CHECK_EQ(atoi(text), (b & 0xfff) + 1);
+    read_file("/sys/devices/system/cpu/cpu0/cache/index0/size", text, sizeof text);
+    long long bytes = ((b & 0xfff) + 1LL) * ((b >> 12 & 0x3ff) + 1) * ((b >> 22) + 1) * (c + 1LL);
+    CHECK_EQ(atoll(text), bytes >> 10);
+    read_file("/sys/devices/system/cpu/cpu0/cache/index0/type", text, sizeof text);
+    CHECK_STR(text, (a & 31) == 1 ? "Data\n" : (a & 31) == 2 ? "Instruction\n" : "Unified\n");
+}
+
+TEST(sysfs_node_has_the_memory_of_meminfo) {
+    char text[8192], *at;
+    long long total = 0, node = 0;
+    read_file("/proc/meminfo", text, sizeof text);
+    CHECK((at = strstr(text, "MemTotal:")) != NULL);
+    total = atoll(at + 9);
+    read_file("/sys/devices/system/node/node0/meminfo", text, sizeof text);
+    CHECK((at = strstr(text, "Node 0 MemTotal:")) != NULL);
+    node = atoll(at + 16);
+    CHECK(node > 0 && node <= total);
+    read_file("/sys/devices/system/node/node0/distance", text, sizeof text);
+    CHECK_EQ(atoi(text), 10);
 }
 
 TEST(personality_is_linux_and_is_kept) {

@@ -1,10 +1,11 @@
 //! `/sys`, `/sys/fs/cgroup` and `/dev/mqueue`: file systems that tell little and change nothing.
 //!
-//! [`register`] adds the kinds `sysfs`, `cgroup2`, `cgroup` and `mqueue`. Limits shown by the cgroup view are the sandbox's.
+//! [`register`] adds the kinds `sysfs` (its processors are in `processors`), `cgroup2`, `cgroup` and `mqueue`. Limits shown by the cgroup view are the sandbox's.
+
+pub(super) mod processors;
 
 use std::sync::Arc;
 
-use super::proc::cpu_list;
 use super::pseudo::{Attributes, DirectoryNode, Fixed, Tree};
 use crate::Errno;
 use crate::kernel::Kernel;
@@ -68,33 +69,7 @@ pub(super) fn register(kernel: &Kernel) {
 }
 
 fn sysfs(tree: &mut Tree, kernel: &Kernel) {
-    let cpus = kernel.machine.cpus;
-    let list = format!("{}\n", cpu_list(cpus));
-    for name in ["online", "possible", "present"] {
-        tree.text(&format!("devices/system/cpu/{name}"), list.clone());
-    }
-    tree.text("devices/system/cpu/offline", "\n");
-    tree.text("devices/system/cpu/isolated", "\n");
-    tree.text("devices/system/cpu/kernel_max", "8191\n");
-    tree.text("devices/system/cpu/smt/active", "0\n");
-    tree.text("devices/system/cpu/smt/control", "notimplemented\n");
-    for cpu in 0..cpus {
-        let topology = format!("devices/system/cpu/cpu{cpu}/topology");
-        for (name, value) in [
-            ("core_id", cpu.to_string()),
-            ("physical_package_id", "0".to_owned()),
-            ("thread_siblings_list", cpu.to_string()),
-            ("core_siblings_list", cpu_list(cpus)),
-        ] {
-            tree.text(&format!("{topology}/{name}"), format!("{value}\n"));
-        }
-        if cpu > 0 {
-            tree.text(&format!("devices/system/cpu/cpu{cpu}/online"), "1\n");
-        }
-    }
-    tree.text("devices/system/node/online", "0\n");
-    tree.text("devices/system/node/possible", "0\n");
-    tree.text("devices/system/node/node0/cpulist", list);
+    processors::fill(tree, kernel);
     tree.text("kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
     tree.text("kernel/mm/transparent_hugepage/defrag", "always defer defer+madvise [madvise] never\n");
     tree.text("kernel/mm/transparent_hugepage/hpage_pmd_size", "2097152\n");
