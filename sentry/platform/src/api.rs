@@ -570,7 +570,12 @@ pub struct EpollLicence {
     /// The instance.
     pub epfd: i32,
     /// What is registered there, bit n of word n / 64 for descriptor n.
-    pub fds: [u64; 16],
+    pub fds: [u64; Self::FDS / 64],
+}
+
+impl EpollLicence {
+    /// Descriptors below this only.
+    pub const FDS: usize = 1024;
 }
 
 /// A call of `epoll_ctl` on the licensed instance that the guest takes for made.

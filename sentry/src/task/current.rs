@@ -242,7 +242,7 @@ impl Current {
     /// Runs guest code until it needs the kernel.
     pub fn run_guest(&mut self) -> platform::Exit {
         self.refresh_identity();
-        self.review_licence(true);
+        self.review_licence(|| true);
         self.context.run(&mut self.regs)
     }
 

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Weak};
 
 use linux_abi::nr;
+use linux_abi::poll::EPOLL_CTL_DEL;
 use platform::{EpollLicence, QueuedCall};
 
 use super::{Current, Outcome, SyscallAbi};
@@ -69,12 +70,11 @@ impl Current {
 
     /// What is no longer registered must not be taken for it.
     fn follow(&mut self, calls: &[QueuedCall]) {
-        const DEL: u32 = 2;
         let Some(licence) = &mut self.queue.licence else { return };
         let before = licence.terms;
         for call in calls {
             let Some((word, mask)) = epoll::bit(Fd(call.fd)) else { continue };
-            if call.operation == DEL {
+            if call.operation == EPOLL_CTL_DEL.cast_unsigned() {
                 licence.terms.fds[word] &= !mask;
             } else {
                 licence.terms.fds[word] |= mask & before.fds[word];
@@ -94,12 +94,12 @@ impl Current {
         }
     }
 
-    /// After call `number`, and before guest code runs again: is the licence still good?
-    pub(super) fn review_licence(&mut self, is_harmless: bool) {
+    /// After a call, and before guest code runs again: is the licence still good? `is_harmless`: the call has left descriptors as they were.
+    pub(super) fn review_licence(&mut self, is_harmless: impl FnOnce() -> bool) {
         let Some(licence) = &self.queue.licence else { return };
         // Other processes can have got the instance without this one's doing (`pidfd_getfd`).
         let is_alone = licence.instance.strong_count() == 1 && licence.table.strong_count() == 1;
-        if !is_harmless || !is_alone {
+        if !is_alone || !is_harmless() {
             self.end_licence();
         }
     }

@@ -49,7 +49,7 @@ fn guest_step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
             if current.kernel().config.strace {
                 trace(current, abi, (number, args), outcome);
             }
-            current.review_licence(abi.leaves_descriptors(number));
+            current.review_licence(|| abi.leaves_descriptors(number));
             match outcome {
                 Outcome::Return(value) => current.regs.rax = value,
                 Outcome::Error(errno) if errno.is_restart() => restart = Some(Restart { errno, number }),

@@ -156,8 +156,8 @@ pub mod queue {
     pub const SHIFT: u64 = 5;
     /// Most calls.
     pub const ROOM: u64 = 12;
-    /// Descriptors below this only.
-    pub const FDS: u64 = 1024;
+    /// As many as have a bit.
+    pub const FDS: u64 = 8 * (super::ro::QUEUE_EPFD - super::ro::QUEUE_FDS);
     pub const OPERATION: u64 = 0;
     pub const FD: u64 = 4;
     /// `struct epoll_event`.

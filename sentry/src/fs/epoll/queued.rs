@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use platform::QueuedCall;
+use linux_abi::poll::EPOLL_CTL_DEL;
+use platform::{EpollLicence, QueuedCall};
 
 use super::{EXCLUSIVE, Epoll, Interest, instance_of, lock};
 use crate::vfs::{Fd, FdTable, OpenFile};
@@ -47,14 +48,13 @@ impl Epoll {
     /// Makes the calls. A later one for the same descriptor stands for those before it: a file that is taken out and put in again is as
     /// one that was modified. What cannot be done only a hostile guest has asked for.
     pub fn make(&self, table: &FdTable, calls: &[QueuedCall]) {
-        const DEL: u32 = 2;
         for (index, call) in calls.iter().enumerate() {
             if calls[index + 1..].iter().any(|later| later.fd == call.fd) {
                 continue;
             }
             let fd = Fd(call.fd);
             let Ok(file) = table.get(fd) else { continue };
-            let _ = if call.operation == DEL {
+            let _ = if call.operation == EPOLL_CTL_DEL.cast_unsigned() {
                 self.remove(fd, &file)
             } else {
                 self.modify(fd, &file, Interest { events: call.events, data: call.data })
@@ -66,6 +66,6 @@ impl Epoll {
 /// Where a descriptor's bit stands: word and mask.
 #[must_use]
 pub fn bit(fd: Fd) -> Option<(usize, u64)> {
-    let number = usize::try_from(fd.0).ok().filter(|number| *number < 64 * 16)?;
+    let number = usize::try_from(fd.0).ok().filter(|number| *number < EpollLicence::FDS)?;
     Some((number / 64, 1 << (number % 64)))
 }
