@@ -142,7 +142,6 @@ unsafe extern "C" {
     static rvisor_stub_getegid: u8;
     static rvisor_stub_sigmask: u8;
     static rvisor_stub_sigmask_done: u8;
-    static rvisor_stub_sigmask_end: u8;
     static rvisor_stub_robust_list: u8;
     static rvisor_stub_robust_list_done: u8;
     static rvisor_stub_rseq: u8;
@@ -178,7 +177,6 @@ pub struct Blob {
     pub slow: u64,
     pub sigmask: u64,
     pub sigmask_done: u64,
-    pub sigmask_end: u64,
     pub robust_list: u64,
     pub robust_list_done: u64,
     pub rseq: u64,
@@ -234,7 +232,6 @@ impl Blob {
             slow: in_stub(&raw const rvisor_stub_slow),
             sigmask: in_stub(&raw const rvisor_stub_sigmask),
             sigmask_done: in_stub(&raw const rvisor_stub_sigmask_done),
-            sigmask_end: in_stub(&raw const rvisor_stub_sigmask_end),
             robust_list: in_stub(&raw const rvisor_stub_robust_list),
             robust_list_done: in_stub(&raw const rvisor_stub_robust_list_done),
             rseq: in_stub(&raw const rvisor_stub_rseq),

@@ -269,8 +269,6 @@ rvisor_stub_sigmask_done:
     jmp rcx
 6:  mov dword ptr gs:[{KIND}], {KIND_INTERRUPTED}
     jmp slow_save                       // to the kernel, as if interrupted behind the call
-.globl rvisor_stub_sigmask_end
-rvisor_stub_sigmask_end:
 .balign 16
 .globl rvisor_stub_robust_list
 rvisor_stub_robust_list:                // set_robust_list
@@ -407,9 +405,8 @@ rvisor_stub_epoll_made:
     jmp rcx
 .globl rvisor_stub_epoll_slow
 rvisor_stub_epoll_slow:
-    mov rcx, gs:[{NATIVE_RET}]
     mov eax, 233
-    jmp rvisor_stub_slow
+    jmp rvisor_stub_state_slow
 .balign 16
 .globl rvisor_stub_native
 rvisor_stub_native:                     // let through: the host serves it
@@ -806,27 +803,24 @@ exchange_end:
 // ---------------------------------------------------------------------------------------------------------------
 // Signals, on the slot's signal stack: calls that no rewritten site made, faults, and the sentry's interrupts.
 // ---------------------------------------------------------------------------------------------------------------
+// A fault at the one instruction goes on at the other. Changes rcx.
+.macro fault_at place, onward
+    lea rcx, [rip + \place]
+    cmp rax, rcx
+    lea rcx, [rip + \onward]
+    je signal_fault
+.endm
 .globl rvisor_stub_signal
 rvisor_stub_signal:
     mov rax, [rdx + 168]                // where it came from
     mov rbx, rsp
     and rbx, -{SLOT_SIZE}
     add rbx, {RW}
-    lea rcx, [rip + futex_look]
-    cmp rax, rcx
-    je signal_futex
-    lea rcx, [rip + epoll_read]
-    cmp rax, rcx
-    je signal_epoll
-    lea rcx, [rip + epoll_read_end]
-    cmp rax, rcx
-    je signal_epoll
-    lea rcx, [rip + sigmask_read]
-    cmp rax, rcx
-    je signal_sigmask
-    lea rcx, [rip + sigmask_write]
-    cmp rax, rcx
-    je signal_sigmask
+    fault_at futex_look, rvisor_stub_native_syscall
+    fault_at epoll_read, rvisor_stub_epoll_slow
+    fault_at epoll_read_end, rvisor_stub_epoll_slow
+    fault_at sigmask_read, rvisor_stub_state_slow
+    fault_at sigmask_write, rvisor_stub_state_slow
     lea rcx, [rip + rvisor_stub_slow]
     cmp rax, rcx
     jb signal_post
@@ -871,20 +865,9 @@ signal_return:
     mov eax, 15
     syscall
     jmp stub_die
-signal_futex:                           // a word that cannot be read: let the host say so
+signal_fault:                           // memory that cannot be used: whoever serves the call finds the same, and says so
     cmp edi, {SIGURG}
     je signal_post
-    lea rcx, [rip + rvisor_stub_native_syscall]
-    jmp signal_redirect
-signal_epoll:                           // an event that cannot be read: let the sentry say so
-    cmp edi, {SIGURG}
-    je signal_post
-    lea rcx, [rip + rvisor_stub_epoll_slow]
-    jmp signal_redirect
-signal_sigmask:                         // the kernel finds the same, and says so
-    cmp edi, {SIGURG}
-    je signal_post
-    lea rcx, [rip + state_slow]
     jmp signal_redirect
 signal_interrupt:
     lea rcx, [rip + exit_begin]

@@ -8,6 +8,7 @@ mod along;
 mod berth;
 pub mod context;
 pub mod decode;
+mod entries;
 pub mod extended;
 pub mod frame;
 pub mod handle;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use linux_abi::{Registers, nr};
 
-use super::queue::{leave, license, take};
+use super::entries::leave;
+use super::queue::{license, take};
 use super::rewrite_tests::rewrite;
 use super::tests::platform;
 use crate::api::{EpollLicence, Exit, QueuedCall};
@@ -134,14 +135,36 @@ fn a_thread_stopped_on_the_way_goes_back_until_its_call_counts_and_on_from_there
     for at in blob.epoll_ctl..blob.native {
         let mut regs = Registers { rip: at, rcx: 0x1007, rax: 99, ..Registers::default() };
         let claimed = if at == blob.epoll_ctl { 1 } else { 0x1007 };
-        assert!(leave(at, &mut regs, claimed));
+        leave(&mut regs, claimed);
         let is_made = at >= blob.epoll_made && at < blob.epoll_slow;
         let (rip, rax) = if is_made { (0x1007, 0) } else { (0x1005, nr::EPOLL_CTL) };
         assert_eq!((regs.rip, regs.rax), (rip, rax), "{}", at - blob.epoll_ctl);
     }
-    for at in [blob.futex, blob.epoll_ctl - 1, blob.native, blob.slow] {
-        let mut regs = Registers { rip: at, ..Registers::default() };
-        assert!(!leave(at, &mut regs, 1) && regs.rip == at);
+}
+
+#[test]
+fn a_thread_stopped_in_any_entry_goes_where_the_call_stands() {
+    let blob = Blob::get();
+    let left = |at: u64, claimed: u64| {
+        let mut regs = Registers { rip: at, rcx: 0x1007, r11: 0x3007, rax: 99, ..Registers::default() };
+        leave(&mut regs, claimed);
+        (regs.rip, regs.rax)
+    };
+    for begin in [blob.sigmask, blob.robust_list, blob.rseq, blob.futex, blob.native] {
+        assert_eq!((left(begin, 0x2007), left(begin + 1, 0x2007)), ((0x1005, 99), (0x2005, 99)));
+    }
+    for (answered, rax) in
+        [(blob.sigmask_done, 0), (blob.robust_list_done, 99), (blob.rseq_after, 99), (blob.native_after, 99)]
+    {
+        assert_eq!((left(answered - 1, 0x2007), left(answered, 0x2007)), ((0x2005, 99), (0x2007, rax)));
+    }
+    assert_eq!(
+        (left(blob.state_slow - 1, 0x2007), left(blob.state_slow, 0x2007)),
+        ((0x2007, 99), (0x2005, 99))
+    );
+    assert_eq!((left(blob.any, 1), left(blob.any + 1, 1)), ((0x1005, 99), (0x3005, 99)));
+    for (_, entry) in blob.identity {
+        assert_eq!((left(entry, 1), left(entry + 1, 1)), ((0x1005, 99), (0x1007, 99)));
     }
 }
 

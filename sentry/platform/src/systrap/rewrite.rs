@@ -13,8 +13,8 @@ use std::sync::Arc;
 use linux_abi::{Errno, Registers, nr};
 
 use super::context::SystrapContext;
+use super::entries;
 use super::patch::{self, PAGE, Room};
-use super::queue;
 use super::site::{self, CALL, Site, Trampoline, long};
 use crate::api::{AddressSpace, CallSite, MemoryCall};
 use crate::stub::blob::Blob;
@@ -84,16 +84,7 @@ impl SystrapContext {
         let at = regs.rip;
         if (blob.rollback_begin..blob.native_end).contains(&at) {
             let claimed = self.slot.as_ref().map_or(0, |slot| slot.window.get64(RW + rw::NATIVE_RET));
-            if queue::leave(at, regs, claimed) {
-                return;
-            }
-            regs.rip = way_out(at, regs, claimed);
-            if at >= blob.native_after {
-                regs.rcx = regs.rip;
-            }
-            if (blob.sigmask_done..blob.sigmask_end).contains(&at) {
-                regs.rax = 0;
-            }
+            entries::leave(regs, claimed);
         } else if signo != libc::SIGSYS
             // Trampolines make no calls, so a call needs no look at them.
             && let Some(origin) = self.space.patches().origin_of(at)
@@ -204,39 +195,4 @@ impl SystrapContext {
             self.space.patches().forget(addr, addr.saturating_add(len));
         }
     }
-}
-
-/// The same among the entries of calls about the thread's own state.
-fn own_state_way_out(at: u64, regs: &Registers, claimed: u64) -> u64 {
-    let blob = Blob::get();
-    // The first instruction of each puts the address into the page.
-    let came_from =
-        if [blob.sigmask, blob.robust_list, blob.rseq].contains(&at) { regs.rcx } else { claimed };
-    let is_answered = (blob.sigmask_done..blob.sigmask_end).contains(&at)
-        || at == blob.robust_list_done
-        || (blob.rseq_after..blob.state_slow).contains(&at);
-    if is_answered { came_from } else { came_from.wrapping_sub(CALL) }
-}
-
-/// Where a thread goes that was stopped at `at` among the entries of rewritten sites; `claimed`: where its page says that it came from.
-fn way_out(at: u64, regs: &Registers, claimed: u64) -> u64 {
-    let blob = Blob::get();
-    if at >= blob.native_after {
-        return claimed;
-    }
-    if at >= blob.futex {
-        // The first instruction of either entry puts the address into the page.
-        let is_put = at != blob.futex && at != blob.native;
-        return if is_put { claimed } else { regs.rcx }.wrapping_sub(CALL);
-    }
-    if (blob.sigmask..blob.any).contains(&at) {
-        return own_state_way_out(at, regs, claimed);
-    }
-    if at >= blob.any {
-        // Its first instruction keeps the address in r11; the others need rcx.
-        return if at == blob.any { regs.rcx } else { regs.r11 }.wrapping_sub(CALL);
-    }
-    // An identity call: its first instruction answers it.
-    let is_unanswered = blob.identity.iter().any(|(_, entry)| *entry == at);
-    if is_unanswered { regs.rcx.wrapping_sub(CALL) } else { regs.rcx }
 }
