@@ -1,5 +1,9 @@
 // How are the registered tests run? One forked child each, watched by an alarm in the parent; see harness.h.
 #include "harness.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
 
@@ -280,6 +284,36 @@ static void find_own_path(const char *first) {
         own_path[length] = 0;
     else if (!realpath(first, own_path))
         snprintf(own_path, sizeof own_path, "%s", first);
+}
+
+void be_busy(int rounds) {
+    for (volatile int round = 0; round < rounds; round++)
+        ;
+}
+
+void local_tcp_pair(int pair[2]) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int listener = CHECK_OK(socket(AF_INET, SOCK_STREAM, 0));
+    CHECK_OK(bind(listener, (struct sockaddr *)&address, sizeof address));
+    CHECK_OK(listen(listener, 5));
+    CHECK_OK(getsockname(listener, (struct sockaddr *)&address, &length));
+    pair[0] = CHECK_OK(socket(AF_INET, SOCK_STREAM, 0));
+    CHECK_OK(connect(pair[0], (struct sockaddr *)&address, sizeof address));
+    pair[1] = (int)CHECK_OK(accept(listener, NULL, NULL));
+    CHECK_OK(close(listener));
+}
+
+void expect_event(int epoll, uint32_t events, uint64_t data) {
+    struct epoll_event event = {0, {.u64 = 0}};
+    CHECK_EQ(epoll_wait(epoll, &event, 1, WAKE_MS), 1);
+    CHECK_EQ(event.events, events);
+    CHECK_EQ(event.data.u64, data);
+}
+
+void expect_no_event(int epoll) {
+    struct epoll_event event;
+    CHECK_EQ(epoll_wait(epoll, &event, 1, 30), 0);
 }
 
 int main(int argc, char **argv) {

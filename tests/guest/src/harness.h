@@ -139,3 +139,13 @@ void catch_signal(int signal_number, void (*handler)(int), int flags);
 void catch_siginfo(int signal_number, void (*handler)(int, siginfo_t *, void *), int flags);
 void block_signal(int signal_number);
 void become_nobody(void);
+// Makes no call for so many rounds.
+void be_busy(int rounds);
+
+// Long enough for a wake-up on a busy machine, short enough to fail by.
+#define WAKE_MS 20000
+// A connection over the loopback: the client's end and the server's.
+void local_tcp_pair(int pair[2]);
+// One event, and this one, comes in time; none comes.
+void expect_event(int epoll, uint32_t events, uint64_t data);
+void expect_no_event(int epoll);

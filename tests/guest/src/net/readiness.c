@@ -1,28 +1,10 @@
 // Who is ready, where sockets of the host and the kernel's own files are waited for together? epoll, poll, select.
 #include "../harness.h"
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/select.h>
 #include <sys/socket.h>
-
-// Long enough for a wake-up on a busy machine, short enough to fail by.
-#define LONG_MS 20000
-
-static void tcp_pair(int pair[2]) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int listener = CHECK_OK(socket(AF_INET, SOCK_STREAM, 0));
-    CHECK_OK(bind(listener, (struct sockaddr *)&address, sizeof address));
-    CHECK_OK(listen(listener, 5));
-    CHECK_OK(getsockname(listener, (struct sockaddr *)&address, &length));
-    pair[0] = CHECK_OK(socket(AF_INET, SOCK_STREAM, 0));
-    CHECK_OK(connect(pair[0], (struct sockaddr *)&address, sizeof address));
-    pair[1] = (int)CHECK_OK(accept(listener, NULL, NULL));
-    CHECK_OK(close(listener));
-}
 
 static void control(int epoll, int operation, int fd, uint32_t events, uint64_t data) {
     struct epoll_event event = {events, {.u64 = data}};
@@ -35,18 +17,6 @@ static int watching(int fd, uint32_t events, uint64_t data) {
     return epoll;
 }
 
-static void expect(int epoll, uint32_t events, uint64_t data) {
-    struct epoll_event event = {0, {.u64 = 0}};
-    CHECK_EQ(epoll_wait(epoll, &event, 1, LONG_MS), 1);
-    CHECK_EQ(event.events, events);
-    CHECK_EQ(event.data.u64, data);
-}
-
-static void expect_nothing(int epoll) {
-    struct epoll_event event;
-    CHECK_EQ(epoll_wait(epoll, &event, 1, 30), 0);
-}
-
 static void put(int fd, const char *text) { CHECK_EQ(write(fd, text, strlen(text)), strlen(text)); }
 
 static void take(int fd, size_t count) {
@@ -56,73 +26,73 @@ static void take(int fd, size_t count) {
 
 TEST(epoll_level_triggered_socket_reports_until_read) {
     int pair[2];
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int epoll = watching(pair[0], EPOLLIN, UINT64_MAX);
-    expect_nothing(epoll);
+    expect_no_event(epoll);
     put(pair[1], "abcd");
-    expect(epoll, EPOLLIN, UINT64_MAX);
+    expect_event(epoll, EPOLLIN, UINT64_MAX);
     take(pair[0], 2);
-    expect(epoll, EPOLLIN, UINT64_MAX);
+    expect_event(epoll, EPOLLIN, UINT64_MAX);
     take(pair[0], 2);
-    expect_nothing(epoll);
+    expect_no_event(epoll);
 }
 
 TEST(epoll_edge_triggered_socket_is_silent_about_the_rest_of_a_partial_read) {
     int pair[2];
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int epoll = watching(pair[0], EPOLLIN | EPOLLET, 1);
     put(pair[1], "abcd");
-    expect(epoll, EPOLLIN, 1);
+    expect_event(epoll, EPOLLIN, 1);
     take(pair[0], 2);
-    expect_nothing(epoll);
+    expect_no_event(epoll);
     put(pair[1], "e");
-    expect(epoll, EPOLLIN, 1);
+    expect_event(epoll, EPOLLIN, 1);
     take(pair[0], 3);
-    expect_nothing(epoll);
+    expect_no_event(epoll);
 }
 
 TEST(epoll_edge_triggered_socket_reports_again_after_mod) {
     int pair[2];
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int epoll = watching(pair[0], EPOLLIN | EPOLLET, 1);
     put(pair[1], "a");
-    expect(epoll, EPOLLIN, 1);
-    expect_nothing(epoll);
+    expect_event(epoll, EPOLLIN, 1);
+    expect_no_event(epoll);
     control(epoll, EPOLL_CTL_MOD, pair[0], EPOLLIN | EPOLLET, 2);
-    expect(epoll, EPOLLIN, 2);
+    expect_event(epoll, EPOLLIN, 2);
 }
 
 TEST(epoll_oneshot_socket_needs_rearming) {
     int pair[2];
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int epoll = watching(pair[0], EPOLLIN | EPOLLONESHOT, 1);
     put(pair[1], "a");
-    expect(epoll, EPOLLIN, 1);
+    expect_event(epoll, EPOLLIN, 1);
     put(pair[1], "b");
-    expect_nothing(epoll);
+    expect_no_event(epoll);
     control(epoll, EPOLL_CTL_MOD, pair[0], EPOLLIN | EPOLLONESHOT, 2);
-    expect(epoll, EPOLLIN, 2);
-    expect_nothing(epoll);
+    expect_event(epoll, EPOLLIN, 2);
+    expect_no_event(epoll);
 }
 
 TEST(epoll_exclusive_socket_reports_and_cannot_be_modified) {
     int pair[2];
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int epoll = watching(pair[0], EPOLLIN | EPOLLEXCLUSIVE, 1);
     struct epoll_event event = {EPOLLIN, {.u64 = 2}};
     CHECK_ERR(epoll_ctl(epoll, EPOLL_CTL_MOD, pair[0], &event), EINVAL);
     put(pair[1], "a");
-    expect(epoll, EPOLLIN, 1);
+    expect_event(epoll, EPOLLIN, 1);
 }
 
 TEST(epoll_socket_is_writable_again_when_the_peer_has_read) {
     int pair[2];
     static char bytes[1 << 16];
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     CHECK_OK(fcntl(pair[0], F_SETFL, O_NONBLOCK));
     CHECK_OK(fcntl(pair[1], F_SETFL, O_NONBLOCK));
     int epoll = watching(pair[0], EPOLLOUT, 1);
-    expect(epoll, EPOLLOUT, 1);
+    expect_event(epoll, EPOLLOUT, 1);
     while (write(pair[0], bytes, sizeof bytes) > 0) {}
     CHECK_EQ(errno, EAGAIN);
     struct epoll_event event;
@@ -131,7 +101,7 @@ TEST(epoll_socket_is_writable_again_when_the_peer_has_read) {
     while ((ready = CHECK_OK(epoll_wait(epoll, &event, 1, 100))) == 1)
         while (write(pair[0], bytes, sizeof bytes) > 0) {}
     CHECK_EQ(ready, 0);
-    long long deadline = now_ns() + LONG_MS * 1000000LL;
+    long long deadline = now_ns() + WAKE_MS * 1000000LL;
     do {
         while (read(pair[1], bytes, sizeof bytes) > 0) {}
         CHECK(now_ns() < deadline);
@@ -141,19 +111,19 @@ TEST(epoll_socket_is_writable_again_when_the_peer_has_read) {
 
 TEST(epoll_socket_reports_half_close_and_hangup) {
     int pair[2];
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int epoll = watching(pair[0], EPOLLIN | EPOLLRDHUP, 1);
     CHECK_OK(shutdown(pair[1], SHUT_WR));
-    expect(epoll, EPOLLIN | EPOLLRDHUP, 1);
+    expect_event(epoll, EPOLLIN | EPOLLRDHUP, 1);
     control(epoll, EPOLL_CTL_MOD, pair[0], 0, 2);
-    expect_nothing(epoll);
+    expect_no_event(epoll);
     CHECK_OK(shutdown(pair[0], SHUT_WR));
-    expect(epoll, EPOLLHUP, 2);
+    expect_event(epoll, EPOLLHUP, 2);
 }
 
 TEST(epoll_duplicates_of_a_socket_are_watched_apart) {
     int pair[2];
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int copy = CHECK_OK(dup(pair[0]));
     int epoll = watching(pair[0], EPOLLIN, 1);
     control(epoll, EPOLL_CTL_ADD, copy, EPOLLIN, 2);
@@ -161,27 +131,27 @@ TEST(epoll_duplicates_of_a_socket_are_watched_apart) {
     CHECK_ERR(epoll_ctl(epoll, EPOLL_CTL_ADD, copy, &event), EEXIST);
     put(pair[1], "a");
     struct epoll_event events[3];
-    CHECK_EQ(epoll_wait(epoll, events, 3, LONG_MS), 2);
+    CHECK_EQ(epoll_wait(epoll, events, 3, WAKE_MS), 2);
     CHECK_EQ(events[0].data.u64 + events[1].data.u64, 3);
     CHECK_OK(epoll_ctl(epoll, EPOLL_CTL_DEL, pair[0], NULL));
     CHECK_ERR(epoll_ctl(epoll, EPOLL_CTL_DEL, pair[0], NULL), ENOENT);
-    expect(epoll, EPOLLIN, 2);
+    expect_event(epoll, EPOLLIN, 2);
     CHECK_OK(epoll_ctl(epoll, EPOLL_CTL_DEL, copy, NULL));
-    expect_nothing(epoll);
+    expect_no_event(epoll);
     control(epoll, EPOLL_CTL_ADD, pair[0], EPOLLIN, 4);
-    expect(epoll, EPOLLIN, 4);
+    expect_event(epoll, EPOLLIN, 4);
 }
 
 TEST(epoll_forgets_a_socket_with_its_last_descriptor) {
     int pair[2];
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int copy = CHECK_OK(dup(pair[0]));
     int epoll = watching(pair[0], EPOLLIN, 1);
     put(pair[1], "a");
     CHECK_OK(close(pair[0]));
-    expect(epoll, EPOLLIN, 1);
+    expect_event(epoll, EPOLLIN, 1);
     CHECK_OK(close(copy));
-    expect_nothing(epoll);
+    expect_no_event(epoll);
 }
 
 struct waiter {
@@ -192,7 +162,7 @@ struct waiter {
 
 static void *wait_for_one(void *argument) {
     struct waiter *waiter = argument;
-    waiter->count = epoll_wait(waiter->epoll, &waiter->event, 1, LONG_MS);
+    waiter->count = epoll_wait(waiter->epoll, &waiter->event, 1, WAKE_MS);
     return NULL;
 }
 
@@ -213,7 +183,7 @@ static void check_waiter(struct waiter *waiter, pthread_t thread, uint64_t data)
 TEST(epoll_ctl_mod_wakes_a_waiter) {
     int pair[2];
     struct waiter waiter;
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     put(pair[1], "a");
     int epoll = watching(pair[0], 0, 1);
     pthread_t thread = start_waiter(&waiter, epoll);
@@ -224,7 +194,7 @@ TEST(epoll_ctl_mod_wakes_a_waiter) {
 TEST(epoll_ctl_add_of_a_socket_wakes_a_waiter_of_an_empty_instance) {
     int pair[2];
     struct waiter waiter;
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     put(pair[1], "a");
     int epoll = CHECK_OK(epoll_create1(0));
     pthread_t thread = start_waiter(&waiter, epoll);
@@ -235,7 +205,7 @@ TEST(epoll_ctl_add_of_a_socket_wakes_a_waiter_of_an_empty_instance) {
 TEST(epoll_waiter_hears_of_a_socket_added_meanwhile) {
     int pair[2], event = CHECK_OK(eventfd(0, 0));
     struct waiter waiter;
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int epoll = watching(event, EPOLLIN, 1);
     pthread_t thread = start_waiter(&waiter, epoll);
     control(epoll, EPOLL_CTL_ADD, pair[0], EPOLLIN, 2);
@@ -247,7 +217,7 @@ TEST(epoll_waiter_hears_of_a_socket_added_meanwhile) {
 TEST(epoll_waiter_on_sockets_hears_of_an_eventfd) {
     int pair[2], event = CHECK_OK(eventfd(0, 0));
     struct waiter waiter;
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int epoll = watching(pair[0], EPOLLIN, 1);
     control(epoll, EPOLL_CTL_ADD, event, EPOLLIN, 2);
     for (int round = 0; round < 3; round++) {
@@ -266,7 +236,7 @@ TEST(epoll_waiter_on_sockets_hears_of_an_eventfd) {
 TEST(epoll_socket_closed_while_waited_for_is_silent) {
     int pair[2], event = CHECK_OK(eventfd(0, 0));
     struct waiter waiter;
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int epoll = watching(pair[0], EPOLLIN, 1);
     control(epoll, EPOLL_CTL_ADD, event, EPOLLIN, 2);
     pthread_t thread = start_waiter(&waiter, epoll);
@@ -283,7 +253,7 @@ TEST(epoll_wakes_each_of_several_waiters) {
     pthread_t threads[3];
     int epoll = CHECK_OK(epoll_create1(0));
     for (int at = 0; at < 3; at++) {
-        tcp_pair(pairs[at]);
+        local_tcp_pair(pairs[at]);
         control(epoll, EPOLL_CTL_ADD, pairs[at][0], EPOLLIN | EPOLLET, 1 << at);
         threads[at] = start_waiter(&waiters[at], epoll);
     }
@@ -299,14 +269,14 @@ TEST(epoll_wakes_each_of_several_waiters) {
 
 TEST(epoll_reports_sockets_and_own_files_in_turn) {
     int pair[2], event = CHECK_OK(eventfd(1, 0));
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int epoll = watching(pair[0], EPOLLIN, 1);
     control(epoll, EPOLL_CTL_ADD, event, EPOLLIN, 2);
     put(pair[1], "a");
     uint64_t seen = 0;
     for (int round = 0; round < 8; round++) {
         struct epoll_event found;
-        CHECK_EQ(epoll_wait(epoll, &found, 1, LONG_MS), 1);
+        CHECK_EQ(epoll_wait(epoll, &found, 1, WAKE_MS), 1);
         seen |= found.data.u64;
     }
     CHECK_EQ(seen, 3);
@@ -317,21 +287,21 @@ TEST(epoll_reports_sockets_and_own_files_in_turn) {
 
 TEST(epoll_of_an_epoll_of_sockets_is_readable_with_them) {
     int pair[2], late[2];
-    tcp_pair(pair);
-    tcp_pair(late);
+    local_tcp_pair(pair);
+    local_tcp_pair(late);
     int inner = watching(pair[0], EPOLLIN, 1);
     int outer = watching(inner, EPOLLIN, 2);
     int empty = CHECK_OK(epoll_create1(0));
     control(outer, EPOLL_CTL_ADD, empty, EPOLLIN, 3);
-    expect_nothing(outer);
+    expect_no_event(outer);
     put(pair[1], "a");
-    expect(outer, EPOLLIN, 2);
-    expect(outer, EPOLLIN, 2);
+    expect_event(outer, EPOLLIN, 2);
+    expect_event(outer, EPOLLIN, 2);
     struct pollfd poller = {inner, POLLIN, 0};
     CHECK_EQ(poll(&poller, 1, 0), 1);
     take(pair[0], 1);
     CHECK_EQ(poll(&poller, 1, 0), 0);
-    expect_nothing(outer);
+    expect_no_event(outer);
     control(empty, EPOLL_CTL_ADD, late[0], EPOLLIN, 4);
     struct waiter waiter;
     pthread_t thread = start_waiter(&waiter, outer);
@@ -341,7 +311,7 @@ TEST(epoll_of_an_epoll_of_sockets_is_readable_with_them) {
 
 TEST(epoll_wait_on_sockets_times_out) {
     int pair[2];
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int epoll = watching(pair[0], EPOLLIN, 1);
     struct epoll_event event;
     for (int milliseconds = 1; milliseconds < 30; milliseconds += 9) {
@@ -359,13 +329,13 @@ static void hit(int number) {
 
 TEST(epoll_wait_on_sockets_is_ended_by_a_signal) {
     int pair[2];
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     int epoll = watching(pair[0], EPOLLIN, 1);
     catch_signal(SIGUSR1, hit, SA_RESTART);
     pid_t parent = getpid();
     pid_t pid = IN_CHILD(wait_for_state(parent, 'S'); kill(parent, SIGUSR1));
     struct epoll_event event;
-    CHECK_ERR(epoll_wait(epoll, &event, 1, LONG_MS), EINTR);
+    CHECK_ERR(epoll_wait(epoll, &event, 1, WAKE_MS), EINTR);
     CHECK_EQ(hits, 1);
     CHECK_EXITS(pid, 0);
 }
@@ -373,7 +343,7 @@ TEST(epoll_wait_on_sockets_is_ended_by_a_signal) {
 TEST(read_of_a_socket_is_restarted_or_ended_by_a_signal) {
     int pair[2];
     char byte;
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     pid_t parent = getpid();
     catch_signal(SIGUSR1, hit, SA_RESTART);
     pid_t pid = IN_CHILD(wait_for_state(parent, 'S'); kill(parent, SIGUSR1); sleep_ms(30); put(pair[1], "a"));
@@ -395,7 +365,7 @@ TEST(shutdown_ends_a_read_that_waits) {
     int pair[2];
     char byte;
     pthread_t thread;
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     CHECK_EQ(pthread_create(&thread, NULL, shut_later, &pair[0]), 0);
     CHECK_EQ(read(pair[0], &byte, 1), 0);
     CHECK_EQ(pthread_join(thread, NULL), 0);
@@ -404,7 +374,7 @@ TEST(shutdown_ends_a_read_that_waits) {
 TEST(peek_with_waitall_waits_for_all) {
     int pair[2];
     char bytes[4];
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     put(pair[1], "ab");
     pid_t parent = getpid();
     pid_t pid = IN_CHILD(wait_for_state(parent, 'S'); put(pair[1], "cd"));
@@ -415,13 +385,13 @@ TEST(peek_with_waitall_waits_for_all) {
 TEST(poll_and_select_wait_for_sockets_and_pipes_at_once) {
     int pair[2], ends[2];
     pid_t parent = getpid();
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     CHECK_OK(pipe(ends));
     struct pollfd pollers[3] = {{ends[0], POLLIN, 0}, {-1, POLLIN, 0}, {pair[0], POLLIN, 0}};
     for (int at = 0; at < 3; at += 2) {
         int fd = at == 0 ? ends[1] : pair[1];
         pid_t pid = IN_CHILD(wait_for_state(parent, 'S'); put(fd, "x"));
-        CHECK_EQ(poll(pollers, 3, LONG_MS), 1);
+        CHECK_EQ(poll(pollers, 3, WAKE_MS), 1);
         CHECK_EQ(pollers[at].revents, POLLIN);
         CHECK_EQ(pollers[2 - at].revents, 0);
         CHECK_EXITS(pid, 0);
@@ -431,7 +401,7 @@ TEST(poll_and_select_wait_for_sockets_and_pipes_at_once) {
         FD_ZERO(&set);
         FD_SET(ends[0], &set);
         FD_SET(pair[0], &set);
-        struct timeval timeout = {LONG_MS / 1000, 0};
+        struct timeval timeout = {WAKE_MS / 1000, 0};
         CHECK_EQ(select(FD_SETSIZE, &set, NULL, NULL, &timeout), 1);
         CHECK(FD_ISSET(pollers[at].fd, &set));
         CHECK_EXITS(pid, 0);

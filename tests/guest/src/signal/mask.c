@@ -147,13 +147,11 @@ TEST(signal_to_a_thread_that_blocks_and_unblocks_is_never_late) {
     while (!done) {
         CHECK_EQ(change(SIG_BLOCK, &set, NULL, 8), 0);
         int before = hits;
-        for (volatile int i = 0; i < 100; i++)
-            ;
+        be_busy(100);
         CHECK_EQ(hits, before);
         CHECK_EQ(change(SIG_UNBLOCK, &set, NULL, 8), 0);
         // Here it spins without a call for a while: what came meanwhile must come in.
-        for (volatile int i = 0; i < 100; i++)
-            ;
+        be_busy(100);
     }
     CHECK_EQ(pthread_join(sender, NULL), 0);
     CHECK_EQ(hits, 2000);
@@ -164,8 +162,7 @@ static void *toggle(void *unused) {
     unsigned long set = bit(SIGUSR1);
     while (!done) {
         CHECK_EQ(change(SIG_BLOCK, &set, NULL, 8), 0);
-        for (volatile int i = 0; i < 50; i++)
-            ;
+        be_busy(50);
         CHECK_EQ(change(SIG_UNBLOCK, &set, NULL, 8), 0);
     }
     return NULL;

@@ -1,14 +1,10 @@
 // Is epoll_ctl made when it has answered? Each behaviour first calls it often from one place, so that whatever makes it
 // cheap there is at work (with us: calls put off until the next one that comes to the kernel, decision 0012).
 #include "../harness.h"
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-// Long enough for a wake-up on a busy machine, short enough to fail by.
-#define LONG_MS 20000
 #define WARM 100
 
 // The one place.
@@ -40,31 +36,6 @@ static int warmed(int fd) {
 
 static int ready_file(void) { return CHECK_OK(eventfd(1, EFD_NONBLOCK)); }
 
-static void tcp_pair(int pair[2]) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int listener = CHECK_OK(socket(AF_INET, SOCK_STREAM, 0));
-    CHECK_OK(bind(listener, (struct sockaddr *)&address, sizeof address));
-    CHECK_OK(listen(listener, 5));
-    CHECK_OK(getsockname(listener, (struct sockaddr *)&address, &length));
-    pair[0] = CHECK_OK(socket(AF_INET, SOCK_STREAM, 0));
-    CHECK_OK(connect(pair[0], (struct sockaddr *)&address, sizeof address));
-    pair[1] = (int)CHECK_OK(accept(listener, NULL, NULL));
-    CHECK_OK(close(listener));
-}
-
-static void expect(int epoll, uint32_t events, uint64_t data) {
-    struct epoll_event event = {0, {.u64 = 0}};
-    CHECK_EQ(epoll_wait(epoll, &event, 1, LONG_MS), 1);
-    CHECK_EQ(event.events, events);
-    CHECK_EQ(event.data.u64, data);
-}
-
-static void expect_nothing(int epoll) {
-    struct epoll_event event;
-    CHECK_EQ(epoll_wait(epoll, &event, 1, 20), 0);
-}
-
 static unsigned random_number(void) {
     static unsigned state = 12345;
     state = state * 1103515245u + 12345u;
@@ -93,7 +64,7 @@ TEST(epoll_ctl_many_answers_and_what_they_come_to) {
     int files[FILES], pair[2];
     for (int n = 0; n < FILES; n += 2) {
         if (n == 0)
-            tcp_pair(pair);
+            local_tcp_pair(pair);
         else
             CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
         files[n] = pair[0], files[n + 1] = pair[1];
@@ -145,10 +116,10 @@ TEST(epoll_ctl_refusals_are_those_of_a_call_that_is_made) {
         CHECK_ERR(set(epoll, EPOLL_CTL_MOD, file, EPOLLIN, 3), ENOENT);
         CHECK_OK(set(epoll, EPOLL_CTL_ADD, file, EPOLLIN, 4));
     }
-    expect(epoll, EPOLLIN, 4);
+    expect_event(epoll, EPOLLIN, 4);
     CHECK_OK(set(other, EPOLL_CTL_ADD, epoll, EPOLLIN, 5));
     CHECK_ERR(set(epoll, EPOLL_CTL_ADD, other, EPOLLIN, 5), ELOOP);
-    expect(other, EPOLLIN, 5);
+    expect_event(other, EPOLLIN, 5);
 }
 
 TEST(epoll_ctl_event_that_cannot_be_read_is_efault_and_changes_nothing) {
@@ -164,37 +135,37 @@ TEST(epoll_ctl_event_that_cannot_be_read_is_efault_and_changes_nothing) {
     }
     CHECK_ERR(control(epoll, EPOLL_CTL_MOD, file, NULL), EFAULT);
     CHECK_ERR(control(epoll, EPOLL_CTL_MOD, file, (struct epoll_event *)0x7fffffffffffff00ul), EFAULT);
-    expect(epoll, EPOLLIN, 1);
+    expect_event(epoll, EPOLLIN, 1);
     struct epoll_event event = {EPOLLIN, {.u64 = 0x123456789abcdef0}};
     memcpy(end - 12, &event, 12);
     CHECK_OK(control(epoll, EPOLL_CTL_MOD, file, (struct epoll_event *)(end - 12)));
-    expect(epoll, EPOLLIN, 0x123456789abcdef0);
+    expect_event(epoll, EPOLLIN, 0x123456789abcdef0);
     CHECK_OK(control(epoll, EPOLL_CTL_DEL, file, NULL));
-    expect_nothing(epoll);
+    expect_no_event(epoll);
 }
 
 static void rearm(int epoll, int file) {
     for (int round = 0; round < 3; round++) {
         CHECK_OK(set(epoll, EPOLL_CTL_MOD, file, EPOLLIN | EPOLLONESHOT, 2));
-        expect(epoll, EPOLLIN, 2);
-        expect_nothing(epoll);
+        expect_event(epoll, EPOLLIN, 2);
+        expect_no_event(epoll);
         CHECK_OK(set(epoll, EPOLL_CTL_DEL, file, 0, 0));
         CHECK_OK(set(epoll, EPOLL_CTL_ADD, file, EPOLLIN | EPOLLONESHOT, 3));
-        expect(epoll, EPOLLIN, 3);
-        expect_nothing(epoll);
+        expect_event(epoll, EPOLLIN, 3);
+        expect_no_event(epoll);
         CHECK_OK(set(epoll, EPOLL_CTL_MOD, file, EPOLLIN | EPOLLET, 4));
-        expect(epoll, EPOLLIN, 4);
-        expect_nothing(epoll);
+        expect_event(epoll, EPOLLIN, 4);
+        expect_no_event(epoll);
         CHECK_OK(set(epoll, EPOLL_CTL_MOD, file, EPOLLIN | EPOLLET, 5));
-        expect(epoll, EPOLLIN, 5);
+        expect_event(epoll, EPOLLIN, 5);
         CHECK_OK(set(epoll, EPOLL_CTL_DEL, file, 0, 0));
         CHECK_OK(set(epoll, EPOLL_CTL_ADD, file, EPOLLIN | EPOLLET, 6));
-        expect(epoll, EPOLLIN, 6);
-        expect_nothing(epoll);
+        expect_event(epoll, EPOLLIN, 6);
+        expect_no_event(epoll);
         CHECK_OK(set(epoll, EPOLL_CTL_DEL, file, 0, 0));
         CHECK_OK(set(epoll, EPOLL_CTL_ADD, file, EPOLLIN, 7));
         CHECK_OK(set(epoll, EPOLL_CTL_MOD, file, 0, 8));
-        expect_nothing(epoll);
+        expect_no_event(epoll);
     }
 }
 
@@ -202,7 +173,7 @@ TEST(epoll_ctl_rearms_oneshot_and_edge) {
     int file = ready_file();
     rearm(warmed(file), file);
     int pair[2];
-    tcp_pair(pair);
+    local_tcp_pair(pair);
     CHECK_EQ(write(pair[1], "x", 1), 1);
     rearm(warmed(pair[0]), pair[0]);
 }
@@ -212,7 +183,7 @@ TEST(epoll_ctl_then_close_and_a_new_file_at_the_number) {
     for (int round = 0; round < 3; round++) {
         CHECK_OK(set(epoll, EPOLL_CTL_MOD, file, EPOLLIN, 2));
         CHECK_OK(close(file));
-        expect_nothing(epoll);
+        expect_no_event(epoll);
         CHECK_ERR(set(epoll, EPOLL_CTL_DEL, file, 0, 0), EBADF);
         CHECK_EQ(ready_file(), file);
         CHECK_ERR(set(epoll, EPOLL_CTL_MOD, file, EPOLLIN, 3), ENOENT);
@@ -223,7 +194,7 @@ TEST(epoll_ctl_then_close_and_a_new_file_at_the_number) {
         CHECK_EQ(dup2(other, file), file);
         CHECK_OK(close(other));
         CHECK_ERR(set(epoll, EPOLL_CTL_MOD, file, EPOLLIN, 6), ENOENT);
-        expect_nothing(epoll);
+        expect_no_event(epoll);
         CHECK_OK(set(epoll, EPOLL_CTL_ADD, file, EPOLLIN, 7));
         warm(epoll, file);
     }
@@ -233,7 +204,7 @@ TEST(epoll_ctl_then_close_and_a_new_file_at_the_number) {
     CHECK_EQ(epoll_create1(0), epoll);
     CHECK_ERR(set(epoll, EPOLL_CTL_MOD, file, EPOLLIN, 8), ENOENT);
     CHECK_OK(set(epoll, EPOLL_CTL_ADD, file, EPOLLIN, 9));
-    expect(epoll, EPOLLIN, 9);
+    expect_event(epoll, EPOLLIN, 9);
 }
 
 // For what must be seen without another call: these two make none.
@@ -258,7 +229,7 @@ static void spin_until(atomic_int *word) {
 
 static void wait_for(struct shared *shared, int epoll, uint64_t data) {
     atomic_store(&shared->begun, 1);
-    expect(epoll, EPOLLIN, data);
+    expect_event(epoll, EPOLLIN, data);
     atomic_store(&shared->done, 1);
 }
 
@@ -278,9 +249,9 @@ TEST(epoll_ctl_is_seen_by_a_child_that_waits) {
     CHECK_EXITS(child, 0);
     // With the child gone it is ours alone again.
     warm(epoll, file);
-    expect(epoll, EPOLLIN, 1);
+    expect_event(epoll, EPOLLIN, 1);
     CHECK_OK(set(epoll, EPOLL_CTL_MOD, file, EPOLLIN, 4));
-    CHECK_EXITS(IN_CHILD(expect(epoll, EPOLLIN, 4)), 0);
+    CHECK_EXITS(IN_CHILD(expect_event(epoll, EPOLLIN, 4)), 0);
 }
 
 struct waiter {
@@ -397,7 +368,7 @@ TEST(epoll_ctl_lasts_over_exec) {
 
 HELPER(epoll_after_exec) {
     int epoll = atoi(argv[0]);
-    expect(epoll, EPOLLIN, 41);
+    expect_event(epoll, EPOLLIN, 41);
     CHECK_ERR(set(epoll, EPOLL_CTL_ADD, epoll, EPOLLIN, 1), EINVAL);
     return argc == 1 ? 0 : 1;
 }
