@@ -24,7 +24,7 @@ use self::launch::{Prepared, launch, prepare};
 use self::relay::Relay;
 use crate::kernel::Kernel;
 use crate::task::signal::{Sender, SigInfo, Signal};
-use crate::task::{ExitStatus, ExitWatch, Origin, PidNamespace, Process};
+use crate::task::{ExitStatus, ExitWatch, Notices, Origin, PidNamespace, Process};
 use crate::vfs::{MountNamespace, OpenFile};
 use crate::{Errno, sync::WaitQueue};
 
@@ -246,7 +246,8 @@ impl Sandbox {
         let mounts = self.hooks.build_root(&self.kernel, &config, gofer, &pids).map_err(internal)?;
         let template = self.kernel.platform.new_template().map_err(|error| internal(chain(&error)))?;
         let pidfd = duplicate(template.pidfd()).map_err(|errno| internal(format!("template: {errno}")))?;
-        let origin = Arc::new(Origin { template, killed_by_host: false.into() });
+        let notices = Notices::new(id.clone(), Arc::clone(&self.events));
+        let origin = Arc::new(Origin { template, killed_by_host: false.into(), notices });
         let state = Mutex::new(State { phase: Phase::Stopped, started: HashMap::new() });
         let container = Arc::new(Container { config, origin, pids, mounts, state });
         let ContainerConfig { process, hostname, .. } = &container.config;
@@ -454,7 +455,7 @@ impl Sandbox {
 }
 
 /// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

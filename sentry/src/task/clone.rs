@@ -75,9 +75,14 @@ impl CloneRequest {
 }
 
 /// The host's trouble as `clone(2)` tells it.
-fn as_errno(error: &PlatformError) -> Errno {
+fn as_errno(task: &Task, error: &PlatformError) -> Errno {
     tracing::debug!(error = %error, "no host thread for a new task");
     match error {
+        // Limits are the guest's to run into; this is not.
+        PlatformError::Stub(_) => {
+            task.tell(format_args!("got no new task: {error}"));
+            Errno::EAGAIN
+        }
         PlatformError::Missing(_) => Errno::ENOSYS,
         _ => Errno::EAGAIN,
     }
@@ -178,15 +183,16 @@ impl Current {
         let share = self.kernel().descriptors.share(&self.process().container);
         let charge = || share.take().map_err(|_| Errno::EAGAIN);
         let user = self.space_user().share();
+        let task = Arc::clone(self.task());
         let (mm, context) = self.mm_and_context();
         let process = if request.has(flag::THREAD) { None } else { Some(charge()?) };
         let charges = (charge()?, process);
         if request.has(flag::VM) {
-            let context = context.clone_thread().map_err(|error| as_errno(&error))?;
+            let context = context.clone_thread().map_err(|error| as_errno(&task, &error))?;
             return Ok(Body { charges, context, mm, user });
         }
         drop(user);
-        let (mm, context) = mm.fork(context).map_err(|error| as_errno(&error))?;
+        let (mm, context) = mm.fork(context).map_err(|error| as_errno(&task, &error))?;
         let user = SpaceUser::new(mm.space());
         Ok(Body { charges, context, mm, user })
     }

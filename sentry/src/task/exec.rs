@@ -9,6 +9,7 @@ use linux_abi::{Errno, Registers};
 use platform::Context;
 
 use super::{Capability, Credentials, Current, Process, SpaceUser, Task};
+use crate::container::chain;
 use crate::mm::MemoryManager;
 use crate::mm::layout::Aslr;
 use crate::mm::loader::{Ids, Opener, Program, ProgramInput, TaskFile};
@@ -135,7 +136,8 @@ pub fn load_program(task: &Arc<Task>, input: ExecInput) -> Result<LoadedProgram,
     let ids = Ids { uid: new.uid, euid: new.euid, gid: new.gid, egid: new.egid, secure };
     let origin = process.origin().ok_or(Errno::ENOSYS)?;
     let (space, mut context) = origin.template.spawn().map_err(|error| {
-        tracing::warn!(error = %error, "no address space for a new program");
+        let template = origin.template.death().map_or(String::new(), |why| format!("; the template: {why}"));
+        task.tell(format_args!("got no memory for a new program: {}{template}", chain(&error)));
         Errno::EAGAIN
     })?;
     let user = SpaceUser::new(&space);

@@ -129,13 +129,19 @@ impl Current {
 
     /// The host process that was the guest's memory is gone.
     pub(super) fn died(&mut self) {
-        let by_host = self.space().killed_by_host();
+        let (by_host, why) = (self.space().killed_by_host(), self.space().death());
         if by_host && let Some(origin) = self.process().origin() {
             origin.killed_by_host.store(true, Ordering::Release);
         }
         let mut group = self.process().lock_group();
         group.killed_by_host |= by_host;
+        // One of several threads is the first; and who was to end anyway needs no reason.
+        let why = why.filter(|_| group.exit.is_none());
         group.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number(), core: false }, Ended::ByItself);
+        drop(group);
+        if let Some(why) = why {
+            self.task().tell(format_args!("killed: {why}"));
+        }
     }
 
     /// What the memory that the task leaves has cost its process: user and system time in nanoseconds.

@@ -12,7 +12,7 @@ use platform::host::clock::{Clock, now_ns};
 
 use super::overdue::{Ended, Overdue};
 use super::signal::{Actions, Pending, Signal};
-use super::{ExitStatus, Limits, Login, Peaks, PidNamespace, ProcessGroup, Resource, Task};
+use super::{ExitStatus, Limits, Login, Notices, Peaks, PidNamespace, ProcessGroup, Resource, Task};
 use crate::kernel::Kernel;
 use crate::mm::{MemoryLimits, MemoryManager};
 use crate::sync::WaitQueue;
@@ -31,6 +31,8 @@ pub struct Origin {
     pub template: Arc<dyn Template>,
     /// The host has killed memory of one of them.
     pub killed_by_host: AtomicBool,
+    /// What the operator hears of them.
+    pub notices: Notices,
 }
 
 /// A thread group.

@@ -20,6 +20,8 @@ pub struct Program {
     pub name: String,
     /// The executable.
     pub path: PathBuf,
+    /// What the sandbox must say of it, by platform: `// TOLD platform: text` in its source.
+    pub told: Vec<(String, String)>,
 }
 
 /// All built programs.
@@ -96,9 +98,16 @@ fn is_current(program: &Path, inputs: &[PathBuf], header: &Path) -> Result<bool>
     Ok(true)
 }
 
+fn told_of(source: &Path) -> Result<Vec<(String, String)>> {
+    let text = fs::read_to_string(source).with_context(|| format!("read {}", source.display()))?;
+    let told = text.lines().filter_map(|line| line.strip_prefix("// TOLD ")?.split_once(": "));
+    Ok(told.map(|(platform, text)| (platform.to_owned(), text.to_owned())).collect())
+}
+
 fn compile(name: &str, sources: &[PathBuf], header: &Path, out: &Path) -> Result<Program> {
     let path = out.join(name);
-    let program = Program { name: name.to_owned(), path: path.clone() };
+    let told = sources.iter().map(|source| told_of(source)).collect::<Result<Vec<_>>>()?.concat();
+    let program = Program { name: name.to_owned(), path: path.clone(), told };
     if is_current(&path, sources, header)? {
         return Ok(program);
     }

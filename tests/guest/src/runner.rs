@@ -21,8 +21,9 @@ use crate::Program;
 const SILENCE_MAX: Duration = Duration::from_secs(40);
 /// How often a program that dies or hangs is started again with what is left of its behaviours.
 const RESTARTS_MAX: usize = 30;
-/// How much of a failing program's error output is quoted.
-const STDERR_MAX: usize = 300;
+/// How much of a program's error output is kept, and how much of a failing one's quoted.
+const STDERR_MAX: usize = 16 << 10;
+const QUOTED_MAX: usize = 300;
 
 /// Where a program runs.
 #[derive(Debug, Clone)]
@@ -91,7 +92,7 @@ impl Runner {
             if self.left().is_zero() {
                 break;
             }
-            let end = self.attempt(program, &left, &mut results)?;
+            let (end, _) = self.attempt(program, &left, &mut results)?;
             left.retain(|name| !results.contains_key(name));
             match end {
                 End::Finished if left.is_empty() => return Ok(results),
@@ -120,8 +121,16 @@ impl Runner {
         }
         let mut results = Results::new();
         let path = hostile.path.to_string_lossy().into_owned();
-        let end = self.attempt(neighbour, &[path], &mut results)?;
+        let (end, said) = self.attempt(neighbour, &[path], &mut results)?;
         let outcome = results.remove("neighbour");
+        let platform = match &self.place {
+            Place::Host => "host",
+            Place::Sandbox { platform, .. } => platform,
+        };
+        let mut missing = hostile.told.iter().filter(|(on, text)| on == platform && !said.contains(text));
+        if let Some((_, text)) = missing.next() {
+            return Ok(Outcome::Failed(format!("the sandbox did not say {text:?}, but: {}", quoted(&said))));
+        }
         Ok(match (end, outcome) {
             (End::Finished, Some(outcome)) => outcome,
             (End::Finished, None) => Outcome::Failed("the neighbour said nothing".to_owned()),
@@ -140,7 +149,12 @@ impl Runner {
         }
     }
 
-    fn attempt(&self, program: &Program, arguments: &[String], results: &mut Results) -> Result<End> {
+    fn attempt(
+        &self,
+        program: &Program,
+        arguments: &[String],
+        results: &mut Results,
+    ) -> Result<(End, String)> {
         let mut command = self.command(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
@@ -151,7 +165,8 @@ impl Runner {
             match lines.recv_timeout(SILENCE_MAX.min(self.left())) {
                 Ok(line) if line.starts_with("# ") => {
                     end(&mut child);
-                    return Ok(End::Finished);
+                    let errors = errors.recv_timeout(Duration::from_secs(2)).unwrap_or_default();
+                    return Ok((End::Finished, errors));
                 }
                 Ok(line) => take_line(&line, results),
                 Err(RecvTimeoutError::Timeout) => break true,
@@ -165,8 +180,14 @@ impl Runner {
             None => format!("silent for {} s, or the time was over", SILENCE_MAX.as_secs()),
             Some(status) => status.to_string(),
         };
-        Ok(End::Broken(format!("program broke off: {what}; {}", errors.trim().replace('\n', " | "))))
+        Ok((End::Broken(format!("program broke off: {what}; {}", quoted(&errors))), errors))
     }
+}
+
+/// The end of an error output, in one line.
+fn quoted(errors: &str) -> String {
+    let skipped = errors.chars().count().saturating_sub(QUOTED_MAX);
+    errors.chars().skip(skipped).collect::<String>().trim().replace('\n', " | ")
 }
 
 fn take_line(line: &str, results: &mut Results) {
