@@ -316,7 +316,7 @@ impl Directory for Threads {
     }
 }
 
-/// `ns`: links that tell which namespaces are the same; they cannot be opened.
+/// `ns`: links that tell which namespaces are the same. What is opened behind them can be looked at, not entered.
 struct Namespaces {
     dev: u64,
     subject: Subject,
@@ -348,12 +348,46 @@ impl Directory for Namespaces {
                 (None, "uts") => subject.task()?.uts().id,
                 (None, _) => subject.task()?.fs().namespace().id,
             };
-            Ok(LinkTarget::Path(format!("{kind}:[{id}]").into_bytes()))
+            let label = format!("{kind}:[{id}]");
+            let node = Arc::new(NamespaceNode { id });
+            Ok(LinkTarget::Jump(reader.kernel.vfs.labelled(label.as_bytes(), node)))
         }))
     }
 
     fn names(&self, _: &Arc<Task>) -> Result<Vec<Name>, Errno> {
         Ok(number(NAMESPACES.iter().map(|(name, _)| (name.as_bytes().to_vec(), Kind::Link))))
+    }
+}
+
+/// A namespace as a file: its number is all there is. LINUX: fs/nsfs.c.
+struct NamespaceNode {
+    id: u32,
+}
+
+/// `st_dev` of namespaces.
+const NAMESPACE_DEVICE: u64 = 4;
+
+impl Inode for NamespaceNode {
+    fn stat(&self) -> Result<Stat, Errno> {
+        let (dev, ino) = (NAMESPACE_DEVICE, u64::from(self.id));
+        Ok(Stat { dev, ino, mode: mode::S_IFREG | 0o444, nlink: 1, ..Stat::default() })
+    }
+
+    fn open(&self, _: &Arc<Task>, _: &Location, flags: u32) -> Result<Arc<dyn FileOps>, Errno> {
+        const O_ACCMODE: u32 = 3;
+        if flags & O_ACCMODE == 0 { Ok(Arc::new(NamespaceFile)) } else { Err(Errno::EPERM) }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+struct NamespaceFile;
+
+impl FileOps for NamespaceFile {
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 

@@ -599,6 +599,28 @@ TEST(proc_ns_links_name_the_namespaces) {
     CHECK(strncmp(target, "pid:[", 5) == 0);
 }
 
+TEST(proc_ns_files_have_the_number_in_their_link) {
+    const char *names[] = {"ipc", "mnt", "net", "pid", "user", "uts"};
+    for (int at = 0; at < 6; at++) {
+        char path[64], link[64] = "", again[64] = "", want[64], byte;
+        struct stat status, opened;
+        snprintf(path, sizeof path, "/proc/self/ns/%s", names[at]);
+        CHECK(readlink(path, link, sizeof link - 1) > 0);
+        CHECK_OK(stat(path, &status));
+        snprintf(want, sizeof want, "%s:[%lu]", names[at], (unsigned long)status.st_ino);
+        CHECK_STR(link, want);
+        CHECK(S_ISREG(status.st_mode));
+        int fd = CHECK_OK(open(path, O_RDONLY | O_CLOEXEC));
+        CHECK_OK(fstat(fd, &opened));
+        CHECK(opened.st_ino == status.st_ino && opened.st_dev == status.st_dev);
+        CHECK_ERR(read(fd, &byte, 1), EINVAL);
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        CHECK(readlink(path, again, sizeof again - 1) > 0);
+        CHECK_STR(again, want);
+    }
+    CHECK_ERR(open("/proc/self/ns/net", O_RDWR), EPERM);
+}
+
 TEST(loginuid_is_set_as_a_login_does_and_inherited) {
     if (access("/proc/self/loginuid", F_OK) != 0)
         return;
