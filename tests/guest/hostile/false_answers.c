@@ -2,7 +2,7 @@
 // agent's answer page that the sentry reads, while the others do what needs orders: mapping, threads, forks, signals, execs.
 #include "hostile.h"
 
-enum { SLOTS_MAX = 64, AGENT_ANSWERS = 0x101000, SLOTS = 0x10000000, SLOT_SIZE = 0x10000, HANDOVER = 0x1000 };
+enum { SLOTS_MAX = 64, AGENT_ANSWERS = 0x101000, SLOTS = 0x10000000, SLOT_SIZE = 0x20000, HANDOVER = 0x1000 };
 // Offsets in a hand-over page: STATE KIND READY TID_WORD SELF RESULT FRAME SIGNO PREFETCH_LEN PREFETCH_ADDR PENDING CPU.
 static const int words[] = {0x00, 0x04, 0x08, 0x0c, 0x10, 0x20, 0x28, 0x30, 0xe8, 0xf0, 0xf8, 0xfc};
 enum { WORDS = sizeof words / sizeof *words };
