@@ -31,6 +31,7 @@ macro_rules! on_platform {
             an_interrupt_before_the_guest_runs_is_not_lost
             a_futex_wait_on_order_ends_by_waking_and_by_death
             a_fork_beside_a_mapping_copies_no_descriptor
+            a_child_that_its_parent_denies_is_ended
             a_death_by_the_host_has_a_reason_and_one_by_order_has_none
             a_futex_wait_of_a_trapped_thread_does_not_sleep_where_no_interrupt_reaches
             a_thread_runs_on_another_thread_of_ours_than_the_one_that_made_it
@@ -60,7 +61,12 @@ pub struct Guest {
 
 /// Loads `code` into a new guest.
 pub fn guest(platform: &dyn Platform, code: &[u8]) -> Guest {
-    let template = platform.new_template().expect("template");
+    guest_of(&platform.new_template().expect("template"), code)
+}
+
+/// Loads `code` into a new guest from a template.
+fn guest_of(template: &Arc<dyn Template>, code: &[u8]) -> Guest {
+    let template = Arc::clone(template);
     let (space, mut context) = template.spawn().expect("spawn");
     let map = |addr, prot| MemoryCall::MapAnonymous { addr, len: 0x1000, prot, extra_flags: 0 };
     assert_eq!(context.memory(map(CODE, 3)), Ok(CODE));
@@ -250,6 +256,43 @@ pub fn a_fork_beside_a_mapping_copies_no_descriptor(platform: &dyn Platform) {
     let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok());
     assert_eq!(targets.filter(|target| target.to_string_lossy().contains(NAME)).count(), 0);
     drop(children);
+}
+
+pub fn a_child_that_its_parent_denies_is_ended(platform: &dyn Platform) {
+    use crate::stub::layout::{AGENT_RW, agent};
+    let template = platform.new_template().expect("template");
+    let before = children();
+    // L: mov dword ptr [rbx], 1; jmp L: gives the agent's answers a process id that cannot be.
+    let mut g = guest_of(&template, &[0xc7, 0x03, 1, 0, 0, 0, 0xeb, 0xf8]);
+    let mut liar = g.context.clone_thread().expect("thread");
+    let regs = Registers { rbx: AGENT_RW + agent::RESULT, ..g.regs };
+    let thread = std::thread::spawn(move || {
+        let mut regs = regs;
+        while liar.run(&mut regs) != Exit::Died {}
+    });
+    let mut forks = Vec::new();
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let error = loop {
+        assert!(std::time::Instant::now() < until, "never believed");
+        match g.context.fork() {
+            Ok(fork) => forks.push(fork),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, crate::api::PlatformError::Stub(_)), "{error}");
+    g.space.kill();
+    thread.join().expect("liar");
+    drop((forks, g));
+    wait_for_reaper(|| children() == before);
+}
+
+/// Stubs of this process.
+fn children() -> usize {
+    let me = std::process::id().to_string();
+    let parent_of = |stat: String| stat.rsplit_once(')')?.1.split_whitespace().nth(1).map(str::to_owned);
+    let stats = std::fs::read_dir("/proc").expect("proc").flatten();
+    let stats = stats.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok());
+    stats.filter_map(parent_of).filter(|parent| *parent == me).count()
 }
 
 pub fn a_death_by_the_host_has_a_reason_and_one_by_order_has_none(platform: &dyn Platform) {

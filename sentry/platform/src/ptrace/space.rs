@@ -15,6 +15,7 @@ use crate::death::Death;
 use crate::stub::agent::{Agent, ask};
 use crate::stub::arena::Window;
 use crate::stub::layout::{RW, SLOT_SIZE, SLOTS_BASE, SLOTS_MAX, ro, rw};
+use crate::stub::orphans::Windows;
 use crate::stub::process::Process;
 use crate::sys;
 
@@ -50,7 +51,7 @@ pub struct Slot {
     /// Address in the stub.
     pub addr: u64,
     /// Its memory.
-    pub window: Window,
+    pub window: Arc<Window>,
     /// The window is mapped in the stub already.
     is_mapped: bool,
 }
@@ -108,7 +109,7 @@ impl Space {
         if slots.next >= SLOTS_MAX {
             return Err(PlatformError::Limit("threads of one address space"));
         }
-        let window = self.shared.arena.allocate().ok_or(PlatformError::Limit("threads of the sandbox"))?;
+        let window = self.new_window()?;
         let addr = SLOTS_BASE + slots.next * SLOT_SIZE;
         slots.next += 1;
         Ok(Slot { addr, window, is_mapped: false })
@@ -157,18 +158,30 @@ impl Space {
         self.adopt(slot, tid)
     }
 
-    fn fork_process(&self, child: &Agent, alive: impl Fn() -> bool) -> Result<Arc<Process>, PlatformError> {
+    fn fork_process(
+        &self,
+        child: &Agent,
+        thread: Option<&Arc<Window>>,
+        alive: impl Fn() -> bool,
+    ) -> Result<Arc<Process>, PlatformError> {
+        let registry = &self.shared.registry;
+        let since = registry.newest();
+        let doubt = |_: &PlatformError| registry.doubt(&self.process, since, Windows::new(child, thread));
         let pid = {
             let mut agent = self.agent();
             agent.settle(|| alive() && !self.process.has_ended())?;
             agent.order_fork(child);
-            agent.wait(|| alive() && !self.process.has_ended())?
+            agent.wait(|| alive() && !self.process.has_ended()).inspect_err(doubt)?
         };
-        self.shared.registry.enter_child(&self.process, pid, child.mark())
+        registry.enter_child(&self.process, pid, child.mark()).inspect_err(doubt)
     }
 
     fn new_agent(&self) -> Result<Agent, PlatformError> {
         self.shared.arena.allocate().map(Agent::new).ok_or(PlatformError::Limit("processes of the sandbox"))
+    }
+
+    fn new_window(&self) -> Result<Arc<Window>, PlatformError> {
+        self.shared.arena.allocate().map(Arc::new).ok_or(PlatformError::Limit("threads of the sandbox"))
     }
 
     /// A copy of this stub without guest threads.
@@ -177,7 +190,7 @@ impl Space {
     /// When the host refuses or the stub misbehaves.
     pub fn fork_pristine(&self) -> Result<Arc<Self>, PlatformError> {
         let agent = self.new_agent()?;
-        let process = self.fork_process(&agent, || true)?;
+        let process = self.fork_process(&agent, None, || true)?;
         Ok(Self::new(Arc::clone(&self.shared), process, agent))
     }
 
@@ -189,14 +202,20 @@ impl Space {
         &self,
         alive: impl Fn() -> bool,
     ) -> Result<(Arc<Self>, PtraceContext), PlatformError> {
-        let mut agent = self.new_agent()?;
-        let window = self.shared.arena.allocate().ok_or(PlatformError::Limit("threads of the sandbox"))?;
+        let spare = self.process.doubts().take_spare()?;
+        let (mut agent, window) = match spare.map(Windows::reuse) {
+            Some((agent, Some(window))) => {
+                window.zero(0, CLEARED);
+                (agent, window)
+            }
+            _ => (self.new_agent()?, self.new_window()?),
+        };
         let slot = Slot { addr: SLOTS_BASE, window, is_mapped: false };
         slot.window.set32(ro::START_FLAGS, TRACED);
         agent.prepare_thread(slot.addr, Some(&slot.window));
         let process = {
             let _passing = self.passing();
-            self.fork_process(&agent, alive)?
+            self.fork_process(&agent, Some(&slot.window), alive)?
         };
         let space = Self::new(Arc::clone(&self.shared), process, agent);
         space.slots().next = 1;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use super::arena::Window;
-use super::layout::agent;
+use super::layout::{AGENT_RO, agent};
 use crate::api::PlatformError;
 use crate::sys;
 
@@ -57,8 +57,16 @@ const THREAD_FLAGS: i32 = libc::CLONE_VM
 /// What it forks with: the child is the sentry's, as its parent is.
 const FORK_FLAGS: i32 = libc::CLONE_PARENT | libc::SIGCHLD;
 
+/// The mark of the agent whose pages a stub has; `None` if it has none, or is no more.
+#[must_use]
+pub fn mark_in(pid: i32) -> Option<u64> {
+    let mut word = [0; 8];
+    let is_there = sys::read_process(pid, AGENT_RO + agent::MARK, &mut word) == word.len();
+    is_there.then(|| u64::from_ne_bytes(word))
+}
+
 /// Windows lie at different offsets, none at 0.
-fn mark_of(window: &Window) -> u64 {
+pub(super) fn mark_of(window: &Window) -> u64 {
     window.file_offset() | 1
 }
 
@@ -66,8 +74,15 @@ impl Agent {
     /// The agent whose pages are `window`; it has done nothing yet.
     #[must_use]
     pub fn new(window: Window) -> Self {
+        Self::with(Arc::new(window))
+    }
+
+    /// The same in a window that somebody may keep.
+    #[must_use]
+    pub fn with(window: Arc<Window>) -> Self {
         window.set64(agent::MARK, mark_of(&window));
-        Self { window: Arc::new(window), sequence: 0 }
+        window.set32(ANSWERS + agent::DONE, 0);
+        Self { window, sequence: 0 }
     }
 
     /// Offsets of its order and answer pages in the arena.

@@ -12,7 +12,8 @@ use std::time::Duration;
 use libc::pid_t;
 use rustix::event::epoll;
 
-use super::layout::{AGENT_RO, agent};
+use super::agent::mark_in;
+use super::orphans::Doubts;
 use crate::api::{DeathNotice, PlatformError};
 use crate::death::Death;
 use crate::sys;
@@ -22,6 +23,8 @@ pub struct Process {
     /// Process id in the sentry's pid namespace.
     pub pid: pid_t,
     pidfd: OwnedFd,
+    /// What stands in its agent's order page at `agent::MARK`.
+    pub(super) mark: u64,
     ended: AtomicBool,
     /// We asked for its end.
     killed: AtomicBool,
@@ -37,6 +40,8 @@ pub struct Process {
     grave: Mutex<Grave>,
     /// Tasks that use it and may be waiting for something else when it ends. LOCK: leaf.
     notices: Mutex<Vec<Weak<dyn DeathNotice>>>,
+    /// Forks of it that nobody knows the child of. LOCK: leaf.
+    doubts: Mutex<Doubts>,
 }
 
 impl std::fmt::Debug for Process {
@@ -59,6 +64,28 @@ impl std::fmt::Debug for Grave {
 }
 
 impl Process {
+    fn new(pid: pid_t, pidfd: OwnedFd, mark: u64) -> Arc<Self> {
+        Arc::new(Self {
+            pid,
+            pidfd,
+            mark,
+            ended: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+            signal: AtomicI32::new(0),
+            blame: OnceLock::new(),
+            peak: Arc::default(),
+            waiters: Mutex::default(),
+            grave: Mutex::default(),
+            notices: Mutex::default(),
+            doubts: Mutex::default(),
+        })
+    }
+
+    /// Forks of it that nobody knows the child of.
+    pub fn doubts(&self) -> MutexGuard<'_, Doubts> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Names the host process.
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
@@ -194,9 +221,7 @@ fn await_mark(pid: pid_t, pidfd: BorrowedFd<'_>, mark: u64) -> Result<(), Platfo
     const QUICK_LOOKS: u32 = 30;
     const LOOKS: u32 = 50_000;
     for look in 0..LOOKS {
-        let mut word = [0; 8];
-        let is_there = sys::read_process(pid, AGENT_RO + agent::MARK, &mut word) == word.len();
-        if is_there && u64::from_ne_bytes(word) == mark {
+        if mark_in(pid) == Some(mark) {
             return Ok(());
         }
         if look < QUICK_LOOKS {
@@ -219,6 +244,8 @@ pub struct Registry {
     ends: OwnedFd,
     /// LOCK: leaf.
     by_pid: Mutex<HashMap<pid_t, Arc<Process>>>,
+    /// Number of the stub that was entered last.
+    newest: AtomicI32,
     /// Ended stubs that are still waited for. LOCK: leaf but for `Process::waiters`.
     to_kick: Mutex<Vec<Arc<Process>>>,
     /// There is somebody to kick.
@@ -234,6 +261,7 @@ impl Registry {
         Ok(Self {
             ends: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             by_pid: Mutex::default(),
+            newest: AtomicI32::new(0),
             to_kick: Mutex::default(),
             kicks: Condvar::new(),
         })
@@ -296,26 +324,42 @@ impl Registry {
             return Err(known);
         }
         await_mark(pid, pidfd.as_fd(), mark)?;
-        let process = Arc::new(Process {
-            pid,
-            pidfd,
-            ended: AtomicBool::new(false),
-            killed: AtomicBool::new(false),
-            signal: AtomicI32::new(0),
-            blame: OnceLock::new(),
-            peak: Arc::default(),
-            waiters: Mutex::default(),
-            grave: Mutex::default(),
-            notices: Mutex::default(),
-        });
+        self.insert(Process::new(pid, pidfd, mark)).map_err(host)?.ok_or(known)
+    }
+
+    /// Watches over it, unless its number is known; then `None`.
+    fn insert(&self, process: Arc<Process>) -> io::Result<Option<Arc<Process>>> {
         let mut by_pid = self.by_pid();
-        if by_pid.contains_key(&pid) {
-            return Err(known);
+        if by_pid.contains_key(&process.pid) {
+            return Ok(None);
         }
-        let key = epoll::EventData::new_u64(u64::from(pid.cast_unsigned()));
-        epoll::add(&self.ends, &process.pidfd, key, epoll::EventFlags::IN).map_err(|e| host(e.into()))?;
-        by_pid.insert(pid, Arc::clone(&process));
-        Ok(process)
+        let key = epoll::EventData::new_u64(u64::from(process.pid.cast_unsigned()));
+        epoll::add(&self.ends, &process.pidfd, key, epoll::EventFlags::IN)?;
+        by_pid.insert(process.pid, Arc::clone(&process));
+        self.newest.store(process.pid, Ordering::Release);
+        Ok(Some(process))
+    }
+
+    /// Whether a stub has this number.
+    pub(super) fn is_known(&self, pid: pid_t) -> bool {
+        self.by_pid().contains_key(&pid)
+    }
+
+    /// Number of the stub that was entered last.
+    #[must_use]
+    pub fn newest(&self) -> pid_t {
+        self.newest.load(Ordering::Acquire)
+    }
+
+    /// Kills a stub that nobody knows, and keeps `things` until it has been reaped.
+    pub(super) fn end_unknown(&self, pid: pid_t, pidfd: OwnedFd, things: impl Send + 'static) {
+        let process = Process::new(pid, pidfd, 0);
+        process.kill();
+        process.keep(things);
+        if self.insert(Arc::clone(&process)).is_err() {
+            // Nobody will say when it is gone: then for ever.
+            std::mem::forget(process);
+        }
     }
 
     fn reap(&self) {
@@ -344,6 +388,7 @@ impl Registry {
         let end = sys::wait_process(pid).unwrap_or_default();
         process.peak.store(end.peak_bytes, Ordering::Release);
         process.set_ended(end.signal);
+        self.end_orphans(&process);
         process.release_kept();
         process.tell();
         if process.kick_waiters() {

@@ -20,6 +20,7 @@ use crate::stub::arena::Window;
 use crate::stub::layout::{
     FUTEX_UNSEEN, RW, SIGNAL_STACK, SIGNAL_STACK_SIZE, SLOT_SIZE, SLOTS_BASE, SLOTS_MAX, ro, rw,
 };
+use crate::stub::orphans::Windows;
 use crate::stub::process::Process;
 use crate::sys;
 
@@ -48,6 +49,9 @@ pub struct Space {
     /// Guest threads that may run guest code.
     threads: AtomicU32,
 }
+
+/// What the pages of a new thread must not hold from one before: orders and answers, as far as the bulk data.
+const CLEARED: u64 = 0x1100;
 
 #[derive(Default)]
 struct Slots {
@@ -152,16 +156,16 @@ impl Space {
         let gone = slots.free.iter().position(|slot| slot.window.get32(RW + rw::TID_WORD) == 0);
         if let Some(index) = gone {
             let slot = slots.free.swap_remove(index);
-            slot.window.zero(0, 0x1100);
+            slot.window.zero(0, CLEARED);
             return Ok(slot);
         }
         if slots.next >= SLOTS_MAX {
             return Err(PlatformError::Limit("threads of one address space"));
         }
-        let window = self.shared.arena.allocate().ok_or(PlatformError::Limit("threads of the sandbox"))?;
+        let window = self.new_window()?;
         let addr = SLOTS_BASE + slots.next * SLOT_SIZE;
         slots.next += 1;
-        Ok(Slot { addr, window: Arc::new(window), is_mapped: false })
+        Ok(Slot { addr, window, is_mapped: false })
     }
 
     /// A thread of `slot` has been told to end.
@@ -236,18 +240,29 @@ impl Space {
         agent.wait(|| !self.process.has_ended()).map(drop)
     }
 
-    fn fork_process(&self, child: &Agent) -> Result<Arc<Process>, PlatformError> {
+    fn fork_process(
+        &self,
+        child: &Agent,
+        thread: Option<&Arc<Window>>,
+    ) -> Result<Arc<Process>, PlatformError> {
+        let registry = &self.shared.registry;
+        let since = registry.newest();
+        let doubt = |_: &PlatformError| registry.doubt(&self.process, since, Windows::new(child, thread));
         let pid = {
             let mut agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
             agent.settle(|| !self.process.has_ended())?;
             agent.order_fork(child);
-            agent.wait(|| !self.process.has_ended())?
+            agent.wait(|| !self.process.has_ended()).inspect_err(doubt)?
         };
-        self.shared.registry.enter_child(&self.process, pid, child.mark())
+        registry.enter_child(&self.process, pid, child.mark()).inspect_err(doubt)
     }
 
     fn new_agent(&self) -> Result<Agent, PlatformError> {
         self.shared.arena.allocate().map(Agent::new).ok_or(PlatformError::Limit("processes of the sandbox"))
+    }
+
+    fn new_window(&self) -> Result<Arc<Window>, PlatformError> {
+        self.shared.arena.allocate().map(Arc::new).ok_or(PlatformError::Limit("threads of the sandbox"))
     }
 
     /// A copy of this stub without guest threads.
@@ -256,7 +271,7 @@ impl Space {
     /// When the host refuses or the stub misbehaves.
     pub fn fork_pristine(&self) -> Result<Arc<Self>, PlatformError> {
         let agent = self.new_agent()?;
-        let process = self.fork_process(&agent)?;
+        let process = self.fork_process(&agent, None)?;
         Ok(Self::new(Arc::clone(&self.shared), process, agent))
     }
 
@@ -265,9 +280,15 @@ impl Space {
     /// # Errors
     /// When the host refuses or the stub misbehaves.
     pub fn fork_with_thread(&self) -> Result<(Arc<Self>, SystrapContext), PlatformError> {
-        let mut agent = self.new_agent()?;
-        let window = self.shared.arena.allocate().ok_or(PlatformError::Limit("threads of the sandbox"))?;
-        let slot = Slot { addr: SLOTS_BASE, window: Arc::new(window), is_mapped: false };
+        let spare = self.process.doubts().take_spare()?;
+        let (mut agent, window) = match spare.map(Windows::reuse) {
+            Some((agent, Some(window))) => {
+                window.zero(0, CLEARED);
+                (agent, window)
+            }
+            _ => (self.new_agent()?, self.new_window()?),
+        };
+        let slot = Slot { addr: SLOTS_BASE, window, is_mapped: false };
         self.prepare_slot(&slot);
         agent.prepare_thread(slot.addr, Some(&slot.window));
         // Held, so that the copy has nothing half written.
@@ -275,7 +296,7 @@ impl Space {
         let process = {
             // Held, so that the copy has no descriptor that is on its way to a mapping.
             let _passing = self.passing();
-            self.fork_process(&agent)?
+            self.fork_process(&agent, Some(&slot.window))?
         };
         let space = Self::with(Arc::clone(&self.shared), process, agent, (patches.clone(), self.heat.copy()));
         drop(patches);
