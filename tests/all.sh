@@ -72,10 +72,10 @@ step "unit tests and tidy" "${alone[@]}" cargo test --workspace --exclude guest-
 step "the guest tests' runner" cargo test -p guest-tests --lib
 step "guest behaviours" "${alone[@]}" cargo test -p guest-tests --test guest
 step "the harness itself, with runc" "${alone[@]}" \
-    "$bin/e2e" --runtime io.containerd.runc.v2 --keep-log "$logs/containerd-runc.log"
+    "$bin/e2e" --runtime io.containerd.runc.v2 --keep-log "$logs/daemon-runc.log"
 for version in system 1.7 2.1; do
     step "containerd $version" "${alone[@]}" "$bin/e2e" --runtime $runtime --containerd $version --bin-dir "$bin" \
-        --keep-log "$logs/containerd-$version.log"
+        --keep-log "$logs/daemon-$version.log"
 done
 
 echo "$((SECONDS - begun)) s in all, logs in $logs"

@@ -18,7 +18,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -35,6 +35,11 @@ const WELL: &[u8] = b"!";
 /// How long the socket of a server that was killed unasked keeps its name. A containerd that has its address already is
 /// then refused at once, while containerd up to 1.7 tries a name that is not there for 100 s.
 const LINGER: Duration = Duration::from_secs(3);
+
+/// How long the socket of a process that dies may live on.
+const DYING: Duration = Duration::from_secs(5);
+/// Between looks at it.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What the server tells its guard, a line of JSON each.
 #[derive(Debug, Serialize, Deserialize)]
@@ -106,7 +111,11 @@ fn watch(path: &Path, pipe: impl Read, linger: Duration) {
     if !asked {
         std::thread::sleep(linger);
     }
-    socket::remove_if_dead(path);
+    // The pipe may be closed before the socket is, by a process that dies.
+    let begun = Instant::now();
+    while !socket::remove_if_dead(path) && begun.elapsed() < DYING {
+        std::thread::sleep(LOOK);
+    }
 }
 
 /// LINUX: pipe(7): what is no longer is written whole or not at all.

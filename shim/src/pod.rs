@@ -8,9 +8,9 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use containerd_shim_protos::api::CreateTaskRequest;
 use containerd_shim_protos::events::task::{
@@ -49,6 +49,8 @@ const SANDBOX_DIED: u32 = 255;
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// How long a gofer or sentry may take to be gone.
 const END_LIMIT: Duration = Duration::from_secs(2);
+/// Between looks whether one that is being undone has gone.
+const LOOK: Duration = Duration::from_millis(5);
 /// How long a server without containers waits for the next request: longer than containerd's own limits.
 const EMPTY_LIMIT: Duration = Duration::from_secs(10);
 const SIGKILL: i32 = 9;
@@ -78,6 +80,8 @@ pub(crate) struct Pod {
     sandbox: Mutex<Option<Arc<Running>>>,
     /// `None` while it is being made.
     tasks: Mutex<HashMap<String, Option<Arc<Task>>>>,
+    /// Containers that are no tasks any more and not undone yet. Goes up under the lock of `tasks`.
+    leaving: AtomicUsize,
     gate: tokio::sync::Mutex<()>,
     shutdown_asked: AtomicBool,
     /// The server may end.
@@ -101,6 +105,7 @@ impl Pod {
             events,
             sandbox: Mutex::default(),
             tasks: Mutex::default(),
+            leaving: AtomicUsize::new(0),
             gate: tokio::sync::Mutex::default(),
             shutdown_asked: AtomicBool::new(false),
             end: Notify::new(),
@@ -366,6 +371,7 @@ impl Pod {
         let last = {
             let mut tasks = self.tasks();
             tasks.remove(&task.id);
+            self.leaving.fetch_add(1, Ordering::AcqRel);
             tasks.is_empty()
         };
         if last {
@@ -381,11 +387,17 @@ impl Pod {
         if let Err(error) = hooks::run("poststop", &task.hooks.poststop, &task.state_as("stopped")) {
             tracing::warn!(container = task.id, "{error}");
         }
-        self.link.forget(&task.bundle);
+        if last || !task.cgroup_shared {
+            self.link.forget(&task.bundle);
+        } else {
+            // The sandbox goes on in its cgroup: the guard still has that to remove.
+            Record::remove(&task.bundle);
+        }
         if let Some(mut first) = Record::load(&self.bundle) {
             first.members.retain(|member| *member != task.bundle);
             let _ = first.store(&self.bundle);
         }
+        self.leaving.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Ends the sentry and removes its cgroup. Blocks.
@@ -467,7 +479,7 @@ impl Pod {
     /// A server without containers ends when it has been asked to, or some time later: a containerd that stopped between
     /// the last Delete and its Shutdown never asks.
     fn end_if_asked(self: &Arc<Self>) {
-        if !self.tasks().is_empty() {
+        if !self.is_empty() {
             return;
         }
         if self.shutdown_asked.load(Ordering::Relaxed) {
@@ -476,11 +488,18 @@ impl Pod {
         let pod = Arc::clone(self);
         tokio::spawn(async move {
             tokio::time::sleep(EMPTY_LIMIT).await;
-            if pod.tasks().is_empty() {
+            if pod.is_empty() {
                 tracing::warn!("no container is left and nobody asks for the end");
                 pod.end.notify_one();
             }
         });
+    }
+
+    /// No container is left, and none is being undone.
+    fn is_empty(&self) -> bool {
+        // Under the lock: what leaves is counted before it is seen to have gone.
+        let tasks = self.tasks();
+        tasks.is_empty() && self.leaving.load(Ordering::Acquire) == 0
     }
 
     /// Takes everything away before the server ends. Blocks.
@@ -489,6 +508,10 @@ impl Pod {
         for task in tasks {
             task.ending.store(true, Ordering::Relaxed);
             self.take_away(&task);
+        }
+        let begun = Instant::now();
+        while !self.is_empty() && begun.elapsed() < END_LIMIT {
+            std::thread::sleep(LOOK);
         }
         self.end_sandbox();
     }

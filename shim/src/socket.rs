@@ -64,11 +64,13 @@ pub(crate) fn bind(socket: &OwnedFd, path: &Path) -> anyhow::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).context("socket permissions")
 }
 
-/// Removes the name, if nobody listens there.
-pub(crate) fn remove_if_dead(path: &Path) {
-    if !is_served(path) {
-        let _ = fs::remove_file(path);
+/// Removes the name, if nobody listens there; false if somebody does.
+pub(crate) fn remove_if_dead(path: &Path) -> bool {
+    if is_served(path) {
+        return false;
     }
+    let _ = fs::remove_file(path);
+    true
 }
 
 #[cfg(test)]
