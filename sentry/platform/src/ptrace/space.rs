@@ -15,7 +15,7 @@ use crate::death::Death;
 use crate::stub::agent::{Agent, ask};
 use crate::stub::arena::Window;
 use crate::stub::layout::{RW, SLOT_SIZE, SLOTS_BASE, SLOTS_MAX, ro, rw};
-use crate::stub::orphans::Windows;
+use crate::stub::orphans::{self, Windows};
 use crate::stub::process::Process;
 use crate::sys;
 
@@ -23,8 +23,6 @@ use crate::sys;
 const LOOKS_MAX: u32 = 3000;
 /// `START_FLAGS` of a thread that will be traced.
 const TRACED: u32 = u32::MAX;
-/// What is cleared of a window that is used again: the order page, and the words at the start of the hand-over page.
-const CLEARED: u64 = 0x1100;
 
 /// A stub and all that the sentry has to do with it.
 pub struct Space {
@@ -103,13 +101,13 @@ impl Space {
     fn take_slot(&self) -> Result<Slot, PlatformError> {
         let mut slots = self.slots();
         if let Some(slot) = slots.free.pop() {
-            slot.window.zero(0, CLEARED);
+            slot.window.clear_thread();
             return Ok(slot);
         }
         if slots.next >= SLOTS_MAX {
             return Err(PlatformError::Limit("threads of one address space"));
         }
-        let window = self.new_window()?;
+        let window = self.shared.arena.allocate_thread()?;
         let addr = SLOTS_BASE + slots.next * SLOT_SIZE;
         slots.next += 1;
         Ok(Slot { addr, window, is_mapped: false })
@@ -176,20 +174,12 @@ impl Space {
         registry.enter_child(&self.process, pid, child.mark()).inspect_err(doubt)
     }
 
-    fn new_agent(&self) -> Result<Agent, PlatformError> {
-        self.shared.arena.allocate().map(Agent::new).ok_or(PlatformError::Limit("processes of the sandbox"))
-    }
-
-    fn new_window(&self) -> Result<Arc<Window>, PlatformError> {
-        self.shared.arena.allocate().map(Arc::new).ok_or(PlatformError::Limit("threads of the sandbox"))
-    }
-
     /// A copy of this stub without guest threads.
     ///
     /// # Errors
     /// When the host refuses or the stub misbehaves.
     pub fn fork_pristine(&self) -> Result<Arc<Self>, PlatformError> {
-        let agent = self.new_agent()?;
+        let agent = Agent::allocate(&self.shared.arena)?;
         let process = self.fork_process(&agent, None, || true)?;
         Ok(Self::new(Arc::clone(&self.shared), process, agent))
     }
@@ -202,14 +192,7 @@ impl Space {
         &self,
         alive: impl Fn() -> bool,
     ) -> Result<(Arc<Self>, PtraceContext), PlatformError> {
-        let spare = self.process.doubts().take_spare()?;
-        let (mut agent, window) = match spare.map(Windows::reuse) {
-            Some((agent, Some(window))) => {
-                window.zero(0, CLEARED);
-                (agent, window)
-            }
-            _ => (self.new_agent()?, self.new_window()?),
-        };
+        let (mut agent, window) = orphans::newborn(&self.process, &self.shared.arena)?;
         let slot = Slot { addr: SLOTS_BASE, window, is_mapped: false };
         slot.window.set32(ro::START_FLAGS, TRACED);
         agent.prepare_thread(slot.addr, Some(&slot.window));

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
-use super::arena::Window;
+use super::arena::{Arena, Window};
 use super::layout::{AGENT_RO, agent};
 use crate::api::PlatformError;
 use crate::sys;
@@ -77,7 +77,15 @@ impl Agent {
         Self::with(Arc::new(window))
     }
 
-    /// The same in a window that somebody may keep.
+    /// One with pages of its own.
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub fn allocate(arena: &Arc<Arena>) -> Result<Self, PlatformError> {
+        arena.allocate().map(Self::new).ok_or(PlatformError::Limit("processes of the sandbox"))
+    }
+
+    /// As [`Agent::new`], in a window that somebody may keep.
     #[must_use]
     pub fn with(window: Arc<Window>) -> Self {
         window.set64(agent::MARK, mark_of(&window));

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::layout::SLOT_SIZE;
+use crate::api::PlatformError;
 use crate::bulk::{BulkIn, BulkOut, copy_bytes};
 
 /// Windows of one sandbox: guest threads plus two pages a process.
@@ -72,6 +73,14 @@ impl Arena {
             None => return None,
         };
         Some(Window { arena: Arc::clone(self), index })
+    }
+
+    /// A window for a guest thread's pages.
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub fn allocate_thread(self: &Arc<Self>) -> Result<Arc<Window>, PlatformError> {
+        self.allocate().map(Arc::new).ok_or(PlatformError::Limit("threads of the sandbox"))
     }
 }
 
@@ -173,6 +182,13 @@ impl Window {
         let len = usize::try_from(len).expect("64-bit");
         // SAFETY: as for `bulk_in`.
         unsafe { BulkOut::new(at, len) }
+    }
+
+    /// Makes it fit for another thread: what it held of orders and answers goes, up to the bulk data.
+    pub fn clear_thread(&self) {
+        /// The order page, and the words at the start of the hand-over page.
+        const CLEARED: u64 = 0x1100;
+        self.zero(0, CLEARED);
     }
 
     /// Fills with zeros.

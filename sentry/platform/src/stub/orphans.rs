@@ -5,14 +5,14 @@
 //! stay taken until the parent has been reaped, when no more can be born. Then the child is looked for among the
 //! process ids of that time, known by the mark that its agent's page has, and ended; its windows are kept until it is gone.
 //!
-//! Key types: [`Windows`] that a child was given, [`Doubts`] of a parent.
+//! Key types: [`Windows`] that a child was given, [`Doubts`] of a parent. Key function: [`newborn`].
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::agent::{self, Agent};
-use super::arena::Window;
+use super::arena::{Arena, Window};
 use super::process::{Process, Registry};
 use crate::api::PlatformError;
 use crate::sys;
@@ -39,11 +39,27 @@ impl Windows {
     pub fn new(agent: &Agent, thread: Option<&Arc<Window>>) -> Self {
         Self { agent: agent.kept_window(), thread: thread.map(Arc::clone) }
     }
+}
 
-    /// For another child of the same parent, which cannot do more to it than to itself.
-    #[must_use]
-    pub fn reuse(self) -> (Agent, Option<Arc<Window>>) {
-        (Agent::with(self.agent), self.thread)
+/// The agent and the first thread's pages for a child of `parent`. Those of a fork in doubt are used again: such a child can do no
+/// more to its sibling than to itself.
+///
+/// # Errors
+/// When all windows are taken, or too many forks of `parent` are in doubt.
+pub fn newborn(parent: &Process, arena: &Arc<Arena>) -> Result<(Agent, Arc<Window>), PlatformError> {
+    let spare = {
+        let mut doubts = parent.doubts();
+        if doubts.all.len() >= DOUBTS_MAX {
+            return Err(PlatformError::Limit("forks of a process that failed"));
+        }
+        doubts.spare.take()
+    };
+    match spare {
+        Some((agent, thread)) => {
+            thread.clear_thread();
+            Ok((Agent::with(agent), thread))
+        }
+        None => Ok((Agent::allocate(arena)?, arena.allocate_thread()?)),
     }
 }
 
@@ -51,8 +67,8 @@ impl Windows {
 #[derive(Debug, Default)]
 pub struct Doubts {
     all: Vec<Doubt>,
-    /// Windows that no known child has.
-    spare: Option<Windows>,
+    /// Windows that no known child has, an agent's and a thread's.
+    spare: Option<(Arc<Window>, Arc<Window>)>,
     /// The parent has been reaped.
     is_closed: bool,
 }
@@ -68,21 +84,10 @@ struct Doubt {
 impl Doubts {
     fn add(&mut self, since: i32, windows: Windows) {
         let mark = agent::mark_of(&windows.agent);
-        self.spare = windows.thread.is_some().then(|| windows.clone());
+        self.spare = windows.thread.clone().map(|thread| (Arc::clone(&windows.agent), thread));
         if self.all.iter().all(|doubt| doubt.mark != mark) {
             self.all.push(Doubt { since, mark, windows });
         }
-    }
-
-    /// Windows of a fork in doubt, for the next.
-    ///
-    /// # Errors
-    /// When there are too many.
-    pub fn take_spare(&mut self) -> Result<Option<Windows>, PlatformError> {
-        if self.all.len() >= DOUBTS_MAX {
-            return Err(PlatformError::Limit("forks of a process that failed"));
-        }
-        Ok(self.spare.take())
     }
 }
 

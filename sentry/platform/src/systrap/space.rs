@@ -20,7 +20,7 @@ use crate::stub::arena::Window;
 use crate::stub::layout::{
     FUTEX_UNSEEN, RW, SIGNAL_STACK, SIGNAL_STACK_SIZE, SLOT_SIZE, SLOTS_BASE, SLOTS_MAX, ro, rw,
 };
-use crate::stub::orphans::Windows;
+use crate::stub::orphans::{self, Windows};
 use crate::stub::process::Process;
 use crate::sys;
 
@@ -49,9 +49,6 @@ pub struct Space {
     /// Guest threads that may run guest code.
     threads: AtomicU32,
 }
-
-/// What the pages of a new thread must not hold from one before: orders and answers, as far as the bulk data.
-const CLEARED: u64 = 0x1100;
 
 #[derive(Default)]
 struct Slots {
@@ -156,13 +153,13 @@ impl Space {
         let gone = slots.free.iter().position(|slot| slot.window.get32(RW + rw::TID_WORD) == 0);
         if let Some(index) = gone {
             let slot = slots.free.swap_remove(index);
-            slot.window.zero(0, CLEARED);
+            slot.window.clear_thread();
             return Ok(slot);
         }
         if slots.next >= SLOTS_MAX {
             return Err(PlatformError::Limit("threads of one address space"));
         }
-        let window = self.new_window()?;
+        let window = self.shared.arena.allocate_thread()?;
         let addr = SLOTS_BASE + slots.next * SLOT_SIZE;
         slots.next += 1;
         Ok(Slot { addr, window, is_mapped: false })
@@ -257,20 +254,12 @@ impl Space {
         registry.enter_child(&self.process, pid, child.mark()).inspect_err(doubt)
     }
 
-    fn new_agent(&self) -> Result<Agent, PlatformError> {
-        self.shared.arena.allocate().map(Agent::new).ok_or(PlatformError::Limit("processes of the sandbox"))
-    }
-
-    fn new_window(&self) -> Result<Arc<Window>, PlatformError> {
-        self.shared.arena.allocate().map(Arc::new).ok_or(PlatformError::Limit("threads of the sandbox"))
-    }
-
     /// A copy of this stub without guest threads.
     ///
     /// # Errors
     /// When the host refuses or the stub misbehaves.
     pub fn fork_pristine(&self) -> Result<Arc<Self>, PlatformError> {
-        let agent = self.new_agent()?;
+        let agent = Agent::allocate(&self.shared.arena)?;
         let process = self.fork_process(&agent, None)?;
         Ok(Self::new(Arc::clone(&self.shared), process, agent))
     }
@@ -280,14 +269,7 @@ impl Space {
     /// # Errors
     /// When the host refuses or the stub misbehaves.
     pub fn fork_with_thread(&self) -> Result<(Arc<Self>, SystrapContext), PlatformError> {
-        let spare = self.process.doubts().take_spare()?;
-        let (mut agent, window) = match spare.map(Windows::reuse) {
-            Some((agent, Some(window))) => {
-                window.zero(0, CLEARED);
-                (agent, window)
-            }
-            _ => (self.new_agent()?, self.new_window()?),
-        };
+        let (mut agent, window) = orphans::newborn(&self.process, &self.shared.arena)?;
         let slot = Slot { addr: SLOTS_BASE, window, is_mapped: false };
         self.prepare_slot(&slot);
         agent.prepare_thread(slot.addr, Some(&slot.window));
