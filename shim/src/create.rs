@@ -15,7 +15,6 @@ use sandbox::cgroup::{Cgroup, CgroupPath, Tree};
 use sandbox::hooks::{self, State};
 use sandbox::plan::{self, Plan, Role};
 use sandbox::rootfs::{self, RootMount};
-use sandbox::spec::Resources;
 use sandbox::{BootOptions, Sandbox};
 
 use crate::config::Config;
@@ -137,21 +136,21 @@ fn cgroups(plan: &Plan, undo: &mut Undo) -> Outcome<(Option<Cgroup>, Option<Cgro
     {
         cpu.shares = None;
     }
-    let mut make = |path, resources: &Resources| -> Outcome<Cgroup> {
-        let cgroup = tree.create(path, resources).context("cgroup")?;
-        let made = cgroup.clone();
-        undo.add(move || {
-            made.kill();
-            let _ = made.remove();
-        });
-        Ok(cgroup)
+    let (cgroup, sandbox) = if plan.role == Role::Alone {
+        let (container, sandbox) = tree.create_alone(path, &resources).context("cgroup")?;
+        (container, Some(sandbox))
+    } else {
+        (tree.create(path, &resources).context("cgroup")?, None)
     };
-    let cgroup = make(path, &resources)?;
-    let sandbox = match plan.role {
-        Role::Alone => Some(make(&path.sandbox_sibling(), &Resources::default())?),
-        Role::Sandbox => Some(cgroup.clone()),
-        Role::Member(_) => None,
-    };
+    // The sandbox's lies in the container's.
+    let made = [sandbox.clone(), Some(cgroup.clone())];
+    undo.add(move || {
+        for cgroup in made.into_iter().flatten() {
+            cgroup.kill();
+            let _ = cgroup.remove();
+        }
+    });
+    let sandbox = if plan.role == Role::Sandbox { Some(cgroup.clone()) } else { sandbox };
     Ok((Some(cgroup), sandbox))
 }
 
@@ -209,10 +208,11 @@ fn sentry_log(config: &Config, id: &str) -> anyhow::Result<(OwnedFd, log::Tail)>
 /// Notes on disk what there will be to clean up, before any of it is made: this process may be killed at any time.
 fn announce(pod: &Pod, bundle: &Path, plan: &Plan, undo: &mut Undo) -> Outcome<Record> {
     let text = |path: &CgroupPath| path.as_path().display().to_string();
-    let mut record = Record { cgroups: plan.cgroup.iter().map(text).collect(), ..Record::default() };
-    if plan.role == Role::Alone {
-        record.cgroups.extend(plan.cgroup.as_ref().map(|path| text(&path.sandbox_sibling())));
-    }
+    let cgroups = match &plan.cgroup {
+        Some(path) if plan.role == Role::Alone => path.of_a_container_alone().iter().map(text).collect(),
+        path => path.iter().map(text).collect(),
+    };
+    let record = Record { cgroups, ..Record::default() };
     pod.link.note(bundle, &record)?;
     let (link, noted) = (Arc::clone(&pod.link), bundle.to_path_buf());
     undo.add(move || link.forget(&noted));

@@ -6,7 +6,6 @@ use anyhow::Context;
 use clap::Args;
 use sandbox::cgroup::{Cgroup, Tree};
 use sandbox::plan::{self, Plan};
-use sandbox::spec::Resources;
 
 use crate::{Failure, SandboxArgs, complain, foreground, terminal};
 
@@ -49,7 +48,7 @@ pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
         sandbox_cgroup: sandbox.clone(),
     };
     let result = foreground::run(job, &args.sandbox);
-    for cgroup in [container, sandbox].into_iter().flatten() {
+    for cgroup in [sandbox, container].into_iter().flatten() {
         cgroup.kill();
         if let Err(error) = cgroup.remove() {
             complain(&format!("cgroup left behind: {error}"));
@@ -62,8 +61,6 @@ pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
 fn cgroups(plan: &Plan) -> anyhow::Result<(Option<Cgroup>, Option<Cgroup>)> {
     let Some(path) = &plan.cgroup else { return Ok((None, None)) };
     let tree = Tree::detect().context("cgroups")?;
-    let container = tree.create(path, &plan.resources).context("cgroup")?;
-    let sandbox = tree.create(&path.sandbox_sibling(), &Resources::default());
-    let sandbox = sandbox.inspect_err(|_| drop(container.remove())).context("cgroup of the sentry")?;
+    let (container, sandbox) = tree.create_alone(path, &plan.resources).context("cgroup")?;
     Ok((Some(container), Some(sandbox)))
 }

@@ -242,10 +242,8 @@ impl Pod {
         let own = self.directory.path().display().to_string();
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
         assert!(!mounts.contains(&own), "a mount is left");
-        for name in [self.cgroup(id), format!("{}-sandbox", self.cgroup(id))] {
-            let left = cgroup_directories(&name);
-            assert!(left.is_empty(), "cgroups are left: {left:?}");
-        }
+        let left = cgroup_directories(&self.cgroup(id));
+        assert!(left.is_empty(), "cgroups are left: {left:?}");
     }
 }
 
@@ -259,6 +257,9 @@ impl Drop for Pod {
         }
         for directory in cgroup_directories(&format!("rvisor-test-{}", self.id)) {
             for child in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                for below in ["container", "sandbox"] {
+                    let _ = fs::remove_dir(child.path().join(below));
+                }
                 let _ = fs::remove_dir(child.path());
             }
             let _ = fs::remove_dir(directory);

@@ -31,9 +31,10 @@ fn paths_that_climb_or_name_the_root_are_refused() {
 }
 
 #[test]
-fn the_sentrys_cgroup_is_a_neighbour() {
-    assert_eq!(path("/default/c1").sandbox_sibling().as_path(), Path::new("default/c1-sandbox"));
-    assert_eq!(path(":p:x").sandbox_sibling().as_path(), Path::new("system.slice/p-x-sandbox.scope"));
+fn a_container_alone_has_two_directories_below_its_own_and_they_go_first() {
+    let of = |text: &str| path(text).of_a_container_alone().map(|p| p.as_path().display().to_string());
+    assert_eq!(of("/default/c1"), ["default/c1/container", "default/c1/sandbox", "default/c1"]);
+    assert_eq!(of(":p:x")[1], "system.slice/p-x.scope/sandbox");
 }
 
 const HYBRID: &str = "\
@@ -109,6 +110,53 @@ fn version_one_limits_go_to_their_hierarchies() {
 }
 
 #[test]
+fn limits_of_a_container_alone_hold_for_its_kernel_too_in_version_one() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let root = temporary.path();
+    let (container, sandbox) = fake_v1(root).create_alone(&path("/p/c"), &limits()).expect("made");
+    assert_eq!(read(root.join("cpu,cpuacct/p/c/cpu.cfs_quota_us")), "50000");
+    assert!(!root.join("cpu,cpuacct/p/c/container/cpu.cfs_quota_us").exists());
+    assert_eq!(read(root.join("memory/p/c/memory.limit_in_bytes")), (1000 + SANDBOX_MEMORY).to_string());
+    assert_eq!(read(root.join("memory/p/c/container/memory.limit_in_bytes")), "1000");
+    assert!(!root.join("memory/p/c/sandbox/memory.limit_in_bytes").exists());
+    container.put(42).expect("written");
+    sandbox.put(43).expect("written");
+    assert_eq!(read(root.join("freezer/p/c/container/cgroup.procs")), "42");
+    assert_eq!(read(root.join("freezer/p/c/sandbox/cgroup.procs")), "43");
+    assert!(!root.join("memory/p/c/cgroup.procs").exists());
+    assert_eq!(container.pids(), [42]);
+    let file = root.join("freezer/p/c/container/freezer.state");
+    container.freeze(true).expect("frozen");
+    assert_eq!(read(file), "FROZEN");
+    // Figures are those of both, the limit is the container's; kills are counted where they were.
+    let put = |file: &str, text: &str| fs::write(root.join(file), text).expect("writable");
+    put("memory/p/c/memory.usage_in_bytes", "77\n");
+    put("memory/p/c/memory.oom_control", "oom_kill 0\n");
+    put("memory/p/c/container/memory.oom_control", "oom_kill 2\n");
+    put("memory/p/c/sandbox/memory.oom_control", "oom_kill 1\n");
+    let stats = container.stats().expect("there");
+    assert_eq!((stats.memory.usage, stats.memory.limit, stats.oom_kills), (77, 1000, 3));
+}
+
+#[test]
+fn processors_of_a_container_alone_change_from_the_bottom_up() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let root = temporary.path();
+    fs::write(root.join("cpuset.cpus"), "0-7\n").expect("writable");
+    fs::write(root.join("cpuset.mems"), "0\n").expect("writable");
+    let hierarchy = Hierarchy { controllers: vec!["cpuset".to_owned()], root: root.to_path_buf() };
+    let on = |cpus: &str| spec::Resources {
+        cpu: Some(spec::Cpu { cpus: cpus.to_owned(), ..Default::default() }),
+        ..Default::default()
+    };
+    let (container, _) = Tree::V1(vec![hierarchy]).create_alone(&path("/c"), &on("0-1")).expect("made");
+    container.apply(&on("2")).expect("moved");
+    for directory in ["c", "c/container", "c/sandbox"] {
+        assert_eq!(read(root.join(directory).join("cpuset.cpus")), "2", "{directory}");
+    }
+}
+
+#[test]
 fn version_one_figures_are_read_from_their_hierarchies() {
     let temporary = tempfile::tempdir().expect("a directory");
     let root = temporary.path();
@@ -155,6 +203,38 @@ fn version_two_limits_are_translated() {
     cgroup.apply(&none).expect("written");
     assert_eq!(read(group.join("memory.max")), "max");
     assert_eq!(read(group.join("pids.max")), "7");
+}
+
+#[test]
+fn limits_of_a_container_alone_hold_for_its_kernel_too_in_version_two() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let root = temporary.path();
+    let (container, sandbox) =
+        Tree::V2(root.to_path_buf()).create_alone(&path("/c"), &limits()).expect("made");
+    assert_eq!(read(root.join("c/memory.max")), (1000 + SANDBOX_MEMORY).to_string());
+    assert_eq!(read(root.join("c/container/memory.max")), "1000");
+    assert_eq!(read(root.join("c/cpu.max")), "50000 100000");
+    assert!(!root.join("c/container/cpu.max").exists() && !root.join("c/sandbox/memory.max").exists());
+    container.put(42).expect("written");
+    sandbox.put(43).expect("written");
+    // LINUX: cgroup-v2.rst: a directory with controllers for its children has no processes of its own.
+    assert!(!root.join("c/cgroup.procs").exists());
+    container.kill();
+    assert_eq!(read(root.join("c/container/cgroup.kill")), "1");
+    let put = |file: &str, text: &str| fs::write(root.join(file), text).expect("writable");
+    put("c/memory.current", "77\n");
+    put("c/memory.events", "oom_kill 2\n");
+    let stats = container.stats().expect("there");
+    assert_eq!((stats.memory.usage, stats.memory.limit, stats.oom_kills), (77, 1000, 2));
+    let none = spec::Resources {
+        memory: Some(spec::Memory { limit: Some(-1), ..Default::default() }),
+        ..Default::default()
+    };
+    container.apply(&none).expect("written");
+    assert_eq!(
+        (read(root.join("c/memory.max")), read(root.join("c/container/memory.max"))),
+        ("max".into(), "max".into())
+    );
 }
 
 #[test]

@@ -4,6 +4,15 @@
 //! (one container's directories). The files of each version are in `v1` and `v2`; figures in `stats`. Nothing
 //! here needs systemd: a `slice:prefix:name` path is mapped to the directory that systemd would use. Device
 //! rules are not applied: guests have no host devices to open.
+//!
+//! A container of a pod has one directory, in which its processes are. One without a pod brings its kernel along, and its
+//! limits have to hold for both together:
+//! ```text
+//! PATH             the limits, as the config names them; no processes
+//! ├── container    its processes: what is paused, killed and listed; memory is limited here too
+//! └── sandbox      sentry and gofer
+//! ```
+//! Whoever reads the figures of PATH (containerd, the kubelet, a person) so reads those of container and kernel.
 
 mod stats;
 mod v1;
@@ -16,6 +25,14 @@ use std::time::{Duration, Instant};
 
 use crate::spec::Resources;
 pub use stats::{Cpu, Memory, Pids, Stats, Throttling};
+
+/// Where the processes of a container without a pod are, below its cgroup.
+const CONTAINER: &str = "container";
+/// Where its sentry and gofer are.
+const SANDBOX: &str = "sandbox";
+/// What sentry and gofer may have besides what they keep on behalf of the guests, in bytes: a container without a pod can use all
+/// the memory that it was promised.
+const SANDBOX_MEMORY: i64 = 16 << 20;
 
 /// Where a cgroup is, below each hierarchy's root. Never absolute, never climbs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,16 +57,15 @@ impl CgroupPath {
         Ok(Self(PathBuf::from(path)))
     }
 
-    /// The neighbour in which the sentry of a container without a pod lives, so that pausing and limiting the
-    /// container does not touch it.
+    /// A directory in it.
+    fn below(&self, name: &str) -> Self {
+        Self(self.0.join(name))
+    }
+
+    /// What a container without a pod has there, in the order in which it is to be removed.
     #[must_use]
-    pub fn sandbox_sibling(&self) -> Self {
-        let name = self.0.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let sibling = match name.strip_suffix(".scope") {
-            Some(stem) => format!("{stem}-sandbox.scope"),
-            None => format!("{name}-sandbox"),
-        };
-        Self(self.0.with_file_name(sibling))
+    pub fn of_a_container_alone(&self) -> [Self; 3] {
+        [self.below(CONTAINER), self.below(SANDBOX), self.clone()]
     }
 
     /// The path itself.
@@ -149,21 +165,41 @@ impl Tree {
     /// The directories cannot be made or a limit is refused; what was made is removed again.
     pub fn create(&self, path: &CgroupPath, resources: &Resources) -> io::Result<Cgroup> {
         let cgroup = self.open(path);
-        let made = match self {
-            Self::V1(hierarchies) => v1::make(hierarchies, path),
-            Self::V2(root) => v2::make(root, path),
-        };
-        if let Err(error) = made.and_then(|()| cgroup.apply(resources)) {
+        if let Err(error) = self.make(path).and_then(|()| cgroup.apply(resources)) {
             let _ = cgroup.remove();
             return Err(error);
         }
         Ok(cgroup)
     }
 
+    /// Makes the cgroups of a container without a pod, with its limits on the whole: the container's, and the sandbox's,
+    /// which is to be removed first.
+    ///
+    /// # Errors
+    /// As for [`Tree::create`].
+    pub fn create_alone(&self, path: &CgroupPath, resources: &Resources) -> io::Result<(Cgroup, Cgroup)> {
+        let container = Cgroup { processes: path.below(CONTAINER), ..self.open(path) };
+        let sandbox = self.open(&path.below(SANDBOX));
+        let made = self.make(&container.processes).and_then(|()| self.make(&sandbox.path));
+        if let Err(error) = made.and_then(|()| container.apply(resources)) {
+            let _ = sandbox.remove();
+            let _ = container.remove();
+            return Err(error);
+        }
+        Ok((container, sandbox))
+    }
+
+    fn make(&self, path: &CgroupPath) -> io::Result<()> {
+        match self {
+            Self::V1(hierarchies) => v1::make(hierarchies, path),
+            Self::V2(root) => v2::make(root, path),
+        }
+    }
+
     /// The cgroup at that place, whether it exists or not.
     #[must_use]
     pub fn open(&self, path: &CgroupPath) -> Cgroup {
-        Cgroup { tree: self.clone(), path: path.clone() }
+        Cgroup { tree: self.clone(), path: path.clone(), processes: path.clone() }
     }
 }
 
@@ -171,7 +207,10 @@ impl Tree {
 #[derive(Debug, Clone)]
 pub struct Cgroup {
     tree: Tree,
+    /// Where its limits and figures are.
     path: CgroupPath,
+    /// Where its processes are: the same, or below.
+    processes: CgroupPath,
 }
 
 /// How long a cgroup may stay busy with processes that are ending. Two of them fit into the five seconds that containerd
@@ -193,11 +232,16 @@ impl Cgroup {
         matches!(self.tree, Tree::V2(_))
     }
 
-    fn directories(&self) -> Vec<PathBuf> {
+    fn directories(&self, path: &CgroupPath) -> Vec<PathBuf> {
         match &self.tree {
-            Tree::V1(hierarchies) => hierarchies.iter().map(|h| h.root.join(&self.path.0)).collect(),
-            Tree::V2(root) => vec![root.join(&self.path.0)],
+            Tree::V1(hierarchies) => hierarchies.iter().map(|h| h.root.join(&path.0)).collect(),
+            Tree::V2(root) => vec![root.join(&path.0)],
         }
+    }
+
+    /// Its processes are in a directory below, beside those of their kernel.
+    fn is_alone(&self) -> bool {
+        self.processes != self.path
     }
 
     /// Moves a process with all its threads in.
@@ -205,7 +249,7 @@ impl Cgroup {
     /// # Errors
     /// The process has gone, or a hierarchy refuses.
     pub fn put(&self, pid: i32) -> io::Result<()> {
-        for directory in self.directories() {
+        for directory in self.directories(&self.processes) {
             write(&directory.join("cgroup.procs"), &pid.to_string())?;
         }
         Ok(())
@@ -216,10 +260,34 @@ impl Cgroup {
     /// # Errors
     /// The first limit that the host refuses, with its file's name.
     pub fn apply(&self, resources: &Resources) -> io::Result<()> {
-        match &self.tree {
-            Tree::V1(hierarchies) => v1::apply(hierarchies, &self.path, resources),
-            Tree::V2(root) => v2::apply(&root.join(&self.path.0), resources),
+        if !self.is_alone() {
+            return self.apply_at(&self.path, resources);
         }
+        self.make_room_for_processors(resources)?;
+        self.apply_at(&self.path, &with_sandbox(resources))?;
+        let memory = Resources { memory: resources.memory.clone(), ..Resources::default() };
+        self.apply_at(&self.processes, &memory)
+    }
+
+    fn apply_at(&self, path: &CgroupPath, resources: &Resources) -> io::Result<()> {
+        match &self.tree {
+            Tree::V1(hierarchies) => v1::apply(hierarchies, path, resources),
+            Tree::V2(root) => v2::apply(&root.join(&path.0), resources),
+        }
+    }
+
+    /// LINUX: cpusets.rst: in version 1 a directory's processors are always among its parent's, so those of the parent have to be
+    /// the old and the new ones while the children change. In version 2 children follow by themselves.
+    fn make_room_for_processors(&self, resources: &Resources) -> io::Result<()> {
+        let Tree::V1(hierarchies) = &self.tree else { return Ok(()) };
+        let Some(cpu) = &resources.cpu else { return Ok(()) };
+        let sandbox = self.path.below(SANDBOX);
+        for (file, new) in [("cpuset.cpus", &cpu.cpus), ("cpuset.mems", &cpu.mems)] {
+            if !new.is_empty() {
+                v1::widen(hierarchies, &self.path, &[&self.processes, &sandbox], file, new)?;
+            }
+        }
+        Ok(())
     }
 
     /// What it has used.
@@ -228,8 +296,8 @@ impl Cgroup {
     /// The cgroup has gone.
     pub fn stats(&self) -> io::Result<Stats> {
         match &self.tree {
-            Tree::V1(hierarchies) => v1::stats(hierarchies, &self.path),
-            Tree::V2(root) => v2::stats(&root.join(&self.path.0)),
+            Tree::V1(hierarchies) => v1::stats(hierarchies, &self.path, &self.processes),
+            Tree::V2(root) => v2::stats(&root.join(&self.path.0), &root.join(&self.processes.0)),
         }
     }
 
@@ -248,8 +316,8 @@ impl Cgroup {
     /// The host refuses, or they do not stop in time.
     pub fn freeze(&self, frozen: bool) -> io::Result<()> {
         match &self.tree {
-            Tree::V1(hierarchies) => v1::freeze(hierarchies, &self.path, frozen),
-            Tree::V2(root) => v2::freeze(&root.join(&self.path.0), frozen),
+            Tree::V1(hierarchies) => v1::freeze(hierarchies, &self.processes, frozen),
+            Tree::V2(root) => v2::freeze(&root.join(&self.processes.0), frozen),
         }
     }
 
@@ -257,13 +325,13 @@ impl Cgroup {
     #[must_use]
     pub fn pids(&self) -> Vec<i32> {
         // Every hierarchy holds the same processes; the first that answers will do.
-        self.directories().iter().find_map(|d| read_pids(d)).unwrap_or_default()
+        self.directories(&self.processes).iter().find_map(|d| read_pids(d)).unwrap_or_default()
     }
 
     /// Kills every process in it, thawing them first if need be.
     pub fn kill(&self) {
         if let Tree::V2(root) = &self.tree
-            && write(&root.join(&self.path.0).join("cgroup.kill"), "1").is_ok()
+            && write(&root.join(&self.processes.0).join("cgroup.kill"), "1").is_ok()
         {
             return;
         }
@@ -282,13 +350,25 @@ impl Cgroup {
     pub fn remove(&self) -> io::Result<()> {
         let mut result = Ok(());
         let deadline = Instant::now() + REMOVE_LIMIT;
-        for directory in self.directories() {
+        let below = if self.is_alone() { self.directories(&self.processes) } else { Vec::new() };
+        for directory in below.into_iter().chain(self.directories(&self.path)) {
             if let Err(error) = remove_directory(&directory, deadline) {
                 result = Err(named(&directory, error));
             }
         }
         result
     }
+}
+
+/// The limits of a container and its kernel together.
+fn with_sandbox(resources: &Resources) -> Resources {
+    let mut both = resources.clone();
+    if let Some(memory) = &mut both.memory {
+        for limit in [&mut memory.limit, &mut memory.swap, &mut memory.reservation] {
+            *limit = limit.map(|bytes| if bytes > 0 { bytes.saturating_add(SANDBOX_MEMORY) } else { bytes });
+        }
+    }
+    both
 }
 
 fn remove_directory(directory: &Path, deadline: Instant) -> io::Result<()> {

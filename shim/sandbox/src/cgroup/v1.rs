@@ -130,10 +130,33 @@ fn apply_memory(directory: &Path, resources: &Resources) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn stats(hierarchies: &[Hierarchy], path: &CgroupPath) -> io::Result<Stats> {
+/// Gives the parent the old and the new processors, then the children the new ones; the caller then gives the parent those alone.
+pub(super) fn widen(
+    hierarchies: &[Hierarchy],
+    parent: &CgroupPath,
+    children: &[&CgroupPath],
+    file: &str,
+    new: &str,
+) -> io::Result<()> {
+    let Some(parent) = directory(hierarchies, parent, "cpuset") else { return Ok(()) };
+    let old = fs::read_to_string(parent.join(file)).unwrap_or_default();
+    write(&parent.join(file), format!("{},{new}", old.trim()).trim_start_matches(','))?;
+    for child in children.iter().filter_map(|child| directory(hierarchies, child, "cpuset")) {
+        write(&child.join(file), new)?;
+    }
+    Ok(())
+}
+
+/// Figures are those of `path`; the limit of memory is the one of its `processes`, for which it was made.
+pub(super) fn stats(
+    hierarchies: &[Hierarchy],
+    path: &CgroupPath,
+    processes: &CgroupPath,
+) -> io::Result<Stats> {
     let at = |controller: &str| directory(hierarchies, path, controller).unwrap_or_default();
     let number = |directory: &Path, file: &str| read_number(&directory.join(file)).unwrap_or(0);
     let (account, cpu, memory, pids) = (at("cpuacct"), at("cpu"), at("memory"), at("pids"));
+    let limited = directory(hierarchies, processes, "memory").unwrap_or_default();
     if ![&account, &cpu, &memory, &pids].iter().any(|d| d.exists()) {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the cgroup has gone"));
     }
@@ -155,10 +178,10 @@ pub(super) fn stats(hierarchies: &[Hierarchy], path: &CgroupPath) -> io::Result<
         memory: Memory {
             usage: number(&memory, "memory.usage_in_bytes"),
             max_usage: number(&memory, "memory.max_usage_in_bytes"),
-            limit: number(&memory, "memory.limit_in_bytes"),
+            limit: number(&limited, "memory.limit_in_bytes"),
             failures: number(&memory, "memory.failcnt"),
             swap_usage: number(&memory, "memory.memsw.usage_in_bytes"),
-            swap_limit: number(&memory, "memory.memsw.limit_in_bytes"),
+            swap_limit: number(&limited, "memory.memsw.limit_in_bytes"),
             stat: read_table(&memory.join("memory.stat")),
             events: std::collections::HashMap::new(),
         },
@@ -167,9 +190,14 @@ pub(super) fn stats(hierarchies: &[Hierarchy], path: &CgroupPath) -> io::Result<
     })
 }
 
+/// Version 1 counts a kill where the process was, and not further up.
 pub(super) fn oom_kills(hierarchies: &[Hierarchy], path: &CgroupPath) -> u64 {
     let Some(directory) = directory(hierarchies, path, "memory") else { return 0 };
-    read_table(&directory.join("memory.oom_control")).get("oom_kill").copied().unwrap_or(0)
+    let kills = |directory: &Path| {
+        read_table(&directory.join("memory.oom_control")).get("oom_kill").copied().unwrap_or(0)
+    };
+    let below = fs::read_dir(&directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    kills(&directory) + below.filter(|path| path.is_dir()).map(|path| kills(&path)).sum::<u64>()
 }
 
 pub(super) fn freeze(hierarchies: &[Hierarchy], path: &CgroupPath, frozen: bool) -> io::Result<()> {

@@ -118,7 +118,8 @@ fn read_limit(file: &Path) -> u64 {
     }
 }
 
-pub(super) fn stats(directory: &Path) -> io::Result<Stats> {
+/// Figures are those of `directory`; the limit of memory is the one of its `processes`, for which it was made.
+pub(super) fn stats(directory: &Path, processes: &Path) -> io::Result<Stats> {
     if !directory.exists() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the cgroup has gone"));
     }
@@ -142,10 +143,10 @@ pub(super) fn stats(directory: &Path) -> io::Result<Stats> {
         memory: Memory {
             usage: number("memory.current"),
             max_usage: number("memory.peak"),
-            limit: read_limit(&directory.join("memory.max")),
+            limit: read_limit(&processes.join("memory.max")),
             failures,
             swap_usage: number("memory.swap.current"),
-            swap_limit: read_limit(&directory.join("memory.swap.max")),
+            swap_limit: read_limit(&processes.join("memory.swap.max")),
             stat: read_table(&directory.join("memory.stat")),
             events,
         },

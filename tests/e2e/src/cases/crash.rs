@@ -98,7 +98,7 @@ fn nothing_runs(container: &Container<'_>) -> Result<()> {
 fn left(container: &Container<'_>) -> Vec<(i32, String)> {
     let marked = processes::all_with_cgroups().into_iter();
     let in_cgroup =
-        marked.filter(|(_, cgroups, _)| cgroups.lines().any(|line| line.ends_with(&container.id)));
+        marked.filter(|(_, cgroups, _)| cgroups.split(['/', '\n']).any(|part| part == container.id));
     let below = processes::of_container(&container.id).into_iter().map(|p| (p.pid, p.line));
     in_cgroup.map(|(pid, _, line)| (pid, line)).chain(below).collect()
 }
