@@ -192,7 +192,7 @@ fn find_program(task: &Arc<Task>, config: &ProcessConfig) -> Result<(Arc<OpenFil
     let invalid = |errno| fail(FailureKind::InvalidArgument, explain(config, errno));
     if name.contains('/') {
         return match open(name) {
-            Ok((file, _)) => Ok((file, name.into())),
+            Ok(file) => Ok((file, name.into())),
             Err(errno) => invalid(errno),
         };
     }
@@ -202,7 +202,7 @@ fn find_program(task: &Arc<Task>, config: &ProcessConfig) -> Result<(Arc<OpenFil
         let dir = if dir.is_empty() { "." } else { dir.trim_end_matches('/') };
         let candidate = format!("{dir}/{name}");
         match open(&candidate) {
-            Ok((file, _)) => return Ok((file, candidate.into_bytes())),
+            Ok(file) => return Ok((file, candidate.into_bytes())),
             Err(Errno::EACCES) => worst = Errno::EACCES,
             Err(_) => {}
         }

@@ -159,7 +159,7 @@ pub fn prepare_program(task: &Arc<Task>, input: ExecInput) -> Result<Program, Er
     let stack_limit = task.process.limit(super::Resource::Stack).soft;
     let cwd = task.fs().cwd();
     let open = &mut |path: &[u8]| {
-        let (file, _) = Caller::of(task).open_exec(&cwd, path, Lookup::FOLLOW)?;
+        let file = Caller::of(task).open_exec(&cwd, path, Lookup::FOLLOW)?;
         Ok(Box::new(TaskFile { file, task: Arc::clone(task) }) as Box<dyn crate::mm::loader::ProgramFile>)
     };
     let file = Box::new(TaskFile { file: input.file, task: Arc::clone(task) });

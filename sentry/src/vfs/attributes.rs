@@ -5,7 +5,7 @@
 
 use super::permission::{self, Want, check_writable_mount};
 use super::walk::Caller;
-use super::{Location, SetAttr, Stat, mode, now};
+use super::{Access, Location, SetAttr, mode, now};
 use crate::Errno;
 use crate::fs::inotify;
 use crate::task::Capability;
@@ -47,7 +47,7 @@ impl Caller<'_> {
     /// EPERM; EROFS; EOPNOTSUPP for a symbolic link.
     pub fn chmod(&self, location: &Location, bits: u32) -> Result<(), Errno> {
         check_writable_mount(location)?;
-        let stat = location.inode().stat()?;
+        let stat = location.inode().access()?;
         if stat.is_symlink() {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -69,7 +69,7 @@ impl Caller<'_> {
     /// EPERM; EROFS.
     pub fn chown(&self, location: &Location, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
         check_writable_mount(location)?;
-        let stat = location.inode().stat()?;
+        let stat = location.inode().access()?;
         let is_owner = self.credentials.fsuid == stat.uid;
         let may_uid = uid.is_none_or(|uid| is_owner && uid == stat.uid);
         let may_gid = gid.is_none_or(|gid| is_owner && (gid == stat.gid || self.credentials.in_group(gid)));
@@ -95,7 +95,7 @@ impl Caller<'_> {
     /// # Errors
     /// EISDIR; EINVAL for what is no regular file; EACCES; EROFS.
     pub fn truncate(&self, location: &Location, len: u64) -> Result<(), Errno> {
-        let stat = location.inode().stat()?;
+        let stat = location.inode().access()?;
         if stat.is_dir() {
             return Err(Errno::EISDIR);
         }
@@ -131,7 +131,7 @@ impl Caller<'_> {
             return Ok(());
         }
         check_writable_mount(location)?;
-        let stat = location.inode().stat()?;
+        let stat = location.inode().access()?;
         if !permission::is_owner(&self.credentials, &stat) {
             if times != (Times { atime: NewTime::Now, mtime: NewTime::Now }) {
                 return Err(Errno::EPERM);
@@ -155,7 +155,7 @@ impl Caller<'_> {
     /// As the man page.
     pub fn set_xattr(&self, location: &Location, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
         check_writable_mount(location)?;
-        self.check_xattr(&location.inode().stat()?, name, Want::WRITE)?;
+        self.check_xattr(&location.inode().access()?, name, Want::WRITE)?;
         location.inode().set_xattr(name, value, flags)
     }
 
@@ -164,7 +164,7 @@ impl Caller<'_> {
     /// # Errors
     /// As the man page.
     pub fn get_xattr(&self, location: &Location, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        self.check_xattr(&location.inode().stat()?, name, Want::READ)?;
+        self.check_xattr(&location.inode().access()?, name, Want::READ)?;
         location.inode().get_xattr(name)
     }
 
@@ -174,7 +174,7 @@ impl Caller<'_> {
     /// As the man page.
     pub fn remove_xattr(&self, location: &Location, name: &[u8]) -> Result<(), Errno> {
         check_writable_mount(location)?;
-        self.check_xattr(&location.inode().stat()?, name, Want::WRITE)?;
+        self.check_xattr(&location.inode().access()?, name, Want::WRITE)?;
         location.inode().remove_xattr(name)
     }
 
@@ -190,7 +190,7 @@ impl Caller<'_> {
         Ok(names)
     }
 
-    fn check_xattr(&self, stat: &Stat, name: &[u8], want: Want) -> Result<(), Errno> {
+    fn check_xattr(&self, stat: &Access, name: &[u8], want: Want) -> Result<(), Errno> {
         let denied = |reading| if want == Want::READ { reading } else { Errno::EPERM };
         if name.starts_with(b"user.") {
             if !stat.is_regular() && !stat.is_dir() {

@@ -86,6 +86,54 @@ impl Stat {
     }
 }
 
+/// What a node is and whose: enough to check permission by, and nothing else.
+///
+/// INVARIANT: it has no size, times or number of links, which change without anybody being told: where one of these decides
+/// something, a [`Stat`] is asked for. Kind and numbers never change; bits and owner change by `set_attr` alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields of stat(2)")]
+pub struct Access {
+    pub dev: u64,
+    pub ino: u64,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub rdev: u64,
+}
+
+impl Access {
+    /// Type bits.
+    #[must_use]
+    pub const fn kind(&self) -> u32 {
+        self.mode & mode::S_IFMT
+    }
+
+    /// Is a directory.
+    #[must_use]
+    pub const fn is_dir(&self) -> bool {
+        self.kind() == mode::S_IFDIR
+    }
+
+    /// Is a symbolic link.
+    #[must_use]
+    pub const fn is_symlink(&self) -> bool {
+        self.kind() == mode::S_IFLNK
+    }
+
+    /// Is a regular file.
+    #[must_use]
+    pub const fn is_regular(&self) -> bool {
+        self.kind() == mode::S_IFREG
+    }
+}
+
+impl From<&Stat> for Access {
+    fn from(stat: &Stat) -> Self {
+        let Stat { dev, ino, mode, uid, gid, rdev, .. } = *stat;
+        Self { dev, ino, mode, uid, gid, rdev }
+    }
+}
+
 /// Attributes to change; `None` leaves one alone.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SetAttr {
@@ -183,19 +231,27 @@ pub enum Caching {
 
 /// A node of a file system.
 pub trait Inode: Send + Sync + Any {
-    /// `stat(2)`; must be cheap where [`Caching::Exclusive`] holds.
+    /// `stat(2)`: true now. Must be cheap where [`Caching::Exclusive`] holds.
     ///
     /// # Errors
     /// The gofer's.
     fn stat(&self) -> Result<Stat, Errno>;
 
-    /// As [`Inode::stat`], but times, size and number of links may be old: enough to check permission by, and never
-    /// dearer than that needs to be.
+    /// As [`Inode::stat`], true at some moment since `since` (monotonic clock, ns): what the walk that found the node has been
+    /// told need not be asked again.
     ///
     /// # Errors
     /// The gofer's.
-    fn access(&self) -> Result<Stat, Errno> {
+    fn stat_since(&self, _since: u64) -> Result<Stat, Errno> {
         self.stat()
+    }
+
+    /// What permission is checked by; never dearer than that needs to be.
+    ///
+    /// # Errors
+    /// The gofer's.
+    fn access(&self) -> Result<Access, Errno> {
+        self.stat().map(|stat| Access::from(&stat))
     }
 
     /// A name of this node has been made, removed or replaced through its directory.

@@ -32,7 +32,8 @@ pub use fd_table::{Descriptor, Fd, FdTable};
 pub use file::{DirEntry, FileOps, Mappable, Op, OpenFile, Pages, Whence};
 pub use fs_context::FsContext;
 pub use inode::{
-    Caching, FileSystem, Inode, LinkTarget, Linkable, NewKind, NewNode, SetAttr, Stat, StatFs, mode, now,
+    Access, Caching, FileSystem, Inode, LinkTarget, Linkable, NewKind, NewNode, SetAttr, Stat, StatFs, mode,
+    now,
 };
 pub use locks::{Conflict, LockKind, LockOwner, LockRange, Locks};
 pub use mount::{Mount, MountNamespace};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::permission::{self, Want};
 use super::walk::{Caller, Last, LastName, Lookup};
-use super::{Dentry, Inode, Location, NewKind, NewNode, Stat, mode};
+use super::{Access, Dentry, Inode, Location, NewKind, NewNode, mode};
 use crate::Errno;
 use crate::fs::inotify::{self, mask};
 use crate::task::Capability;
@@ -17,7 +17,7 @@ const TARGET_MAX: usize = 4095;
 impl Caller<'_> {
     /// Owner and permission bits of something new in a directory: umask, and what a set-group-ID directory passes on.
     #[must_use]
-    pub fn new_node(&self, dir: &Stat, kind: NewKind, bits: u32) -> NewNode {
+    pub fn new_node(&self, dir: &Access, kind: NewKind, bits: u32) -> NewNode {
         let mut mode = bits & 0o7777 & !self.task.fs().umask();
         let inherits = dir.mode & mode::S_ISGID != 0;
         let gid = if inherits { dir.gid } else { self.credentials.fsgid };
@@ -43,16 +43,16 @@ impl Caller<'_> {
             return Err(Errno::ENOENT);
         }
         permission::check_writable_mount(&last.dir)?;
-        self.check_may_create(&last.dir, &last.dir_stat)?;
+        self.check_may_create(&last.dir, &last.dir_access)?;
         Ok(name.clone())
     }
 
     /// LINUX: `may_create`.
-    pub(super) fn check_may_create(&self, dir: &Location, dir_stat: &Stat) -> Result<(), Errno> {
+    pub(super) fn check_may_create(&self, dir: &Location, dir_access: &Access) -> Result<(), Errno> {
         if dir.dentry.is_deleted() {
             return Err(Errno::ENOENT);
         }
-        self.check(dir_stat, Want::WRITE | Want::EXEC)
+        self.check(dir_access, Want::WRITE | Want::EXEC)
     }
 
     /// Makes a node under a name that the caller has checked.
@@ -77,7 +77,7 @@ impl Caller<'_> {
     pub fn mkdir(&self, start: &Location, path: &[u8], bits: u32) -> Result<Location, Errno> {
         let last = self.find_parent(start, path, Lookup::empty())?;
         let name = self.check_new(&last, true)?;
-        let new = self.new_node(&last.dir_stat, NewKind::Directory, bits);
+        let new = self.new_node(&last.dir_access, NewKind::Directory, bits);
         self.make(&last.dir, &name, &new)
     }
 
@@ -93,7 +93,7 @@ impl Caller<'_> {
         if is_device && !self.has(Capability::Mknod) {
             return Err(Errno::EPERM);
         }
-        let new = self.new_node(&last.dir_stat, kind, bits);
+        let new = self.new_node(&last.dir_access, kind, bits);
         self.make(&last.dir, &name, &new)
     }
 
@@ -110,7 +110,7 @@ impl Caller<'_> {
         }
         let last = self.find_parent(start, path, Lookup::empty())?;
         let name = self.check_new(&last, false)?;
-        let mut new = self.new_node(&last.dir_stat, NewKind::Symlink(target.to_vec()), 0);
+        let mut new = self.new_node(&last.dir_access, NewKind::Symlink(target.to_vec()), 0);
         new.mode = 0o777;
         self.make(&last.dir, &name, &new)
     }
@@ -133,7 +133,7 @@ impl Caller<'_> {
             return Err(Errno::ENOENT);
         }
         // LINUX: what has lost its last name cannot get another.
-        if stat.nlink == 0 && !old.dentry.is_linkable() {
+        if old.inode().stat()?.nlink == 0 && !old.dentry.is_linkable() {
             return Err(Errno::ENOENT);
         }
         parent.inode().link(&name, old.inode())?;
@@ -160,18 +160,18 @@ impl Caller<'_> {
             return Err(Errno::EXDEV);
         }
         permission::check_writable_mount(&last.dir)?;
-        self.check_may_create(&last.dir, &last.dir_stat)?;
+        self.check_may_create(&last.dir, &last.dir_access)?;
         Ok(name.clone())
     }
 
     /// LINUX: `may_linkat` with `fs.protected_hardlinks` set, as every distribution has it.
-    fn check_may_link(&self, stat: &Stat) -> Result<(), Errno> {
-        if permission::is_owner(&self.credentials, stat) {
+    fn check_may_link(&self, access: &Access) -> Result<(), Errno> {
+        if permission::is_owner(&self.credentials, access) {
             return Ok(());
         }
-        let is_privileged = stat.mode & mode::S_ISUID != 0 || stat.mode & 0o2010 == 0o2010;
-        let may_use = self.check(stat, Want::READ | Want::WRITE).is_ok();
-        if stat.is_regular() && !is_privileged && may_use { Ok(()) } else { Err(Errno::EPERM) }
+        let is_privileged = access.mode & mode::S_ISUID != 0 || access.mode & 0o2010 == 0o2010;
+        let may_use = self.check(access, Want::READ | Want::WRITE).is_ok();
+        if access.is_regular() && !is_privileged && may_use { Ok(()) } else { Err(Errno::EPERM) }
     }
 
     /// `unlink(2)`.
@@ -187,7 +187,7 @@ impl Caller<'_> {
         if last.is_dir_only {
             return Err(if stat.is_dir() { Errno::EISDIR } else { Errno::ENOTDIR });
         }
-        self.check_may_delete(&last.dir_stat, &stat)?;
+        self.check_may_delete(&last.dir_access, &stat)?;
         if stat.is_dir() {
             return Err(Errno::EISDIR);
         }
@@ -209,7 +209,7 @@ impl Caller<'_> {
         permission::check_writable_mount(&last.dir)?;
         let victim = self.child(&last.dir, name)?;
         let stat = victim.inode().access()?;
-        self.check_may_delete(&last.dir_stat, &stat)?;
+        self.check_may_delete(&last.dir_access, &stat)?;
         if !stat.is_dir() {
             return Err(Errno::ENOTDIR);
         }
@@ -217,7 +217,7 @@ impl Caller<'_> {
     }
 
     /// LINUX: `may_delete`, but for the question whether it is a directory.
-    pub(super) fn check_may_delete(&self, dir: &Stat, victim: &Stat) -> Result<(), Errno> {
+    pub(super) fn check_may_delete(&self, dir: &Access, victim: &Access) -> Result<(), Errno> {
         self.check(dir, Want::WRITE | Want::EXEC)?;
         permission::check_sticky(&self.credentials, dir, victim)
     }
@@ -254,8 +254,8 @@ impl Caller<'_> {
     /// As `unix(7)`: ECONNREFUSED if it is no socket, EACCES without write permission.
     pub fn find_socket(&self, path: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let found = self.find(&self.task.fs().cwd(), path, Lookup::FOLLOW)?;
-        self.check(&found.stat, Want::WRITE)?;
-        if found.stat.kind() != mode::S_IFSOCK {
+        self.check(&found.access, Want::WRITE)?;
+        if found.access.kind() != mode::S_IFSOCK {
             return Err(Errno::ECONNREFUSED);
         }
         Ok(Arc::clone(found.location.inode()))

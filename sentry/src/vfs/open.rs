@@ -9,8 +9,8 @@ use super::open_flags::{
     O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH, O_TMPFILE_BIT, O_TRUNC,
 };
 use super::permission::{self, Want, ms};
-use super::walk::{Caller, Found, Last, LastName, Lookup, Walk};
-use super::{Dentry, DirectoryFile, FileOps, Linkable, Location, NewKind, OpenFile, SetAttr, Stat, mode};
+use super::walk::{Caller, Last, LastName, Lookup, Walk};
+use super::{Access, Dentry, DirectoryFile, FileOps, Linkable, Location, NewKind, OpenFile, SetAttr, mode};
 use crate::Errno;
 use crate::fs::inotify;
 use crate::task::Capability;
@@ -126,7 +126,7 @@ impl Caller<'_> {
         }
         if how.flags & O_CREAT == 0 {
             let found = self.find(start, path, lookup)?;
-            return self.open_found(&found, how.flags, Made::Before);
+            return self.open_found(&found.location, how.flags, Made::Before);
         }
         self.open_or_create(start, path, how, lookup)
     }
@@ -150,7 +150,7 @@ impl Caller<'_> {
             }
             let found = match walk.last(&last) {
                 Err(Errno::ENOENT) => match self.create(&last, name, how.mode) {
-                    Ok(found) => return self.open_found(&found, how.flags, Made::Now),
+                    Ok(location) => return self.open_found(&location, how.flags, Made::Now),
                     // Somebody else was faster.
                     Err(Errno::EEXIST) if how.flags & O_EXCL == 0 => walk.last(&last)?,
                     Err(errno) => return Err(errno),
@@ -160,29 +160,26 @@ impl Caller<'_> {
             if how.flags & O_EXCL != 0 {
                 return Err(Errno::EEXIST);
             }
-            if !(found.stat.is_symlink() && lookup.contains(Lookup::FOLLOW)) {
-                if found.stat.is_dir() {
+            if !(found.access.is_symlink() && lookup.contains(Lookup::FOLLOW)) {
+                if found.access.is_dir() {
                     return Err(Errno::EISDIR);
                 }
-                return self.open_found(&found, how.flags, Made::Before);
+                return self.open_found(&found.location, how.flags, Made::Before);
             }
             last = match walk.follow_last(&last, &found)? {
                 Ok(next) => next,
                 Err(location) => {
-                    let stat = location.inode().stat()?;
-                    return self.open_found(&Found { location, stat }, how.flags, Made::Before);
+                    return self.open_found(&location, how.flags, Made::Before);
                 }
             };
         }
     }
 
-    fn create(&self, last: &Last, name: &[u8], bits: u32) -> Result<Found, Errno> {
+    fn create(&self, last: &Last, name: &[u8], bits: u32) -> Result<Location, Errno> {
         permission::check_writable_mount(&last.dir)?;
-        self.check_may_create(&last.dir, &last.dir_stat)?;
-        let new = self.new_node(&last.dir_stat, NewKind::Regular, bits);
-        let location = self.make(&last.dir, name, &new)?;
-        let stat = location.inode().stat()?;
-        Ok(Found { location, stat })
+        self.check_may_create(&last.dir, &last.dir_access)?;
+        let new = self.new_node(&last.dir_access, NewKind::Regular, bits);
+        self.make(&last.dir, name, &new)
     }
 
     fn open_unnamed(
@@ -194,31 +191,31 @@ impl Caller<'_> {
     ) -> Result<Arc<OpenFile>, Errno> {
         let dir = self.find(start, path, lookup | Lookup::DIRECTORY)?;
         permission::check_writable_mount(&dir.location)?;
-        self.check(&dir.stat, Want::WRITE | Want::EXEC)?;
-        let new = self.new_node(&dir.stat, NewKind::Regular, how.mode);
+        self.check(&dir.access, Want::WRITE | Want::EXEC)?;
+        let new = self.new_node(&dir.access, NewKind::Regular, how.mode);
         let linkable = if how.flags & O_EXCL == 0 { Linkable::Yes } else { Linkable::No };
         let inode = dir.location.inode().create_unnamed(&new, linkable)?;
-        let stat = inode.stat()?;
-        let label = format!("#{}", stat.ino);
+        let label = format!("#{}", inode.access()?.ino);
         let dentry = Dentry::unnamed(&dir.location.dentry, inode, label.as_bytes(), linkable);
         let location = Location { mount: Arc::clone(&dir.location.mount), dentry };
         let flags = how.flags & !(O_TMPFILE_BIT | O_DIRECTORY | O_EXCL);
-        self.open_found(&Found { location, stat }, flags, Made::Now)
+        self.open_found(&location, flags, Made::Now)
     }
 
     /// Opens what a walk has found, with the checks of LINUX `may_open`.
-    fn open_found(&self, found: &Found, flags: u32, made: Made) -> Result<Arc<OpenFile>, Errno> {
-        if flags & O_DIRECTORY != 0 && !found.stat.is_dir() {
+    fn open_found(&self, location: &Location, flags: u32, made: Made) -> Result<Arc<OpenFile>, Errno> {
+        let access = location.inode().access()?;
+        if flags & O_DIRECTORY != 0 && !access.is_dir() {
             return Err(Errno::ENOTDIR);
         }
         if made == Made::Before {
-            self.check_may_open(found, flags)?;
+            self.check_may_open(location, &access, flags)?;
         }
-        if flags & O_TRUNC != 0 && found.stat.is_regular() && made == Made::Before {
-            self.truncate_opened(found)?;
+        if flags & O_TRUNC != 0 && access.is_regular() && made == Made::Before {
+            self.truncate_opened(location, &access)?;
         }
-        let file = self.open_unchecked(&found.location, &found.stat, flags)?;
-        inotify::notify_at(&self.task.kernel, &found.location, inotify::mask::OPEN);
+        let file = self.open_unchecked(location, &access, flags)?;
+        inotify::notify_at(&self.task.kernel, location, inotify::mask::OPEN);
         Ok(file)
     }
 
@@ -229,11 +226,11 @@ impl Caller<'_> {
     pub fn open_unchecked(
         &self,
         location: &Location,
-        stat: &Stat,
+        access: &Access,
         flags: u32,
     ) -> Result<Arc<OpenFile>, Errno> {
         let kept = flags & super::open_flags::KEPT | super::open_flags::O_LARGEFILE;
-        let ops: Arc<dyn FileOps> = if stat.is_dir() {
+        let ops: Arc<dyn FileOps> = if access.is_dir() {
             Arc::new(DirectoryFile::new(location.clone()))
         } else {
             location.inode().open(self.task, location, flags)?
@@ -241,16 +238,16 @@ impl Caller<'_> {
         Ok(OpenFile::new(ops, location.clone(), kept))
     }
 
-    fn check_may_open(&self, found: &Found, flags: u32) -> Result<(), Errno> {
+    fn check_may_open(&self, location: &Location, access: &Access, flags: u32) -> Result<(), Errno> {
         let writes = flags & O_ACCMODE != 0;
-        match found.stat.kind() {
+        match access.kind() {
             mode::S_IFLNK => return Err(Errno::ELOOP),
             mode::S_IFDIR if writes || flags & O_TRUNC != 0 => return Err(Errno::EISDIR),
-            mode::S_IFCHR | mode::S_IFBLK if found.location.forbids_device(&found.stat) => {
+            mode::S_IFCHR | mode::S_IFBLK if location.forbids_device(access) => {
                 return Err(Errno::EACCES);
             }
             mode::S_IFREG | mode::S_IFDIR if writes || flags & O_TRUNC != 0 => {
-                permission::check_writable_mount(&found.location)?;
+                permission::check_writable_mount(location)?;
             }
             _ => {}
         }
@@ -262,52 +259,47 @@ impl Caller<'_> {
         if flags & O_TRUNC != 0 {
             want |= Want::WRITE;
         }
-        self.check(&found.stat, want)?;
-        if flags & O_NOATIME != 0 && !permission::is_owner(&self.credentials, &found.stat) {
+        self.check(access, want)?;
+        if flags & O_NOATIME != 0 && !permission::is_owner(&self.credentials, access) {
             return Err(Errno::EPERM);
         }
         Ok(())
     }
 
-    fn truncate_opened(&self, found: &Found) -> Result<(), Errno> {
-        let mode = self.mode_without_privileges(&found.stat);
-        if found.stat.size == 0 && mode.is_none() {
-            return Ok(());
-        }
-        found.location.inode().set_attr(&SetAttr { size: Some(0), mode, ..SetAttr::default() })
+    /// LINUX: `handle_truncate`, which asks no size: an empty file's times move, too.
+    fn truncate_opened(&self, location: &Location, access: &Access) -> Result<(), Errno> {
+        let mode = self.mode_without_privileges(access);
+        location.inode().set_attr(&SetAttr { size: Some(0), mode, ..SetAttr::default() })?;
+        inotify::notify_at(&self.task.kernel, location, inotify::mask::MODIFY);
+        Ok(())
     }
 
     /// The permission bits that are left when somebody unprivileged changes the content; `None`: they stay.
-    pub(super) fn mode_without_privileges(&self, stat: &Stat) -> Option<u32> {
-        if self.has(Capability::Fsetid) || stat.mode & 0o6000 == 0 {
+    /// LINUX: `setattr_should_drop_suidgid`.
+    pub(super) fn mode_without_privileges(&self, access: &Access) -> Option<u32> {
+        if access.mode & 0o6000 == 0 || !access.is_regular() || self.has(Capability::Fsetid) {
             return None;
         }
-        let mut bits = stat.mode & 0o7777 & !mode::S_ISUID;
-        if bits & 0o010 != 0 {
+        let mut bits = access.mode & 0o7777 & !mode::S_ISUID;
+        if bits & 0o010 != 0 || !self.credentials.in_group(access.gid) {
             bits &= !mode::S_ISGID;
         }
-        (bits != stat.mode & 0o7777).then_some(bits)
+        (bits != access.mode & 0o7777).then_some(bits)
     }
 
     /// Opens a program: regular, executable, on a mount that allows it. LINUX: `do_open_execat`.
     ///
     /// # Errors
     /// EACCES; as `open(2)`.
-    pub fn open_exec(
-        &self,
-        start: &Location,
-        path: &[u8],
-        lookup: Lookup,
-    ) -> Result<(Arc<OpenFile>, Stat), Errno> {
+    pub fn open_exec(&self, start: &Location, path: &[u8], lookup: Lookup) -> Result<Arc<OpenFile>, Errno> {
         let found = self.find(start, path, lookup)?;
-        if found.stat.is_symlink() {
+        if found.access.is_symlink() {
             return Err(Errno::ELOOP);
         }
-        if !found.stat.is_regular() || found.location.mount.flags() & ms::NOEXEC != 0 {
+        if !found.access.is_regular() || found.location.mount.flags() & ms::NOEXEC != 0 {
             return Err(Errno::EACCES);
         }
-        self.check(&found.stat, Want::EXEC)?;
-        let file = self.open_unchecked(&found.location, &found.stat, 0)?;
-        Ok((file, found.stat))
+        self.check(&found.access, Want::EXEC)?;
+        self.open_unchecked(&found.location, &found.access, 0)
     }
 }

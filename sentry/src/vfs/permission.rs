@@ -2,7 +2,7 @@
 //!
 //! Key types: [`Want`], the functions on [`Credentials`] and [`Mount`] flags. Access control lists are not looked at.
 
-use super::{Location, Stat, mode};
+use super::{Access, Location, mode};
 use crate::Errno;
 use crate::task::{Capability, Credentials};
 
@@ -48,37 +48,37 @@ pub mod ms {
 ///
 /// # Errors
 /// EACCES.
-pub fn check(credentials: &Credentials, stat: &Stat, want: Want) -> Result<(), Errno> {
-    let shift = if credentials.fsuid == stat.uid {
+pub fn check(credentials: &Credentials, access: &Access, want: Want) -> Result<(), Errno> {
+    let shift = if credentials.fsuid == access.uid {
         6
-    } else if credentials.in_group(stat.gid) {
+    } else if credentials.in_group(access.gid) {
         3
     } else {
         0
     };
-    let granted = Want::from_bits_truncate(stat.mode >> shift);
+    let granted = Want::from_bits_truncate(access.mode >> shift);
     if granted.contains(want) {
         return Ok(());
     }
     let is_harmless = want.difference(Want::READ | Want::EXEC).is_empty();
     let by_override = credentials.has(Capability::DacOverride)
-        && (stat.is_dir() || !want.contains(Want::EXEC) || stat.mode & 0o111 != 0);
+        && (access.is_dir() || !want.contains(Want::EXEC) || access.mode & 0o111 != 0);
     let by_search = credentials.has(Capability::DacReadSearch)
-        && if stat.is_dir() { is_harmless } else { want == Want::READ };
+        && if access.is_dir() { is_harmless } else { want == Want::READ };
     if by_override || by_search { Ok(()) } else { Err(Errno::EACCES) }
 }
 
 /// The caller owns the node or may act as if.
 #[must_use]
-pub fn is_owner(credentials: &Credentials, stat: &Stat) -> bool {
-    credentials.fsuid == stat.uid || credentials.has(Capability::Fowner)
+pub fn is_owner(credentials: &Credentials, access: &Access) -> bool {
+    credentials.fsuid == access.uid || credentials.has(Capability::Fowner)
 }
 
 /// LINUX: `check_sticky`: EPERM if the directory's sticky bit protects the child from the caller.
 ///
 /// # Errors
 /// EPERM.
-pub fn check_sticky(credentials: &Credentials, dir: &Stat, child: &Stat) -> Result<(), Errno> {
+pub fn check_sticky(credentials: &Credentials, dir: &Access, child: &Access) -> Result<(), Errno> {
     let is_protected = dir.mode & mode::S_ISVTX != 0
         && child.uid != credentials.fsuid
         && dir.uid != credentials.fsuid

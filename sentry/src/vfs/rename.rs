@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::permission::{self, Want};
 use super::walk::{Caller, Last, LastName, Lookup};
-use super::{Cached, Caching, Dentry, Location, Stat};
+use super::{Access, Cached, Caching, Dentry, Location};
 use crate::Errno;
 use crate::fs::inotify::{self, mask};
 
@@ -19,7 +19,7 @@ pub const RENAME_EXCHANGE: u32 = 2;
 /// One of the two names.
 struct Side {
     dir: Location,
-    dir_stat: Stat,
+    dir_access: Access,
     name: Vec<u8>,
     is_dir_only: bool,
 }
@@ -27,7 +27,7 @@ struct Side {
 /// What a name leads to now.
 struct Node {
     dentry: Arc<Dentry>,
-    stat: Stat,
+    access: Access,
 }
 
 impl Caller<'_> {
@@ -85,20 +85,22 @@ impl Caller<'_> {
     fn notify_renamed(&self, old: &Side, new: &Side, source: &Node, replaced: Option<Node>) {
         let kernel = &self.task.kernel;
         let cookie = kernel.inotify.next_cookie();
-        let dir = if source.stat.is_dir() { mask::ISDIR } else { 0 };
+        let dir = if source.access.is_dir() { mask::ISDIR } else { 0 };
         inotify::notify(kernel, old.dir.inode(), mask::MOVED_FROM | dir, Some(&old.name), cookie);
         inotify::notify(kernel, new.dir.inode(), mask::MOVED_TO | dir, Some(&new.name), cookie);
         inotify::notify(kernel, source.dentry.inode(), mask::MOVE_SELF, None, 0);
-        if let Some(replaced) = replaced.filter(|replaced| replaced.stat.nlink <= 1 || replaced.stat.is_dir())
-        {
+        let is_gone = |replaced: &Node| {
+            replaced.access.is_dir() || replaced.dentry.inode().stat().is_ok_and(|stat| stat.nlink == 0)
+        };
+        if let Some(replaced) = replaced.filter(is_gone) {
             inotify::notify(kernel, replaced.dentry.inode(), mask::DELETE_SELF, None, 0);
         }
     }
 
     fn node(&self, side: &Side) -> Result<Node, Errno> {
         let dentry = self.child_locked(&side.dir, &side.name)?;
-        let stat = dentry.inode().access()?;
-        Ok(Node { dentry, stat })
+        let access = dentry.inode().access()?;
+        Ok(Node { dentry, access })
     }
 
     fn check_rename(
@@ -115,8 +117,8 @@ impl Caller<'_> {
             None if is_exchange => return Err(Errno::ENOENT),
             _ => {}
         }
-        let is_dir = source.stat.is_dir();
-        let target_is_dir = target.is_some_and(|target| target.stat.is_dir());
+        let is_dir = source.access.is_dir();
+        let target_is_dir = target.is_some_and(|target| target.access.is_dir());
         if is_exchange && new.is_dir_only && !target_is_dir {
             return Err(Errno::ENOTDIR);
         }
@@ -133,11 +135,11 @@ impl Caller<'_> {
         if same {
             return Ok(());
         }
-        self.check_may_delete(&old.dir_stat, &source.stat)?;
+        self.check_may_delete(&old.dir_access, &source.access)?;
         match target {
-            None => self.check_may_create(&new.dir, &new.dir_stat)?,
+            None => self.check_may_create(&new.dir, &new.dir_access)?,
             Some(target) => {
-                self.check_may_delete(&new.dir_stat, &target.stat)?;
+                self.check_may_delete(&new.dir_access, &target.access)?;
                 if !is_exchange && is_dir && !target_is_dir {
                     return Err(Errno::ENOTDIR);
                 }
@@ -163,8 +165,8 @@ impl Caller<'_> {
             return Ok(());
         }
         for node in std::iter::once(source).chain(swapped) {
-            if node.stat.is_dir() {
-                self.check(&node.stat, Want::WRITE)?;
+            if node.access.is_dir() {
+                self.check(&node.access, Want::WRITE)?;
             }
         }
         Ok(())
@@ -173,9 +175,9 @@ impl Caller<'_> {
 
 impl Side {
     fn of(last: Last, otherwise: Errno) -> Result<Self, Errno> {
-        let Last { dir, dir_stat, name, is_dir_only } = last;
+        let Last { dir, dir_access, name, is_dir_only } = last;
         match name {
-            LastName::Normal(name) => Ok(Self { dir, dir_stat, name, is_dir_only }),
+            LastName::Normal(name) => Ok(Self { dir, dir_access, name, is_dir_only }),
             LastName::Root | LastName::Dot | LastName::DotDot => Err(otherwise),
         }
     }

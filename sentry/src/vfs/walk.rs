@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 
+use platform::host::clock::{Clock, now_ns};
+
 use super::permission::{self, Want, ms};
-use super::{Cached, Caching, LinkTarget, Location, Stat, mode};
+use super::{Access, Cached, Caching, LinkTarget, Location, Stat, mode};
 use crate::Errno;
 use crate::task::{Capability, Credentials, Task};
 
@@ -67,33 +69,36 @@ pub struct Last {
     /// The directory; the caller may search it.
     pub dir: Location,
     /// Its attributes.
-    pub dir_stat: Stat,
+    pub dir_access: Access,
     /// What the path names in it.
     pub name: LastName,
     /// The path goes on with a slash: it can only mean a directory.
     pub is_dir_only: bool,
 }
 
-/// A location and its attributes.
+/// A location, and who may use it.
 #[derive(Clone)]
 pub struct Found {
     /// Where.
     pub location: Location,
-    /// What it is.
-    pub stat: Stat,
+    /// What it is and whose.
+    pub access: Access,
+    /// When the walk began, on the monotonic clock, in ns.
+    since: u64,
 }
 
 impl Found {
-    /// On the way: attributes to check permission by.
-    fn at(location: Location) -> Result<Self, Errno> {
-        let stat = location.inode().access()?;
-        Ok(Self { location, stat })
+    fn at(location: Location, since: u64) -> Result<Self, Errno> {
+        let access = location.inode().access()?;
+        Ok(Self { location, access, since })
     }
 
-    /// At the end: all attributes.
-    fn finally(mut self) -> Result<Self, Errno> {
-        self.stat = self.location.inode().stat()?;
-        Ok(self)
+    /// All attributes, as they are now or have been at some moment of the walk.
+    ///
+    /// # Errors
+    /// The gofer's.
+    pub fn stat(&self) -> Result<Stat, Errno> {
+        self.location.inode().stat_since(self.since)
     }
 }
 
@@ -120,8 +125,8 @@ impl<'a> Caller<'a> {
     ///
     /// # Errors
     /// EACCES.
-    pub fn check(&self, stat: &Stat, want: Want) -> Result<(), Errno> {
-        permission::check(&self.credentials, stat, want)
+    pub fn check(&self, access: &Access, want: Want) -> Result<(), Errno> {
+        permission::check(&self.credentials, access, want)
     }
 
     /// Where a path leads that starts at `start` (or at `/`).
@@ -139,7 +144,7 @@ impl<'a> Caller<'a> {
     pub fn find(&self, start: &Location, path: &[u8], lookup: Lookup) -> Result<Found, Errno> {
         if path.is_empty() {
             return if lookup.contains(Lookup::EMPTY) {
-                Found::at(start.clone())?.finally()
+                Found::at(start.clone(), now_ns(Clock::Monotonic))
             } else {
                 Err(Errno::ENOENT)
             };
@@ -149,19 +154,15 @@ impl<'a> Caller<'a> {
         loop {
             let found = walk.last(&last)?;
             let follow = lookup.contains(Lookup::FOLLOW) || last.is_dir_only;
-            if !(found.stat.is_symlink() && follow) {
+            if !(found.access.is_symlink() && follow) {
                 let want_dir = lookup.contains(Lookup::DIRECTORY) || last.is_dir_only;
-                return if want_dir && !found.stat.is_dir() { Err(Errno::ENOTDIR) } else { found.finally() };
+                return if want_dir && !found.access.is_dir() { Err(Errno::ENOTDIR) } else { Ok(found) };
             }
             match walk.follow(&last.dir, &found)? {
                 Followed::Jump(location) => {
-                    let found = Found::at(location)?;
+                    let found = Found::at(location, walk.since)?;
                     let want_dir = lookup.contains(Lookup::DIRECTORY) || last.is_dir_only;
-                    return if want_dir && !found.stat.is_dir() {
-                        Err(Errno::ENOTDIR)
-                    } else {
-                        found.finally()
-                    };
+                    return if want_dir && !found.access.is_dir() { Err(Errno::ENOTDIR) } else { Ok(found) };
                 }
                 Followed::Path(from, mut target) => {
                     if last.is_dir_only {
@@ -255,13 +256,15 @@ pub(super) struct Walk<'a> {
     /// What `/` means, and above which `..` does not go.
     top: Location,
     links: u32,
+    /// When it began.
+    since: u64,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(caller: &'a Caller<'a>, start: &Location, lookup: Lookup) -> Self {
         let is_scoped = lookup.intersects(Lookup::BENEATH | Lookup::IN_ROOT);
         let top = if is_scoped { start.clone() } else { caller.root.clone() };
-        Self { caller, lookup, top, links: 0 }
+        Self { caller, lookup, top, links: 0, since: now_ns(Clock::Monotonic) }
     }
 
     /// Goes through all components but the last.
@@ -273,14 +276,14 @@ impl<'a> Walk<'a> {
             pos += rest[pos..].iter().take_while(|&&byte| byte == b'/').count();
             if pos == rest.len() {
                 let name = LastName::Root;
-                return Ok(Last { dir: at.location, dir_stat: at.stat, name, is_dir_only: true });
+                return Ok(Last { dir: at.location, dir_access: at.access, name, is_dir_only: true });
             }
             let length = rest[pos..].iter().take_while(|&&byte| byte != b'/').count();
             let (name, after) = (rest[pos..pos + length].to_vec(), pos + length);
-            if !at.stat.is_dir() {
+            if !at.access.is_dir() {
                 return Err(Errno::ENOTDIR);
             }
-            self.caller.check(&at.stat, Want::EXEC)?;
+            self.caller.check(&at.access, Want::EXEC)?;
             let is_dir_only = after < rest.len();
             let is_last = rest[after..].iter().all(|&byte| byte == b'/');
             if is_last {
@@ -288,14 +291,14 @@ impl<'a> Walk<'a> {
                     return Err(Errno::ENAMETOOLONG);
                 }
                 let name = LastName::from_component(name);
-                return Ok(Last { dir: at.location, dir_stat: at.stat, name, is_dir_only });
+                return Ok(Last { dir: at.location, dir_access: at.access, name, is_dir_only });
             }
             let next = self.step(&at, &LastName::from_component(name))?;
-            if next.stat.is_symlink() {
+            if next.access.is_symlink() {
                 match self.follow(&at.location, &next)? {
-                    Followed::Jump(location) => at = Found::at(location)?,
+                    Followed::Jump(location) => at = Found::at(location, self.since)?,
                     Followed::Path(from, mut target) => {
-                        at = Found::at(from)?;
+                        at = Found::at(from, self.since)?;
                         target.extend_from_slice(&rest[after..]);
                         (rest, pos) = (target, 0);
                         continue;
@@ -310,19 +313,19 @@ impl<'a> Walk<'a> {
 
     /// Goes to the last component, without following it.
     pub(super) fn last(&self, last: &Last) -> Result<Found, Errno> {
-        let dir = Found { location: last.dir.clone(), stat: last.dir_stat };
+        let dir = Found { location: last.dir.clone(), access: last.dir_access, since: self.since };
         self.step(&dir, &last.name)
     }
 
     fn start(&self, start: &Location, path: &[u8]) -> Result<Found, Errno> {
         if path.first() != Some(&b'/') {
-            return Found::at(start.clone());
+            return Found::at(start.clone(), self.since);
         }
         if self.lookup.contains(Lookup::BENEATH) {
             return Err(Errno::EXDEV);
         }
         self.check_mount(start, &self.top)?;
-        Found::at(self.top.clone())
+        Found::at(self.top.clone(), self.since)
     }
 
     fn check_mount(&self, from: &Location, to: &Location) -> Result<(), Errno> {
@@ -341,7 +344,7 @@ impl<'a> Walk<'a> {
             LastName::Normal(name) => self.caller.child(&at.location, name)?.topmost(),
         };
         self.check_mount(&at.location, &to)?;
-        Found::at(to)
+        Found::at(to, self.since)
     }
 
     fn step_up(&self, at: &Location) -> Result<Location, Errno> {
@@ -432,8 +435,8 @@ impl Location {
 
     /// It is a device node that this mount lets nobody open, or the like.
     #[must_use]
-    pub fn forbids_device(&self, stat: &Stat) -> bool {
-        matches!(stat.kind(), mode::S_IFCHR | mode::S_IFBLK) && self.mount.flags() & ms::NODEV != 0
+    pub fn forbids_device(&self, access: &Access) -> bool {
+        matches!(access.kind(), mode::S_IFCHR | mode::S_IFBLK) && self.mount.flags() & ms::NODEV != 0
     }
 
     /// The path as seen from `root`, as the kernel prints it: with ` (deleted)` if it has been unlinked; for a nameless

@@ -42,13 +42,13 @@ pub(crate) fn faccessat2(
     if want.is_empty() {
         return Ok(());
     }
-    let is_regular = found.stat.is_regular();
+    let is_regular = found.access.is_regular();
     if want.contains(Want::EXEC) && is_regular && found.location.mount.flags() & ms::NOEXEC != 0 {
         return Err(Errno::EACCES);
     }
-    caller.check(&found.stat, want)?;
+    caller.check(&found.access, want)?;
     let is_special =
-        matches!(found.stat.kind(), mode::S_IFCHR | mode::S_IFBLK | mode::S_IFIFO | mode::S_IFSOCK);
+        matches!(found.access.kind(), mode::S_IFCHR | mode::S_IFBLK | mode::S_IFIFO | mode::S_IFSOCK);
     if want.contains(Want::WRITE) && !is_special { check_writable_mount(&found.location) } else { Ok(()) }
 }
 

@@ -95,7 +95,7 @@ pub(crate) fn readlinkat(
     let path = current.read_path(path)?;
     let start = start(current, dir, &path)?;
     let found = Caller::of(current.task()).find(&start, &path, Lookup::EMPTY)?;
-    if !found.stat.is_symlink() {
+    if !found.access.is_symlink() {
         // LINUX: with an empty path the descriptor must be a link's.
         return Err(if path.is_empty() { Errno::ENOENT } else { Errno::EINVAL });
     }

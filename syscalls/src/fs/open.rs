@@ -194,7 +194,7 @@ pub(crate) fn memfd_create(current: &mut Current, name: UserCStr, flags: u32) ->
         _ => (0o666, tmpfs::seal::EXEC),
     };
     let location = tmpfs::new_memory_file(current.task(), &name, mode, seals)?;
-    let stat = location.inode().stat()?;
-    let file = Caller::of(current.task()).open_unchecked(&location, &stat, O_RDWR)?;
+    let access = location.inode().access()?;
+    let file = Caller::of(current.task()).open_unchecked(&location, &access, O_RDWR)?;
     install(current, file, flags & MFD_CLOEXEC != 0)
 }

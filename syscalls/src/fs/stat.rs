@@ -41,7 +41,7 @@ pub(crate) fn newfstatat(
         return Err(Errno::EINVAL);
     }
     let found = find(current, dir, path, lookup(flags))?;
-    current.write_object(buf, &stat_buf(&found.stat))
+    current.write_object(buf, &stat_buf(&found.stat()?))
 }
 
 fn stat_buf(stat: &Stat) -> StatBuf {
@@ -82,7 +82,7 @@ pub(crate) fn statx(
         return Err(Errno::EINVAL);
     }
     let found = find(current, dir, path, lookup(flags))?;
-    current.write_object(buf, &statx_buf(&found.stat, &found.location))
+    current.write_object(buf, &statx_buf(&found.stat()?, &found.location))
 }
 
 fn statx_buf(stat: &Stat, location: &Location) -> Statx {

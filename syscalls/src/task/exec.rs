@@ -63,7 +63,7 @@ fn exec(
         _ if path.first() == Some(&b'/') => current.fs().root(),
         _ => current.files().get_any(dir)?.location.clone(),
     };
-    let (file, _) = Caller::of(current.task()).open_exec(&start, &path, lookup)?;
+    let file = Caller::of(current.task()).open_exec(&start, &path, lookup)?;
     let mut room = ARGS_MAX;
     let argv = read_strings(current, argv, &mut room)?;
     let envp = read_strings(current, envp, &mut room)?;

@@ -38,7 +38,9 @@ impl GoferFile {
 
 impl FileOps for GoferFile {
     fn read(&self, _: &Op<'_>, sink: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
-        host_file::read_at(&*self.file, sink, offset)
+        let read = host_file::read_at(&*self.file, sink, offset);
+        self.inode.has_been_read();
+        read
     }
 
     fn write(&self, op: &Op<'_>, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
@@ -49,8 +51,10 @@ impl FileOps for GoferFile {
         } else {
             self.inode.file(O_RDWR | op.flags & O_APPEND)?
         };
-        let written = host_file::write_at(&*file, source, offset, usize::MAX)?;
-        self.inode.written();
+        let written = {
+            let _changing = self.inode.changing();
+            host_file::write_at(&*file, source, offset, usize::MAX)?
+        };
         if op.flags & O_DSYNC != 0 {
             file::sync(&*self.file, op.flags & O_SYNC != O_SYNC)?;
         }
@@ -74,6 +78,7 @@ impl FileOps for GoferFile {
     }
 
     fn map(&self, op: &Op<'_>, offset: u64, _len: u64, writable: bool) -> Result<Mappable, Errno> {
+        self.inode.has_been_read();
         let access = op.flags & O_ACCMODE;
         if access == O_WRONLY || (writable && access != O_RDWR) {
             return Err(Errno::EACCES);
@@ -91,15 +96,13 @@ impl FileOps for GoferFile {
     }
 
     fn truncate(&self, len: u64) -> Result<(), Errno> {
-        file::truncate(&*self.file, len)?;
-        self.inode.written();
-        Ok(())
+        let _changing = self.inode.changing();
+        file::truncate(&*self.file, len)
     }
 
     fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
-        file::allocate(&*self.file, mode, offset, len)?;
-        self.inode.written();
-        Ok(())
+        let _changing = self.inode.changing();
+        file::allocate(&*self.file, mode, offset, len)
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Errno> {

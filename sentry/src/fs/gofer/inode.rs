@@ -11,18 +11,16 @@ use gofer_protocol::{Node, Ownership, SetTime, Time};
 use platform::host::clock::{Clock, now_ns};
 use platform::host::file;
 
+use super::attributes::{Asked, Attributes, Change, Changes, Freshness};
 use super::listing::{self, Extent, Kept};
 use super::{Donated, GoferFile, Shared, Trust, errno};
 use crate::Errno;
 use crate::task::Task;
 use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_EXCL, O_RDONLY, O_RDWR};
 use crate::vfs::{
-    Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Linkable, Location, NewKind, NewNode, SetAttr,
-    SocketSlot, Stat, mode, now,
+    Access, Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Linkable, Location, NewKind, NewNode,
+    SetAttr, SocketSlot, Stat, mode,
 };
-
-/// How long attributes of a volume's file are taken to be true, in nanoseconds: one walk, not more.
-const FRESH_NS: u64 = 100_000;
 
 /// A node.
 pub struct GoferInode {
@@ -32,6 +30,9 @@ pub struct GoferInode {
     key: (u32, u64),
     /// LOCK: leaf.
     attributes: Mutex<Attributes>,
+    changes: Changes,
+    /// The next read moves the access time.
+    is_access_due: AtomicBool,
     /// LOCK: held while the gofer opens the file, so that it is asked once; no other file's is taken under it.
     files: Mutex<Files>,
     /// A directory's names, as last listed.
@@ -42,20 +43,6 @@ pub struct GoferInode {
     target: OnceLock<Vec<u8>>,
     fifo: FifoSlot,
     socket: SocketSlot,
-}
-
-struct Attributes {
-    stat: Stat,
-    /// When the gofer told it, on the monotonic clock.
-    told_ns: u64,
-    /// Size and times have changed since, by a write through the host's descriptor.
-    is_written: bool,
-    /// Something has changed that only the gofer can tell.
-    is_old: bool,
-    /// It has no file capabilities. PERF: exec asks each time, which the gofer takes 50 us to answer.
-    is_plain: bool,
-    /// How often extended attributes have been set.
-    xattr_sets: u64,
 }
 
 /// What exec looks at.
@@ -81,21 +68,20 @@ impl Files {
 }
 
 impl GoferInode {
-    pub(super) fn new(shared: &Arc<Shared>, node: Node, from: &gofer_protocol::Stat) -> Arc<Self> {
-        let stat = shared.connection.stat(from);
-        let attributes = Attributes {
-            stat,
-            told_ns: now_ns(Clock::Monotonic),
-            is_written: false,
-            is_old: false,
-            is_plain: false,
-            xattr_sets: 0,
-        };
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        node: Node,
+        from: &gofer_protocol::Stat,
+        asked: Asked,
+    ) -> Arc<Self> {
+        let attributes = Attributes::new(shared.connection.stat(from), asked);
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             shared: Arc::clone(shared),
             node,
             key: (from.dev, from.ino),
+            changes: Changes::default(),
+            is_access_due: AtomicBool::new(attributes.is_access_due()),
             attributes: Mutex::new(attributes),
             files: Mutex::default(),
             listing: Kept::default(),
@@ -119,34 +105,41 @@ impl GoferInode {
     }
 
     /// The gofer has told the attributes anew.
-    pub(super) fn learn(&self, from: &gofer_protocol::Stat) -> Stat {
+    pub(super) fn learn(&self, from: &gofer_protocol::Stat, asked: Asked) -> Stat {
         let stat = self.shared.connection.stat(from);
         let mut attributes = self.attributes();
-        *attributes = Attributes {
-            stat,
-            told_ns: now_ns(Clock::Monotonic),
-            is_written: false,
-            is_old: false,
-            is_plain: false,
-            xattr_sets: attributes.xattr_sets,
-        };
+        attributes.learn(stat, asked, self.shared.trust);
+        self.is_access_due.store(attributes.is_access_due(), Ordering::Relaxed);
         stat
     }
 
-    /// Bytes have been written through the host's descriptor.
-    pub(super) fn written(&self) {
-        self.attributes().is_written = true;
+    /// To be held while bytes or size change through the host's descriptor.
+    pub(super) fn changing(&self) -> Change<'_> {
+        self.changes.begin()
+    }
+
+    /// Bytes have been read through the host's descriptor.
+    pub(super) fn has_been_read(&self) {
+        // PERF: one load, unless the access time moves by it.
+        if self.is_access_due.load(Ordering::Relaxed) && self.is_access_due.swap(false, Ordering::Relaxed) {
+            self.changes.add();
+        }
     }
 
     /// Names in this directory have changed.
     fn names_changed(&self) {
-        self.attributes().is_old = true;
+        self.changes.add();
         self.listing.changed();
     }
 
+    fn asking(&self) -> Asked {
+        Asked::after(&self.changes)
+    }
+
     fn ask(&self) -> Result<Stat, Errno> {
+        let asked = self.asking();
         let told = self.shared.client().stat(self.node).map_err(errno)?;
-        Ok(self.learn(&told))
+        Ok(self.learn(&told, asked))
     }
 
     fn page(&self, cookie: u64) -> Result<Vec<gofer_protocol::DirEntry>, Errno> {
@@ -198,23 +191,26 @@ impl GoferInode {
         [&files.writable, &files.readable, &files.appending].into_iter().find_map(Option::as_ref).cloned()
     }
 
-    /// Size and times as the host has them. Owner and group it would tell in its own numbers.
+    /// Attributes as the host has them now.
     fn refresh(&self, from: &Donated) -> Result<Stat, Errno> {
+        let asked = self.asking();
         let host = file::stat(from)?;
         let time = |seconds: i64, nanoseconds: u64| {
             seconds.saturating_mul(1_000_000_000).saturating_add_unsigned(nanoseconds)
         };
         let mut attributes = self.attributes();
-        let stat = &mut attributes.stat;
+        let mut stat = attributes.stat;
+        stat.mode = stat.kind() | host.st_mode & 0o7777;
         stat.size = u64::try_from(host.st_size).unwrap_or(0);
         stat.blocks = u64::try_from(host.st_blocks).unwrap_or(0);
         stat.atime_ns = time(host.st_atime, host.st_atime_nsec);
         stat.mtime_ns = time(host.st_mtime, host.st_mtime_nsec);
         stat.ctime_ns = time(host.st_ctime, host.st_ctime_nsec);
         stat.nlink = u32::try_from(host.st_nlink).unwrap_or(u32::MAX);
-        let stat = *stat;
-        (attributes.is_written, attributes.is_old) = (false, false);
-        Ok(stat)
+        let is_whole = attributes.learn_from_host(stat, asked, self.shared.trust);
+        self.is_access_due.store(attributes.is_access_due(), Ordering::Relaxed);
+        drop(attributes);
+        if is_whole { Ok(stat) } else { self.ask() }
     }
 
     /// The host's descriptor, asked for if it is not at hand.
@@ -229,11 +225,12 @@ impl GoferInode {
         if let Some(file) = place {
             return Ok(Arc::clone(file));
         }
+        let asked = self.asking();
         let reply = self.shared.client().open(self.node, mode).map_err(errno)?;
         let file = Donated::new(reply.fd, charge);
         *place = Some(Arc::clone(&file));
         drop(files);
-        self.learn(&reply.stat);
+        self.learn(&reply.stat, asked);
         self.shared.connection.keep(Weak::clone(&self.me));
         Ok(file)
     }
@@ -241,15 +238,14 @@ impl GoferInode {
     /// Lets go of the host's descriptors; open files keep theirs.
     pub(super) fn forget_files(&self) {
         let files = std::mem::take(&mut *self.files());
-        if self.attributes().is_written {
-            self.attributes().is_old = true;
-        }
         drop(files);
     }
 
     /// A guest maps it for writing: from now on size and times are asked of the host each time.
     pub(super) fn mapped_writable(&self) {
-        self.is_mapped_writable.store(true, Ordering::Relaxed);
+        if !self.is_mapped_writable.swap(true, Ordering::Relaxed) {
+            self.changes.begin_for_ever();
+        }
     }
 
     pub(super) fn connect(&self, kind: u32) -> Result<OwnedFd, Errno> {
@@ -288,34 +284,37 @@ impl GoferInode {
 
 impl Inode for GoferInode {
     fn stat(&self) -> Result<Stat, Errno> {
-        let (stat, is_written, is_old) = {
-            let attributes = self.attributes();
-            let is_fresh = self.shared.trust == Trust::Exclusive
-                || now_ns(Clock::Monotonic).saturating_sub(attributes.told_ns) < FRESH_NS;
-            (attributes.stat, attributes.is_written, attributes.is_old || !is_fresh)
-        };
-        let is_written = is_written || self.is_mapped_writable.load(Ordering::Relaxed);
-        if !is_written && !is_old {
-            return Ok(stat);
-        }
-        if is_old && self.shared.trust == Trust::Revalidate {
-            return self.ask();
-        }
-        match self.any_file() {
-            Some(file) => self.refresh(&file),
-            None => self.ask(),
+        match self.shared.trust {
+            Trust::Exclusive => self.stat_since(0),
+            Trust::Revalidate => self.stat_since(now_ns(Clock::Monotonic)),
         }
     }
 
-    fn access(&self) -> Result<Stat, Errno> {
-        match self.shared.trust {
-            Trust::Exclusive => Ok(self.attributes().stat),
-            Trust::Revalidate => self.stat(),
+    fn stat_since(&self, since: u64) -> Result<Stat, Errno> {
+        let (stat, freshness) = {
+            let attributes = self.attributes();
+            (attributes.stat, attributes.freshness(self.shared.trust, &self.changes, since))
+        };
+        match freshness {
+            Freshness::Told => Ok(stat),
+            Freshness::Outdated => match self.any_file() {
+                Some(file) => self.refresh(&file),
+                None => self.ask(),
+            },
         }
+    }
+
+    fn access(&self) -> Result<Access, Errno> {
+        let attributes = self.attributes();
+        if attributes.is_owner_fresh(self.shared.trust) {
+            return Ok(Access::from(&attributes.stat));
+        }
+        drop(attributes);
+        self.stat().map(|stat| Access::from(&stat))
     }
 
     fn links_changed(&self) {
-        self.attributes().is_old = true;
+        self.changes.add();
     }
 
     fn set_attr(&self, change: &SetAttr) -> Result<(), Errno> {
@@ -329,9 +328,9 @@ impl Inode for GoferInode {
         } = change
         {
             // PERF: by the host's descriptor, which the caller will want next anyway.
-            file::truncate(&*self.file(O_RDWR)?, *size)?;
-            self.written();
-            return Ok(());
+            let file = self.file(O_RDWR)?;
+            let _changing = self.changing();
+            return file::truncate(&*file, *size);
         }
         let request = gofer_protocol::SetAttr {
             mode: change.mode,
@@ -341,14 +340,16 @@ impl Inode for GoferInode {
             atime: change.atime_ns.map(Self::time),
             mtime: change.mtime_ns.map(Self::time),
         };
+        let asked = self.asking();
         let told = self.shared.client().set_attr(self.node, request).map_err(errno)?;
-        self.learn(&told);
+        self.learn(&told, asked);
         Ok(())
     }
 
     fn lookup(&self, _: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let asked = Asked::for_any();
         let (node, stat) = self.shared.client().walk(self.node, name).map_err(errno)?;
-        Ok(self.shared.inode(node, &stat))
+        Ok(self.shared.inode(node, &stat, asked))
     }
 
     fn caching(&self) -> Caching {
@@ -364,9 +365,10 @@ impl Inode for GoferInode {
             NewKind::Regular => Some(self.shared.connection.charge()?),
             _ => None,
         };
+        let asked = Asked::for_any();
         let (node, stat, file) = self.make(name, new, owner)?;
         self.names_changed();
-        let inode = self.shared.inode(node, &stat);
+        let inode = self.shared.inode(node, &stat, asked);
         if let (Some(file), Some(charge)) = (file, charge) {
             inode.files().writable = Some(Donated::new(file, charge));
             self.shared.connection.keep(Arc::downgrade(&inode));
@@ -381,9 +383,10 @@ impl Inode for GoferInode {
         let owner = Ownership { uid: new.uid, gid: new.gid };
         let charge = self.shared.connection.charge()?;
         let client = self.shared.client();
+        let asked = Asked::for_any();
         let made =
             client.create_unnamed(self.node, new.mode, owner, linkable == Linkable::Yes).map_err(errno)?;
-        let inode = self.shared.inode(made.node, &made.stat);
+        let inode = self.shared.inode(made.node, &made.stat, asked);
         inode.files().writable = Some(Donated::new(made.fd, charge));
         self.shared.connection.keep(Arc::downgrade(&inode));
         Ok(inode)
@@ -391,8 +394,9 @@ impl Inode for GoferInode {
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<(), Errno> {
         let target = Self::of(target)?;
+        let asked = target.asking();
         let told = self.shared.client().link(target.node, self.node, name).map_err(errno)?;
-        target.learn(&told);
+        target.learn(&told, asked);
         self.names_changed();
         Ok(())
     }
@@ -468,8 +472,8 @@ impl Inode for GoferInode {
 
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
         self.shared.client().set_xattr(self.node, name, value, flags).map_err(errno)?;
+        self.changes.add();
         let mut attributes = self.attributes();
-        attributes.stat.ctime_ns = now();
         attributes.is_plain = false;
         attributes.xattr_sets += 1;
         Ok(())
@@ -482,7 +486,7 @@ impl Inode for GoferInode {
 
     fn remove_xattr(&self, name: &[u8]) -> Result<(), Errno> {
         self.shared.client().remove_xattr(self.node, name).map_err(errno)?;
-        self.attributes().stat.ctime_ns = now();
+        self.changes.add();
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! the descriptor and the guest without it. Of the root file system all is remembered ([`Trust::Exclusive`]): nobody else
 //! changes it. A volume may be changed by others, so each lookup asks ([`Trust::Revalidate`]).
 
+mod attributes;
 mod file;
 mod inode;
 mod listing;
@@ -18,6 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use gofer_protocol::{Client, Node};
 use platform::MapSource;
+
+use attributes::Asked;
 
 use crate::Errno;
 use crate::descriptors::{Charge, Share};
@@ -183,21 +186,21 @@ impl Shared {
     /// The node that a handle is for: one that is known already, or a new one that owns the handle.
     ///
     /// A file's number is not used again as long as the gofer holds the file for us, so equal numbers are equal files.
-    fn inode(self: &Arc<Self>, node: Node, stat: &gofer_protocol::Stat) -> Arc<GoferInode> {
+    fn inode(self: &Arc<Self>, node: Node, stat: &gofer_protocol::Stat, asked: Asked) -> Arc<GoferInode> {
         let key = (stat.dev, stat.ino);
         let known = {
             let mut inodes = self.inodes();
             match inodes.get(&key).and_then(Weak::upgrade) {
                 Some(known) => known,
                 None => {
-                    let made = GoferInode::new(self, node, stat);
+                    let made = GoferInode::new(self, node, stat, asked);
                     inodes.insert(key, Arc::downgrade(&made));
                     return made;
                 }
             }
         };
         self.client().close(node);
-        known.learn(stat);
+        known.learn(stat, asked);
         known
     }
 }
@@ -214,6 +217,7 @@ impl GoferFs {
     /// # Errors
     /// ENOENT if there is no such mount; EIO if the gofer has gone.
     pub fn attach(connection: &Arc<Connection>, mount: u32, trust: Trust) -> Result<Arc<Self>, Errno> {
+        let asked = Asked::for_any();
         let (node, stat) = connection.client.attach(mount).map_err(errno)?;
         let shared = Arc::new(Shared {
             connection: Arc::clone(connection),
@@ -221,7 +225,7 @@ impl GoferFs {
             inodes: Mutex::default(),
             listed: Mutex::default(),
         });
-        let root = shared.inode(node, &stat);
+        let root = shared.inode(node, &stat, asked);
         Ok(Arc::new(Self { shared, root }))
     }
 }

@@ -179,8 +179,8 @@ pub fn find(task: &Arc<Task>, address: &[u8], kind: Kind) -> Result<Arc<UnixSock
 fn find_path(task: &Arc<Task>, path: &[u8]) -> Result<Arc<UnixSocket>, Errno> {
     let caller = Caller::of(task);
     let found = caller.find(&task.fs().cwd(), path, Lookup::FOLLOW)?;
-    caller.check(&found.stat, Want::WRITE)?;
-    if found.stat.kind() != mode::S_IFSOCK {
+    caller.check(&found.access, Want::WRITE)?;
+    if found.access.kind() != mode::S_IFSOCK {
         return Err(Errno::ECONNREFUSED);
     }
     let slot = found.location.inode().bound_socket().ok_or(Errno::ECONNREFUSED)?;
