@@ -12,9 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use gofer_protocol::Errno;
 use rustix::process::{Resource, Rlimit};
 
-/// Descriptors kept back for channels, open directories and requests under way.
-const RESERVED_FDS: u64 = 512;
-/// Directories kept open between two pages of a listing; above it each page opens its directory again.
+/// Descriptors kept back for channels, open directories and requests under way: a share of all, and at most so many.
+const RESERVED_FDS_MAX: u64 = 512;
+/// One of so many.
+const RESERVED_SHARE: u64 = 4;
+/// With fewer descriptors there is no point in starting.
+const DESCRIPTORS_MIN: u64 = 256;
+/// Directories kept open between two pages of a listing: a quarter of what is kept back, and at most so many. Above it
+/// each page opens its directory again.
 const LISTINGS_MAX: usize = 128;
 /// However many descriptors the host allows.
 const NODES_MAX: u64 = 1 << 20;
@@ -40,20 +45,20 @@ pub(crate) struct Listing {
     pub(crate) is_overlay: bool,
     /// Cookie of the entry that was delivered last.
     pub(crate) cookie: u64,
-    /// Set while it is kept: its place among the [`LISTINGS_MAX`].
+    /// Set while it is kept: its place among those of [`Nodes::listing_slot`].
     pub(crate) slot: Option<Slot>,
 }
 
-/// One of the [`LISTINGS_MAX`] places for open directories.
+/// One of the places for open directories.
 #[derive(Debug)]
 pub(crate) struct Slot(Arc<AtomicUsize>);
 
 impl Slot {
-    /// A free place, if there is one.
-    pub(crate) fn take(used: &Arc<AtomicUsize>) -> Option<Self> {
+    /// A free place among `places`, if there is one.
+    fn take(used: &Arc<AtomicUsize>, places: usize) -> Option<Self> {
         let slot = Self(Arc::clone(used));
         // Counted before it is looked at; a place too many is given back by `drop`.
-        (used.fetch_add(1, Ordering::Relaxed) < LISTINGS_MAX).then_some(slot)
+        (used.fetch_add(1, Ordering::Relaxed) < places).then_some(slot)
     }
 }
 
@@ -83,21 +88,42 @@ pub(crate) struct Nodes {
     table: RwLock<HashMap<u64, Arc<Node>>>,
     next: AtomicU64,
     limit: usize,
+    /// Directories kept open, and how many there may be.
+    listings: Arc<AtomicUsize>,
+    listings_max: usize,
 }
 
 impl Nodes {
     /// An empty table, limited by how many descriptors this process may have; raises that to the host's hard limit.
-    pub(crate) fn new() -> Self {
+    ///
+    /// # Errors
+    /// One line for a person if that is too few.
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let limit = rustix::process::getrlimit(Resource::Nofile);
         // Refused at worst; then the soft limit stands.
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-        let descriptors = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(NODES_MAX);
-        let limit = descriptors.saturating_sub(RESERVED_FDS).clamp(1, NODES_MAX);
-        Self {
+        Self::within(rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(NODES_MAX))
+    }
+
+    /// As [`Nodes::new`], for a process that may have `descriptors`.
+    fn within(descriptors: u64) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            descriptors >= DESCRIPTORS_MIN,
+            "the gofer needs {DESCRIPTORS_MIN} open files, the host's hard limit is {descriptors}"
+        );
+        let reserved = (descriptors / RESERVED_SHARE).min(RESERVED_FDS_MAX);
+        Ok(Self {
             table: RwLock::default(),
             next: AtomicU64::new(1),
-            limit: usize::try_from(limit).expect("at most NODES_MAX"),
-        }
+            limit: usize::try_from((descriptors - reserved).min(NODES_MAX))?,
+            listings: Arc::default(),
+            listings_max: usize::try_from(reserved / 4)?.min(LISTINGS_MAX),
+        })
+    }
+
+    /// A place for a directory that stays open between two pages, if one is free.
+    pub(crate) fn listing_slot(&self) -> Option<Slot> {
+        Slot::take(&self.listings, self.listings_max)
     }
 
     /// How many there may be.
@@ -142,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_handle_is_good_until_removed_and_never_comes_back() {
-        let nodes = Nodes::new();
+        let nodes = Nodes::within(1024).expect("enough");
         let first = nodes.insert(node()).expect("room");
         assert!(nodes.get(first).is_ok());
         nodes.remove(&[first, first, 999]);
@@ -152,18 +178,26 @@ mod tests {
 
     #[test]
     fn a_listing_slot_is_free_again_when_dropped() {
-        let used = Arc::new(AtomicUsize::new(0));
-        let mut slots: Vec<_> = (0..LISTINGS_MAX).map(|_| Slot::take(&used).expect("free")).collect();
-        assert!(Slot::take(&used).is_none());
+        let nodes = Nodes::within(1024).expect("enough");
+        let mut slots: Vec<_> = (0..64).map(|_| nodes.listing_slot().expect("free")).collect();
+        assert!(nodes.listing_slot().is_none());
         slots.pop();
-        assert!(Slot::take(&used).is_some());
+        assert!(nodes.listing_slot().is_some());
         drop(slots);
-        assert_eq!(used.load(Ordering::Relaxed), 0);
+        assert_eq!(nodes.listings.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_kept_back_is_a_share_of_the_limit() {
+        let limit = |descriptors| Nodes::within(descriptors).expect("enough").limit();
+        assert_eq!((limit(256), limit(512), limit(20_000)), (192, 384, 19_488));
+        let refused = Nodes::within(255).expect_err("too few").to_string();
+        assert_eq!(refused, "the gofer needs 256 open files, the host's hard limit is 255");
     }
 
     #[test]
     fn above_the_limit_is_enfile() {
-        let nodes = Nodes { limit: 2, ..Nodes::new() };
+        let nodes = Nodes { limit: 2, ..Nodes::within(1024).expect("enough") };
         let first = nodes.insert(node()).expect("room");
         nodes.insert(node()).expect("room");
         assert_eq!(nodes.insert(node()).err(), Some(Errno::ENFILE));

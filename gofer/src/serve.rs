@@ -27,8 +27,6 @@ pub(crate) struct Server {
     pub(crate) mounts: Vec<Mount>,
     pub(crate) nodes: Nodes,
     pub(crate) proc_fds: OwnedFd,
-    /// Directories kept open between two pages of their listing.
-    pub(crate) listings: Arc<AtomicUsize>,
     channels: AtomicUsize,
     /// File systems seen; a file's `dev` is the position here, from 1.
     /// LOCK: taken alone.
@@ -41,9 +39,8 @@ impl Server {
         anyhow::ensure!(u32::try_from(tree.mounts.len()).is_ok(), "too many mounts");
         Ok(Self {
             mounts: tree.mounts,
-            nodes: Nodes::new(),
+            nodes: Nodes::new()?,
             proc_fds: tree.proc_fds,
-            listings: Arc::default(),
             channels: AtomicUsize::new(0),
             devices: Mutex::default(),
         })

@@ -13,9 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::Errno;
 
 /// Kept back for the sentry itself: control and gofer sockets, timers, standard streams, System V segments.
+/// Half of all where there are few.
 const RESERVED: usize = 1024;
-/// However few the host allows.
-const LIMIT_MIN: usize = 256;
 /// How many times what is free a container may hold.
 const GREED: usize = 3;
 
@@ -48,7 +47,8 @@ impl Descriptors {
     /// Of a process that may have `limit` descriptors.
     #[must_use]
     pub fn new(limit: u64) -> Self {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(RESERVED).max(LIMIT_MIN);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let limit = limit - RESERVED.min(limit / 2);
         Self { pool: Arc::new(Pool { limit, used: AtomicUsize::new(0) }), shares: Mutex::default() }
     }
 
@@ -104,17 +104,17 @@ mod tests {
 
     #[test]
     fn a_greedy_container_leaves_a_quarter_and_the_next_a_part_of_that() {
-        let descriptors = Descriptors::new(2024);
+        let descriptors = Descriptors::new(2048);
         let first = take_all(&descriptors.share("a"));
-        assert_eq!(first.len(), 750);
+        assert_eq!(first.len(), 768);
         let second = take_all(&descriptors.share("b"));
-        assert_eq!(second.len(), 188);
+        assert_eq!(second.len(), 192);
         assert!(descriptors.share("c").take().is_ok());
     }
 
     #[test]
     fn what_is_given_back_can_be_taken_again() {
-        let descriptors = Descriptors::new(0);
+        let descriptors = Descriptors::new(512);
         let share = descriptors.share("a");
         let taken = take_all(&share);
         assert_eq!((taken.len(), share.used()), (192, 192));

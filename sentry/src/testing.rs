@@ -69,8 +69,8 @@ pub(crate) fn kernel() -> Arc<Kernel> {
 pub(crate) fn task() -> Arc<Task> {
     let kernel = kernel();
     let options = Options { mode: 0o755, ..Options::new(1 << 30) };
-    let file_system = TmpFs::new(kernel.vfs.new_device(), options, kernel.descriptors.share("test"))
-        .expect("room for a root");
+    let file_system =
+        TmpFs::new(&kernel.vfs, options, kernel.descriptors.share("test")).expect("room for a root");
     task_on(&kernel, Mount::of(file_system, 0, b"tmpfs"))
 }
 

@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::{writable, writable_dir};
 use crate::host;
-use crate::nodes::{Listing, Node, Slot};
+use crate::nodes::{Listing, Node};
 use crate::request::{Fault, Name, Outcome, Reply, head, split, whole};
 use crate::serve::Server;
 
@@ -82,12 +82,19 @@ pub(crate) fn read_dir(server: &Server, body: &[u8]) -> Outcome {
     }
     let mut kept = node.listing.lock().unwrap_or_else(PoisonError::into_inner);
     let mut listing = match kept.take() {
-        Some(listing) if request.cookie != 0 && listing.cookie == request.cookie => listing,
+        // PERF: an overlay merges its layers once for each open directory, 136 ms for 100,000 names.
+        Some(mut listing) if request.cookie != 0 => {
+            if listing.cookie != request.cookie {
+                rustix::fs::seek(&listing.fd, SeekFrom::Start(request.cookie))?;
+                listing.cookie = request.cookie;
+            }
+            listing
+        }
         _ => start_listing(server, &node, request.cookie)?,
     };
     let (page, extent) = read_page(&mut listing)?;
     if extent == Extent::More {
-        listing.slot = listing.slot.or_else(|| Slot::take(&server.listings));
+        listing.slot = listing.slot.or_else(|| server.nodes.listing_slot());
         *kept = Some(listing).filter(|listing| listing.slot.is_some());
     }
     Ok(Reply { body: page, fd: None })

@@ -119,7 +119,7 @@ pub fn build_on(
 /// A file system for what has no other place: mount points on a root that cannot be written, masks.
 fn scratch(kernel: &Arc<Kernel>, descriptors: &Arc<Share>) -> Result<Arc<Mount>, Errno> {
     let options = Options { size: 0, mode: 0o755, ..Options::new(0) };
-    let file_system = TmpFs::new(kernel.vfs.new_device(), options, Arc::clone(descriptors))?;
+    let file_system = TmpFs::new(&kernel.vfs, options, Arc::clone(descriptors))?;
     Ok(Mount::of(file_system, ms::RDONLY | ms::RELATIME, b"tmpfs"))
 }
 
@@ -287,7 +287,7 @@ impl Builder<'_> {
         let inode = self.scratch.root.inode().create_unnamed(&new, Linkable::No)?;
         let file_system = Arc::clone(&self.scratch.file_system);
         let flags = ms::RDONLY | ms::RELATIME;
-        attach(&self.namespace, &target, &Mount::new(file_system, Dentry::root(inode), flags, b"tmpfs"))
+        attach(&self.namespace, &target, &Mount::new(file_system, Dentry::root(inode, None), flags, b"tmpfs"))
     }
 
     /// Makes what is there read-only, with a mount of itself.

@@ -1,20 +1,23 @@
-//! Which name leads to which node? The tree of directory entries of one file system, and the cache that keeps it.
+//! Which name leads to which node? The tree of directory entries of one file system.
 //!
 //! Key types: [`Dentry`], [`Tree`] (what the entries of one file system share), [`Cached`].
-//! An entry lives as long as somebody holds it: an open file, a working directory, a child, or the tree's cache, which
+//! An entry lives as long as somebody holds it: an open file, a working directory, a child, or the [`DentryCache`], which
 //! holds the ones used lately. Where a directory says [`super::Caching::Exclusive`], what is remembered here is the truth,
-//! also that a name is absent.
+//! also that a name is absent. An entry that has lost its name leaves the cache at once, with all that is below it: what
+//! its node holds goes with its last user.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::{Inode, Linkable};
+use super::dentry_cache::NOWHERE;
+use super::{DentryCache, Inode, Linkable};
 
-/// Entries that the cache of one file system keeps alive. The gofer holds a descriptor for each.
-const CACHE_MAX: usize = 8192;
-/// Absent names remembered for one directory; all are forgotten when there are more.
+/// Absent names remembered for one directory; all are forgotten when there are more. All directories together: see
+/// [`DentryCache`].
 const ABSENT_MAX: usize = 512;
+/// A directory's table of names is made smaller when less than an eighth of it is in use, from this size on.
+const TABLE_MIN: usize = 64;
 
 /// A name in a directory, and the node it leads to.
 ///
@@ -33,6 +36,8 @@ pub struct Dentry {
     mounts: AtomicU32,
     /// Used since the cache looked at it last.
     is_used: AtomicBool,
+    /// Its place in the cache. LOCK: changed under the cache's.
+    slot: AtomicUsize,
     /// It never had a name, and may get one.
     is_linkable: AtomicBool,
     /// `None` for nameless files.
@@ -56,24 +61,35 @@ struct Children {
 impl Children {
     fn insert(&mut self, name: &[u8], child: Option<Weak<Dentry>>) {
         self.remove(name);
-        if child.is_none() {
-            if self.absent >= ABSENT_MAX {
-                self.by_name.retain(|_, child| child.is_some());
-                self.absent = 0;
-            }
-            self.absent += 1;
-        }
+        self.absent += usize::from(child.is_none());
         self.by_name.insert(name.to_vec(), child);
     }
 
     fn remove(&mut self, name: &[u8]) -> Option<Weak<Dentry>> {
-        match self.by_name.remove(name) {
-            Some(None) => {
-                self.absent -= 1;
-                None
-            }
-            Some(child) => child,
-            None => None,
+        let child = self.by_name.remove(name)?;
+        self.absent -= usize::from(child.is_none());
+        self.fit();
+        child
+    }
+
+    fn live(&self, name: &[u8]) -> Option<Arc<Dentry>> {
+        self.by_name.get(name)?.as_ref()?.upgrade()
+    }
+
+    /// Forgets which names are absent; says how many there were.
+    fn forget_absent(&mut self) -> usize {
+        if self.absent > 0 {
+            self.by_name.retain(|_, child| child.is_some());
+            self.fit();
+        }
+        std::mem::take(&mut self.absent)
+    }
+
+    /// A table does not become smaller by itself.
+    fn fit(&mut self) {
+        let (len, capacity) = (self.by_name.len(), self.by_name.capacity());
+        if capacity >= TABLE_MIN && len < capacity / 8 {
+            self.by_name.shrink_to(2 * len);
         }
     }
 }
@@ -91,30 +107,15 @@ pub enum Cached {
 /// What the entries of one file system share.
 #[derive(Default)]
 pub struct Tree {
-    /// Entries kept alive, oldest first. LOCK: leaf; nothing is dropped under it.
-    kept: Mutex<VecDeque<Arc<Dentry>>>,
+    /// What keeps its entries alive; `None`: nothing does.
+    cache: Option<Arc<DentryCache>>,
+    /// How many mounts show it.
+    mounts: AtomicUsize,
     /// LOCK: outside all dentry locks; held by renames, so that the tree stands still while ancestors are compared.
     renaming: Mutex<()>,
 }
 
 impl Tree {
-    /// Keeps an entry alive, and lets go of one that has not been used for longest.
-    fn keep(&self, dentry: &Arc<Dentry>) {
-        let mut dropped = None;
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push_back(Arc::clone(dentry));
-        while kept.len() > CACHE_MAX {
-            let Some(oldest) = kept.pop_front() else { break };
-            if oldest.is_used.swap(false, Ordering::Relaxed) {
-                kept.push_back(oldest);
-            } else {
-                dropped = Some(oldest);
-            }
-        }
-        drop(kept);
-        drop(dropped);
-    }
-
     /// Only one rename at a time.
     pub fn lock_renames(&self) -> MutexGuard<'_, ()> {
         self.renaming.lock().unwrap_or_else(PoisonError::into_inner)
@@ -122,10 +123,10 @@ impl Tree {
 }
 
 impl Dentry {
-    /// A root entry, which has no parent and no name.
+    /// A root entry, which has no parent and no name. `cache`: what keeps the entries below it.
     #[must_use]
-    pub fn root(inode: Arc<dyn Inode>) -> Arc<Self> {
-        Self::make(inode, Place::default(), Some(Arc::default()))
+    pub fn root(inode: Arc<dyn Inode>, cache: Option<Arc<DentryCache>>) -> Arc<Self> {
+        Self::make(inode, Place::default(), Some(Arc::new(Tree { cache, ..Tree::default() })))
     }
 
     /// An entry of a nameless file: not in any directory; `label` stands for its whole path.
@@ -167,6 +168,7 @@ impl Dentry {
             names: Mutex::default(),
             mounts: AtomicU32::new(0),
             is_used: AtomicBool::new(false),
+            slot: AtomicUsize::new(NOWHERE),
             is_linkable: AtomicBool::new(false),
             tree,
         })
@@ -178,6 +180,19 @@ impl Dentry {
 
     fn children(&self) -> MutexGuard<'_, Children> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cache(&self) -> Option<&Arc<DentryCache>> {
+        self.tree.as_ref()?.cache.as_ref()
+    }
+
+    pub(super) fn slot(&self) -> &AtomicUsize {
+        &self.slot
+    }
+
+    /// It has been used since this was asked last.
+    pub(super) fn take_used(&self) -> bool {
+        self.is_used.swap(false, Ordering::Relaxed)
     }
 
     /// Keeps the directory's names as they are; see the lock's own comment.
@@ -258,32 +273,105 @@ impl Dentry {
 
     /// Enters a child and keeps it, or answers the one that is there already if it leads to the same node.
     pub fn add_child(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
-        if let Cached::Known(there) = self.cached(name) {
-            if Arc::ptr_eq(&there.inode, &inode) {
-                return there;
-            }
-            // Replaced behind our back, in a directory that is looked up anew each time.
-            there.place().deleted = true;
+        if let Cached::Known(there) = self.cached(name)
+            && Arc::ptr_eq(&there.inode, &inode)
+        {
+            return there;
         }
         let place = Place { name: name.to_vec(), parent: Some(Arc::clone(self)), deleted: false };
         let child = Self::make(inode, place, self.tree.clone());
-        self.children().insert(name, Some(Arc::downgrade(&child)));
-        if let Some(tree) = &self.tree {
-            tree.keep(&child);
+        let there = self.change(|children| {
+            let there = children.live(name);
+            if !there.as_ref().is_some_and(|there| Arc::ptr_eq(&there.inode, &child.inode)) {
+                children.insert(name, Some(Arc::downgrade(&child)));
+            }
+            there
+        });
+        if let Some(there) = there {
+            if Arc::ptr_eq(&there.inode, &child.inode) {
+                return there;
+            }
+            // Replaced behind our back, in a directory that is looked up anew each time.
+            there.inode.links_changed();
+            there.lose_name();
+        }
+        if let Some(cache) = self.cache() {
+            cache.keep(&child);
+            // Whoever removes either of them has let go of the child already, or will.
+            if self.is_deleted() || child.is_deleted() {
+                cache.forget(&child);
+            }
         }
         child
     }
 
     /// Remembers that there is no such name.
     pub fn add_absent(&self, name: &[u8]) {
-        self.children().insert(name, None);
+        let Some(cache) = self.cache() else { return };
+        if self.children().absent >= ABSENT_MAX {
+            self.forget_absent();
+        }
+        if !cache.has_room_for_absent() {
+            return;
+        }
+        self.enter(name, None);
+        if self.is_deleted() {
+            self.forget_absent();
+        }
     }
 
     /// A child has been unlinked: it is absent now, and those who hold it see that it is deleted.
     pub fn remove_child(&self, name: &[u8]) {
-        let child = self.children().remove(name).and_then(|child| child.upgrade());
-        if let Some(child) = child {
-            child.place().deleted = true;
+        if let Some(child) = self.strike(name) {
+            child.lose_name();
+        }
+    }
+
+    /// Lists a child, or that there is none, under its name.
+    fn enter(&self, name: &[u8], child: Option<Weak<Dentry>>) {
+        self.change(|children| children.insert(name, child));
+    }
+
+    /// Takes a child out of the list.
+    fn strike(&self, name: &[u8]) -> Option<Arc<Dentry>> {
+        self.change(|children| children.remove(name)).and_then(|child| child.upgrade())
+    }
+
+    /// Changes the list, and counts how many absent names it has.
+    fn change<T>(&self, change: impl FnOnce(&mut Children) -> T) -> T {
+        let mut children = self.children();
+        let before = children.absent;
+        let result = change(&mut children);
+        let after = children.absent;
+        drop(children);
+        if let Some(cache) = self.cache().filter(|_| before != after) {
+            cache.absent().fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Forgets which names are absent.
+    pub(super) fn forget_absent(&self) {
+        self.change(Children::forget_absent);
+    }
+
+    /// It is in no directory any more: nothing of it is kept but what somebody uses.
+    fn lose_name(self: &Arc<Self>) {
+        self.place().deleted = true;
+        self.forget();
+    }
+
+    /// Lets go of this entry and of all below it that only the cache holds.
+    fn forget(self: &Arc<Self>) {
+        let Some(cache) = self.cache() else { return };
+        // In a loop: the guest decides how deep it is, and the stack is small.
+        let mut pending = vec![Arc::clone(self)];
+        while let Some(dentry) = pending.pop() {
+            dentry.forget_absent();
+            let children = dentry.children();
+            pending.extend(children.by_name.values().filter_map(|child| child.as_ref()?.upgrade()));
+            drop(children);
+            cache.forget(&dentry);
         }
     }
 
@@ -294,10 +382,10 @@ impl Dentry {
             (place.parent.clone(), place.name.clone())
         };
         if let Some(old_parent) = &old_parent {
-            old_parent.children().remove(&old_name);
+            old_parent.strike(&old_name);
         }
         new_parent.remove_child(new_name);
-        new_parent.children().insert(new_name, Some(Arc::downgrade(self)));
+        new_parent.enter(new_name, Some(Arc::downgrade(self)));
         let mut place = self.place();
         place.name = new_name.to_vec();
         place.parent = Some(Arc::clone(new_parent));
@@ -309,20 +397,32 @@ impl Dentry {
         let take = |dentry: &Dentry| (dentry.parent(), dentry.name());
         let ((my_parent, my_name), (their_parent, their_name)) = (take(self), take(other));
         let (Some(my_parent), Some(their_parent)) = (my_parent, their_parent) else { return };
-        my_parent.children().insert(&my_name, Some(Arc::downgrade(other)));
-        their_parent.children().insert(&their_name, Some(Arc::downgrade(self)));
+        my_parent.enter(&my_name, Some(Arc::downgrade(other)));
+        their_parent.enter(&their_name, Some(Arc::downgrade(self)));
         for (dentry, parent, name) in [(self, their_parent, their_name), (other, my_parent, my_name)] {
             let mut place = dentry.place();
             (place.parent, place.name) = (Some(parent), name);
         }
     }
 
-    /// Lets go of every entry that only the cache holds.
-    pub fn forget_cached(&self) {
+    /// A mount shows its tree, from here on.
+    pub(super) fn show(&self) {
         if let Some(tree) = &self.tree {
-            let kept = std::mem::take(&mut *tree.kept.lock().unwrap_or_else(PoisonError::into_inner));
-            drop(kept);
+            tree.mounts.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// A mount that showed its tree has gone. With the last one goes what the cache holds, whose entries hold the cache.
+    pub(super) fn hide(self: &Arc<Self>) {
+        let Some(tree) = &self.tree else { return };
+        if tree.mounts.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let mut top = Arc::clone(self);
+        while let Some(parent) = top.parent() {
+            top = parent;
+        }
+        top.forget();
     }
 
     /// Something is mounted on it.
@@ -357,6 +457,10 @@ impl Dentry {
 impl Drop for Dentry {
     /// Up the tree in a loop: the guest decides how deep it is, and the stack is small.
     fn drop(&mut self) {
+        let absent = self.children.get_mut().unwrap_or_else(PoisonError::into_inner).absent;
+        if let Some(cache) = self.cache().filter(|_| absent > 0) {
+            cache.absent().fetch_sub(absent, Ordering::Relaxed);
+        }
         let mut place = std::mem::take(self.place.get_mut().unwrap_or_else(PoisonError::into_inner));
         while let Some(parent) = place.parent.take() {
             parent.unlist(&place.name);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use platform::host::clock::{Clock, now_ns};
 
-use super::{DirEntry, FileOps, Location};
+use super::{DentryCache, DirEntry, FileOps, Location};
 use crate::Errno;
 use crate::task::Task;
 
@@ -409,6 +409,11 @@ pub trait FileSystem: Send + Sync {
 
     /// Its root directory (or, for a bind mount of one file, that file).
     fn root(&self) -> Arc<dyn Inode>;
+
+    /// What keeps its directory entries. `None`: nothing does, as its names end without being removed.
+    fn dentry_cache(&self) -> Option<Arc<DentryCache>> {
+        None
+    }
 
     /// `statfs(2)`.
     ///

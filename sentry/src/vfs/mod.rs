@@ -7,11 +7,14 @@
 mod attributes;
 pub mod container;
 mod dentry;
+mod dentry_cache;
 mod directory;
 mod fd_table;
 mod file;
 mod fs_context;
 mod inode;
+#[cfg(test)]
+mod lifetime_tests;
 mod locks;
 mod mount;
 pub mod mount_text;
@@ -27,6 +30,7 @@ mod walk;
 
 pub use attributes::{NewTime, Times};
 pub use dentry::{Cached, Dentry, Tree};
+pub use dentry_cache::DentryCache;
 pub use directory::DirectoryFile;
 pub use fd_table::{Descriptor, Fd, FdTable};
 pub use file::{DirEntry, FileOps, Mappable, Op, OpenFile, Pages, Whence};

@@ -30,6 +30,7 @@ impl Mount {
     #[must_use]
     pub fn new(file_system: Arc<dyn FileSystem>, root: Arc<Dentry>, flags: u32, source: &[u8]) -> Arc<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(20);
+        root.show();
         Arc::new(Self {
             file_system,
             root,
@@ -44,7 +45,7 @@ impl Mount {
     /// A mount of all of a file system, attached nowhere yet.
     #[must_use]
     pub fn of(file_system: Arc<dyn FileSystem>, flags: u32, source: &[u8]) -> Arc<Self> {
-        let root = Dentry::root(file_system.root());
+        let root = Dentry::root(file_system.root(), file_system.dentry_cache());
         Self::new(file_system, root, flags, source)
     }
 
@@ -112,11 +113,10 @@ impl Mount {
 }
 
 impl Drop for Mount {
-    /// The cache's entries hold each other and the cache: somebody must let go.
     fn drop(&mut self) {
         let children = self.children.get_mut().unwrap_or_else(PoisonError::into_inner);
         children.iter().for_each(|(dentry, _)| dentry.unmounted());
-        self.root.forget_cached();
+        self.root.hide();
     }
 }
 

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::{Dentry, FileOps, FileSystem, Inode, Location, Locks, Mount, SetAttr, Stat, StatFs, mode, now};
+use super::{
+    Dentry, DentryCache, FileOps, FileSystem, Inode, Location, Locks, Mount, SetAttr, Stat, StatFs, mode, now,
+};
 use crate::Errno;
 use crate::descriptors::Share;
 use crate::kernel::Kernel;
@@ -93,6 +95,8 @@ pub struct System {
     next_device: AtomicU64,
     /// Locks on files.
     pub locks: Arc<Locks>,
+    /// Directory entries of file systems in memory.
+    pub dentries: Arc<DentryCache>,
 }
 
 /// `makedev`'s major number.
@@ -120,7 +124,7 @@ impl System {
     pub fn new() -> Arc<Self> {
         let root = AnonymousInode::new(mode::S_IFDIR | 0o700, 0, 0);
         let file_system: Arc<dyn FileSystem> = Arc::new(AnonymousFs { root: Arc::clone(&root) });
-        let anonymous = Mount::new(file_system, Dentry::root(root), 0, b"none");
+        let anonymous = Mount::new(file_system, Dentry::root(root, None), 0, b"none");
         let tmpfs: Arc<dyn FileSystemType> = Arc::new(crate::fs::tmpfs::TmpFsType);
         Arc::new(Self {
             types: Mutex::new(BTreeMap::from([(tmpfs.name(), tmpfs)])),
@@ -129,6 +133,7 @@ impl System {
             anonymous,
             next_device: AtomicU64::new(ANONYMOUS_DEVICE + 1),
             locks: Arc::default(),
+            dentries: DentryCache::new(usize::MAX),
         })
     }
 

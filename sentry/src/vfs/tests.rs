@@ -171,11 +171,13 @@ fn mounts_are_crossed_both_ways() {
     mkdir(&task, "m").expect("mkdir");
     touch(&task, "m/hidden");
     let place = at(&task, "m").expect("there");
-    let inner = TmpFs::new(77, Options::new(1 << 20), task.kernel.descriptors.share("test")).expect("tmpfs");
+    let share = task.kernel.descriptors.share("test");
+    let inner = TmpFs::new(&task.kernel.vfs, Options::new(1 << 20), share).expect("tmpfs");
+    let device = crate::vfs::FileSystem::root(&*inner).stat().expect("stat").dev;
     let mount = Mount::of(inner, ms::RDONLY, b"inner");
     place.mount.attach(&place.dentry, &mount);
     assert_eq!(at(&task, "m/hidden").err(), Some(Errno::ENOENT));
-    assert_eq!(at(&task, "m").expect("there").inode().stat().expect("stat").dev, 77);
+    assert_eq!(at(&task, "m").expect("there").inode().stat().expect("stat").dev, device);
     assert_eq!(path_of(&task, &at(&task, "m/..").expect("there")), "/");
     assert_eq!(open(&task, "m/f", O_CREAT).err(), Some(Errno::EROFS));
     assert_eq!(mkdir(&task, "m/d").err(), Some(Errno::EROFS));

@@ -4,7 +4,7 @@
 
 use std::any::Any;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use gofer_protocol::{Node, Ownership, SetTime, Time};
@@ -15,6 +15,7 @@ use super::attributes::{Asked, Attributes, Change, Changes, Freshness};
 use super::listing::{self, Extent, Kept};
 use super::{Donated, GoferFile, Shared, Trust, errno};
 use crate::Errno;
+use crate::descriptors::Charge;
 use crate::task::Task;
 use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_EXCL, O_RDONLY, O_RDWR};
 use crate::vfs::{
@@ -37,6 +38,10 @@ pub struct GoferInode {
     files: Mutex<Files>,
     /// A directory's names, as last listed.
     pub(super) listing: Kept,
+    /// A name has been made or removed: if it was the last, the gofer's descriptor holds blocks that nobody wants.
+    have_links_changed: AtomicBool,
+    /// Its place among the files that keep their descriptors; 0: none.
+    kept_at: AtomicU64,
     /// A guest has it mapped and may write to it at any time.
     is_mapped_writable: AtomicBool,
     /// A symbolic link's target, which never changes.
@@ -85,6 +90,8 @@ impl GoferInode {
             attributes: Mutex::new(attributes),
             files: Mutex::default(),
             listing: Kept::default(),
+            have_links_changed: AtomicBool::new(false),
+            kept_at: AtomicU64::new(0),
             is_mapped_writable: AtomicBool::new(false),
             target: OnceLock::new(),
             fifo: FifoSlot::default(),
@@ -220,6 +227,11 @@ impl GoferInode {
         }
         // Before the lock: other files may have to let go of theirs for it.
         let charge = self.shared.connection.charge()?;
+        let mut charge = Some(charge);
+        self.shared.connection.with_room(|| self.open_file(flags, &mut charge))
+    }
+
+    fn open_file(&self, flags: u32, charge: &mut Option<Charge>) -> Result<Arc<Donated>, Errno> {
         let mut files = self.files();
         let (place, mode) = files.place(flags);
         if let Some(file) = place {
@@ -227,12 +239,19 @@ impl GoferInode {
         }
         let asked = self.asking();
         let reply = self.shared.client().open(self.node, mode).map_err(errno)?;
-        let file = Donated::new(reply.fd, charge);
+        let file = Donated::new(reply.fd, charge.take().ok_or(Errno::ENFILE)?);
         *place = Some(Arc::clone(&file));
         drop(files);
         self.learn(&reply.stat, asked);
-        self.shared.connection.keep(Weak::clone(&self.me));
+        self.keep_files();
         Ok(file)
+    }
+
+    /// It has a host descriptor, and keeps it for the next to open it.
+    fn keep_files(&self) {
+        let connection = &self.shared.connection;
+        let place = connection.keep(Weak::clone(&self.me), self.kept_at.load(Ordering::Relaxed));
+        self.kept_at.store(place, Ordering::Relaxed);
     }
 
     /// Lets go of the host's descriptors; open files keep theirs.
@@ -314,6 +333,7 @@ impl Inode for GoferInode {
     }
 
     fn links_changed(&self) {
+        self.have_links_changed.store(true, Ordering::Relaxed);
         self.changes.add();
     }
 
@@ -347,8 +367,10 @@ impl Inode for GoferInode {
     }
 
     fn lookup(&self, _: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let client = self.shared.client();
         let asked = Asked::for_any();
-        let (node, stat) = self.shared.client().walk(self.node, name).map_err(errno)?;
+        let (node, stat) =
+            self.shared.connection.with_room(|| client.walk(self.node, name).map_err(errno))?;
         Ok(self.shared.inode(node, &stat, asked))
     }
 
@@ -366,12 +388,12 @@ impl Inode for GoferInode {
             _ => None,
         };
         let asked = Asked::for_any();
-        let (node, stat, file) = self.make(name, new, owner)?;
+        let (node, stat, file) = self.shared.connection.with_room(|| self.make(name, new, owner))?;
         self.names_changed();
         let inode = self.shared.inode(node, &stat, asked);
         if let (Some(file), Some(charge)) = (file, charge) {
             inode.files().writable = Some(Donated::new(file, charge));
-            self.shared.connection.keep(Arc::downgrade(&inode));
+            inode.keep_files();
         }
         Ok(inode)
     }
@@ -384,11 +406,14 @@ impl Inode for GoferInode {
         let charge = self.shared.connection.charge()?;
         let client = self.shared.client();
         let asked = Asked::for_any();
-        let made =
-            client.create_unnamed(self.node, new.mode, owner, linkable == Linkable::Yes).map_err(errno)?;
+        let is_linkable = linkable == Linkable::Yes;
+        let made = self
+            .shared
+            .connection
+            .with_room(|| client.create_unnamed(self.node, new.mode, owner, is_linkable).map_err(errno))?;
         let inode = self.shared.inode(made.node, &made.stat, asked);
         inode.files().writable = Some(Donated::new(made.fd, charge));
-        self.shared.connection.keep(Arc::downgrade(&inode));
+        inode.keep_files();
         Ok(inode)
     }
 
@@ -507,6 +532,17 @@ impl Drop for GoferInode {
             inodes.remove(&self.key);
         }
         drop(inodes);
-        self.shared.client().close(self.node);
+        let connection = &self.shared.connection;
+        if *self.kept_at.get_mut() != 0 {
+            connection.leave(*self.kept_at.get_mut());
+        }
+        let attributes = self.attributes.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let may_be_last = *self.have_links_changed.get_mut() || attributes.stat.nlink == 0;
+        // The descriptors before the handle: the file's blocks come back with the last of them.
+        *self.files.get_mut().unwrap_or_else(PoisonError::into_inner) = Files::default();
+        connection.client.close(self.node);
+        if may_be_last {
+            connection.client.flush_closes();
+        }
     }
 }

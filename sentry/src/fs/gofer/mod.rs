@@ -13,7 +13,7 @@ mod listing;
 pub use file::GoferFile;
 pub use inode::GoferInode;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -24,7 +24,7 @@ use attributes::Asked;
 
 use crate::Errno;
 use crate::descriptors::{Charge, Share};
-use crate::vfs::{FileSystem, Inode, Stat, StatFs, System, makedev};
+use crate::vfs::{DentryCache, FileSystem, Inode, Stat, StatFs, System, makedev};
 
 /// Files whose host descriptors are kept after the last close. PERF: opening such a file again asks nobody.
 const KEPT_FILES_MAX: usize = 2048;
@@ -64,21 +64,50 @@ pub struct Connection {
     devices: Mutex<HashMap<u32, u64>>,
     /// The container's part of the sentry's descriptors.
     descriptors: Arc<Share>,
-    /// Files whose descriptors are kept, oldest first. LOCK: leaf; nothing is dropped under it.
-    kept: Mutex<VecDeque<Weak<GoferInode>>>,
+    /// Directory entries, within what the gofer can hold.
+    dentries: Arc<DentryCache>,
+    /// Files whose descriptors are kept. LOCK: leaf; nothing is dropped under it.
+    kept: Mutex<KeptFiles>,
+}
+
+/// Files by when they got their descriptors.
+#[derive(Default)]
+struct KeptFiles {
+    files: BTreeMap<u64, Weak<GoferInode>>,
+    last: u64,
 }
 
 impl Connection {
     /// Talks to the gofer behind `socket`.
     #[must_use]
     pub fn new(socket: OwnedFd, system: &Arc<System>, descriptors: Arc<Share>) -> Arc<Self> {
+        let client = Client::new(socket);
+        // A gofer that does not even answer this fails the mount that comes next.
+        let nodes =
+            client.limits().map_or(0, |limits| usize::try_from(limits.nodes_max).unwrap_or(usize::MAX));
         Arc::new(Self {
-            client: Client::new(socket),
+            client,
             system: Arc::clone(system),
             devices: Mutex::default(),
             descriptors,
+            // What is open must find room beside what is only kept.
+            dentries: DentryCache::new(nodes / 4 * 3),
             kept: Mutex::default(),
         })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, KeptFiles> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the gofer for something that takes a descriptor. Where there is none left, what is only kept makes room.
+    fn with_room<T>(&self, mut ask: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+        loop {
+            match ask() {
+                Err(Errno::ENFILE | Errno::EMFILE) if self.dentries.shrink() => self.client.flush_closes(),
+                answer => return answer,
+            }
+        }
     }
 
     fn device(&self, gofers: u32) -> u64 {
@@ -86,36 +115,38 @@ impl Connection {
         *devices.entry(gofers).or_insert_with(|| self.system.new_device())
     }
 
-    /// The file got a host descriptor: it may keep it until too many others have come.
-    fn keep(&self, inode: Weak<GoferInode>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push_back(inode);
-        let oldest = if kept.len() > KEPT_FILES_MAX { kept.pop_front() } else { None };
+    /// The file got a host descriptor: it may keep it until too many others have come. Answers its place among them.
+    fn keep(&self, inode: Weak<GoferInode>, place: u64) -> u64 {
+        let mut kept = self.kept();
+        let replaced = kept.files.remove(&place);
+        kept.last += 1;
+        let place = kept.last;
+        kept.files.insert(place, inode);
+        let oldest = if kept.files.len() > KEPT_FILES_MAX { kept.files.pop_first() } else { None };
         drop(kept);
-        if let Some(oldest) = oldest.and_then(|oldest| oldest.upgrade()) {
+        drop(replaced);
+        if let Some(oldest) = oldest.and_then(|(_, oldest)| oldest.upgrade()) {
             oldest.forget_files();
         }
+        place
+    }
+
+    /// The file at that place goes.
+    fn leave(&self, place: u64) {
+        let left = self.kept().files.remove(&place);
+        drop(left);
     }
 
     /// Room for one more descriptor; files that nobody has open give theirs back for it.
     fn charge(&self) -> Result<Charge, Errno> {
         loop {
-            match self.descriptors.take() {
+            let errno = match self.descriptors.take() {
                 Ok(charge) => return Ok(charge),
-                Err(errno) => {
-                    let oldest = {
-                        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-                        kept.pop_front()
-                    };
-                    match oldest {
-                        Some(oldest) => {
-                            if let Some(oldest) = oldest.upgrade() {
-                                oldest.forget_files();
-                            }
-                        }
-                        None => return Err(errno),
-                    }
-                }
+                Err(errno) => errno,
+            };
+            let Some((_, oldest)) = self.kept().files.pop_first() else { return Err(errno) };
+            if let Some(oldest) = oldest.upgrade() {
+                oldest.forget_files();
             }
         }
     }
@@ -218,7 +249,7 @@ impl GoferFs {
     /// ENOENT if there is no such mount; EIO if the gofer has gone.
     pub fn attach(connection: &Arc<Connection>, mount: u32, trust: Trust) -> Result<Arc<Self>, Errno> {
         let asked = Asked::for_any();
-        let (node, stat) = connection.client.attach(mount).map_err(errno)?;
+        let (node, stat) = connection.with_room(|| connection.client.attach(mount).map_err(errno))?;
         let shared = Arc::new(Shared {
             connection: Arc::clone(connection),
             trust,
@@ -241,6 +272,10 @@ impl FileSystem for GoferFs {
 
     fn root(&self) -> Arc<dyn Inode> {
         Arc::clone(&self.root) as Arc<dyn Inode>
+    }
+
+    fn dentry_cache(&self) -> Option<Arc<DentryCache>> {
+        Some(Arc::clone(&self.shared.connection.dentries))
     }
 
     fn stat_fs(&self) -> Result<StatFs, Errno> {

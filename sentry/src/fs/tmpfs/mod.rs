@@ -20,7 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::Errno;
 use crate::descriptors::Share;
 use crate::task::Task;
-use crate::vfs::{FileSystem, FileSystemType, Inode, Location, MountRequest, NewKind, NewNode, StatFs};
+use crate::vfs::{
+    DentryCache, FileSystem, FileSystemType, Inode, Location, MountRequest, NewKind, NewNode, StatFs, System,
+};
 
 const MAGIC: u64 = 0x0102_1994;
 const PAGE: u64 = 4096;
@@ -145,19 +147,20 @@ impl Shared {
 pub struct TmpFs {
     shared: Arc<Shared>,
     root: Arc<TmpInode>,
+    dentries: Arc<DentryCache>,
 }
 
 impl TmpFs {
-    /// An empty one. `device`: its `st_dev`, see [`crate::vfs::System::new_device`].
+    /// An empty one.
     ///
     /// # Errors
     /// ENOSPC if the options do not even leave room for the root.
-    pub fn new(device: u64, options: Options, descriptors: Arc<Share>) -> Result<Arc<Self>, Errno> {
-        let shared = Shared::new(device, options, descriptors);
+    pub fn new(system: &System, options: Options, descriptors: Arc<Share>) -> Result<Arc<Self>, Errno> {
+        let shared = Shared::new(system.new_device(), options, descriptors);
         let new =
             NewNode { kind: NewKind::Directory, mode: options.mode, uid: options.uid, gid: options.gid };
         let root = TmpInode::new(&shared, &new)?;
-        Ok(Arc::new(Self { shared, root }))
+        Ok(Arc::new(Self { shared, root, dentries: Arc::clone(&system.dentries) }))
     }
 }
 
@@ -168,6 +171,10 @@ impl FileSystem for TmpFs {
 
     fn root(&self) -> Arc<dyn Inode> {
         Arc::clone(&self.root) as Arc<dyn Inode>
+    }
+
+    fn dentry_cache(&self) -> Option<Arc<DentryCache>> {
+        Some(Arc::clone(&self.dentries))
     }
 
     fn stat_fs(&self) -> Result<StatFs, Errno> {
@@ -213,7 +220,7 @@ impl FileSystemType for TmpFsType {
         let mut options = Options::new(memory);
         (options.uid, options.gid) = (request.uid, request.gid);
         let options = options.parse(request.options, memory)?;
-        Ok(TmpFs::new(request.kernel.vfs.new_device(), options, Arc::clone(request.descriptors))?)
+        Ok(TmpFs::new(&request.kernel.vfs, options, Arc::clone(request.descriptors))?)
     }
 }
 
