@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod host;
+mod log;
 mod nodes;
 mod ops;
 mod request;
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     let control = match setup::take_control_socket() {
         Ok(socket) => Channel::new(socket),
         Err(error) => {
-            tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+            log::start("error");
             tracing::error!("rvisor-gofer is started by rvisor with a control socket as stdin: {error:#}");
             return ExitCode::from(2);
         }
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let line = format!("{error:#}");
             // Without a configuration there is no log yet.
-            start_log("error");
+            log::start("error");
             tracing::error!("{line}");
             // The shim may have gone; then there is nobody left to tell.
             let _ = control.send(&GoferReply::Failed(line), &[]);
@@ -63,19 +64,12 @@ fn main() -> ExitCode {
 fn start(control: &Channel) -> anyhow::Result<(Arc<Server>, std::os::fd::OwnedFd)> {
     let (config, mut fds) =
         control.receive::<GoferConfig>().context("no configuration on the control socket")?;
-    start_log(&config.log_level);
+    log::start(&config.log_level);
     let socket = fds.pop().context("no descriptor came with the configuration")?;
     anyhow::ensure!(fds.is_empty(), "more than one descriptor came with the configuration");
     serve::check_socket(&socket)?;
     let tree = setup::tree::enter(&config)?;
     let server = Arc::new(Server::new(tree)?);
-    setup::jail::enter()?;
+    setup::jail::enter(control, &server)?;
     Ok((server, socket))
-}
-
-/// Starts the log, if that has not been done.
-fn start_log(level: &str) {
-    let level = level.parse().unwrap_or(tracing::Level::WARN);
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_max_level(level);
-    let _ = log.try_init();
 }

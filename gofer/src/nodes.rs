@@ -81,11 +81,38 @@ impl AsFd for Node {
     }
 }
 
+#[derive(Debug, Default)]
+struct Table {
+    nodes: HashMap<u64, Arc<Node>>,
+    /// Places that are taken and not filled yet.
+    promised: usize,
+}
+
+/// A place for one more node. Taken before a file is made, so that no file has to be unmade for want of one.
+#[derive(Debug)]
+pub(crate) struct Place<'a>(&'a Nodes);
+
+impl Place<'_> {
+    /// Fills it; the node's handle.
+    pub(crate) fn fill(self, node: Node) -> u64 {
+        let handle = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let mut table = self.0.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.nodes.insert(handle, Arc::new(node));
+        handle
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.table.write().unwrap_or_else(PoisonError::into_inner).promised -= 1;
+    }
+}
+
 /// The table.
 #[derive(Debug)]
 pub(crate) struct Nodes {
     /// LOCK: taken alone, never across a host call.
-    table: RwLock<HashMap<u64, Arc<Node>>>,
+    table: RwLock<Table>,
     next: AtomicU64,
     limit: usize,
     /// Directories kept open, and how many there may be.
@@ -134,25 +161,29 @@ impl Nodes {
     /// The node of a handle, or `ESTALE`.
     pub(crate) fn get(&self, handle: u64) -> Result<Arc<Node>, Errno> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.get(&handle).cloned().ok_or(Errno::ESTALE)
+        table.nodes.get(&handle).cloned().ok_or(Errno::ESTALE)
     }
 
     /// Adds a node, or `ENFILE`.
     pub(crate) fn insert(&self, node: Node) -> Result<u64, Errno> {
-        let handle = self.next.fetch_add(1, Ordering::Relaxed);
+        Ok(self.place()?.fill(node))
+    }
+
+    /// A place for a node that is still to come, or `ENFILE`.
+    pub(crate) fn place(&self) -> Result<Place<'_>, Errno> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        if table.len() >= self.limit {
+        if table.nodes.len() + table.promised >= self.limit {
             return Err(Errno::ENFILE);
         }
-        table.insert(handle, Arc::new(node));
-        Ok(handle)
+        table.promised += 1;
+        Ok(Place(self))
     }
 
     /// Removes nodes; handles that are unknown are ignored. Descriptors are closed after the lock is released.
     pub(crate) fn remove(&self, handles: &[u64]) {
         let removed: Vec<_> = {
             let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-            handles.iter().filter_map(|handle| table.remove(handle)).collect()
+            handles.iter().filter_map(|handle| table.nodes.remove(handle)).collect()
         };
         drop(removed);
     }
@@ -203,5 +234,16 @@ mod tests {
         assert_eq!(nodes.insert(node()).err(), Some(Errno::ENFILE));
         nodes.remove(&[first]);
         assert!(nodes.insert(node()).is_ok());
+    }
+
+    #[test]
+    fn a_place_that_is_promised_is_nobody_elses() {
+        let nodes = Nodes { limit: 1, ..Nodes::within(1024).expect("enough") };
+        let place = nodes.place().expect("room");
+        assert_eq!(nodes.insert(node()).err(), Some(Errno::ENFILE));
+        drop(place);
+        let handle = nodes.place().expect("room again").fill(node());
+        assert!(nodes.get(handle).is_ok());
+        assert_eq!(nodes.place().err().map(|errno| errno), Some(Errno::ENFILE));
     }
 }

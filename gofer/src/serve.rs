@@ -1,7 +1,8 @@
 //! How requests are received and answered: one thread per channel, one request at a time on each.
 //!
-//! Key types: [`Server`] (what all threads share), [`run`]. The main thread serves the sentry's first socket, over which
-//! further channels are asked for; when that closes, the process ends. A malformed request ends it as well.
+//! Key types: [`Server`] (what all threads share), [`run`]. The first of these threads serves the sentry's first socket, over which
+//! further channels are asked for; when that closes, the process ends. A malformed request ends it as well. The main thread only waits:
+//! it is the one that ends with the parent, which a thread that acts for others forgets (`seccomp::jail::ActingAs`).
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,7 @@ use gofer_protocol::wire::{CHANNELS_MAX, Header, Op, VERSION};
 use gofer_protocol::{Channel, ChannelError, Descriptors, Errno, Stat};
 use rustix::fs::Statx;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use seccomp::jail::Ids;
 
 use crate::host;
 use crate::nodes::Nodes;
@@ -27,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) mounts: Vec<Mount>,
     pub(crate) nodes: Nodes,
     pub(crate) proc_fds: OwnedFd,
+    /// The process's own, which every thread has between two requests.
+    pub(crate) ids: Ids,
     channels: AtomicUsize,
     /// File systems seen; a file's `dev` is the position here, from 1.
     /// LOCK: taken alone.
@@ -41,6 +45,7 @@ impl Server {
             mounts: tree.mounts,
             nodes: Nodes::new()?,
             proc_fds: tree.proc_fds,
+            ids: Ids::current(),
             channels: AtomicUsize::new(0),
             devices: Mutex::default(),
         })
@@ -75,7 +80,13 @@ pub(crate) fn check_socket(socket: &OwnedFd) -> anyhow::Result<()> {
 /// # Errors
 /// If the connection breaks, or if what comes is not the protocol.
 pub(crate) fn run(server: &Arc<Server>, socket: OwnedFd) -> anyhow::Result<()> {
-    serve(server, Channel::new(socket))
+    let server = Arc::clone(server);
+    std::thread::Builder::new()
+        .stack_size(STACK_BYTES)
+        .spawn(move || serve(&server, Channel::new(socket)))
+        .context("cannot start a thread")?
+        .join()
+        .unwrap_or_else(|_| Err(anyhow::anyhow!("the first channel's thread panicked")))
 }
 
 fn serve(server: &Arc<Server>, mut channel: Channel) -> anyhow::Result<()> {

@@ -79,7 +79,9 @@ fn special_bits_survive_the_change_of_owner() {
 fn a_set_group_id_directory_hands_its_group_on() {
     let gofer = Gofer::start();
     let (client, root) = (&gofer.client, gofer.root());
-    let (dir, _) = client.mkdir(root, b"shared", 0o2775, Ownership { uid: 1, gid: 77 }).expect("mkdir");
+    let (dir, made) = client.mkdir(root, b"shared", 0o2775, Ownership { uid: 1, gid: 77 }).expect("mkdir");
+    assert_eq!(made.mode & 0o7777, 0o775, "mkdir(2) does not take the bit");
+    client.set_attr(dir, SetAttr { mode: Some(0o2775), ..SetAttr::default() }).expect("chmod");
     let file = client.create(dir, b"file", 0o644, OWNER, O_RDONLY).expect("create");
     assert_eq!((file.stat.uid, file.stat.gid, file.stat.mode & 0o7777), (1234, 77, 0o644));
     let (_, sub) = client.mkdir(dir, b"sub", 0o755, OWNER).expect("mkdir");

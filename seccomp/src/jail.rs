@@ -20,11 +20,24 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_char, c_int, c_long, c_ulong};
 
+mod identity;
+
+pub use identity::{ActingAs, Ids};
+
 /// Descriptors that the child is given are first moved above this number, so that placing one cannot
 /// overwrite the next.
 const PARKING: RawFd = 100;
 /// Highest capability number tried when the bounding set is emptied; the kernel refuses the ones it has not.
 const LAST_CAPABILITY: c_ulong = 63;
+/// LINUX: `linux/prctl.h`; the `libc` crate has none of these.
+const PR_SET_SPECULATION_CTRL: c_int = 53;
+const PR_SPEC_STORE_BYPASS: c_long = 0;
+const PR_SPEC_INDIRECT_BRANCH: c_long = 1;
+const PR_SPEC_FORCE_DISABLE: c_long = 8;
+const PR_SCHED_CORE: c_int = 62;
+const PR_SCHED_CORE_CREATE: c_int = 1;
+/// LINUX: `PIDTYPE_PID`: one task.
+const PR_SCHED_CORE_SCOPE_THREAD: c_int = 0;
 /// Exit status of a child that could not enter its jail; nobody but [`Held`] sees it.
 const FAILED: c_int = 125;
 
@@ -35,8 +48,8 @@ pub struct Namespaces(c_int);
 impl Namespaces {
     /// None at all.
     pub const NONE: Self = Self(0);
-    /// Its own mounts.
-    pub const MOUNT: Self = Self(libc::CLONE_NEWNS);
+    /// Its own processes: it is the first of them.
+    pub const PROCESSES: Self = Self(libc::CLONE_NEWPID);
     /// Mounts, processes, IPC and host name: everything except the network and the users.
     pub const ALL_BUT_NETWORK: Self =
         Self(libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS);

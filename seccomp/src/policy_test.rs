@@ -1,6 +1,6 @@
 //! Is every rule right where it should be and wrong where it should be, and does nothing else pass?
 
-use super::{Platform, gofer, sentry};
+use super::{Gofer, Platform, gofer, sentry};
 use crate::Unexpected;
 use crate::bpf::{Action, Cond, Field, SeccompData, Test, Width, evaluate};
 use crate::rule::{Door, Policy, Rule};
@@ -8,8 +8,13 @@ use crate::rule::{Door, Policy, Rule};
 /// The widest that the sentry's door may stand, on either platform: fewer than sixty. It may only come down.
 const SENTRY_CALLS_MAX: usize = 59;
 
-fn policies() -> [Policy; 3] {
-    [sentry(Platform::Systrap), sentry(Platform::Ptrace), gofer()]
+/// Where a gofer's descriptor of its `/proc/self/fd` is, in these tests.
+const PROC_FDS: i32 = 5;
+
+fn policies() -> [Policy; 4] {
+    let gofers = [false, true].map(|host_sockets| gofer(Gofer { proc_fds: PROC_FDS, host_sockets }));
+    let [gofer, with_sockets] = gofers;
+    [sentry(Platform::Systrap), sentry(Platform::Ptrace), gofer, with_sockets]
 }
 
 /// Values on both sides of what a condition asks.
@@ -151,7 +156,38 @@ fn only_the_ptrace_platform_may_ptrace() {
 
 #[test]
 fn the_gofer_has_no_network_and_no_stubs() {
-    assert!(gofer().rules.iter().all(|rule| !matches!(rule.door, Door::Network | Door::Stubs)));
+    for policy in policies().iter().filter(|policy| policy.name == "gofer") {
+        assert!(policy.rules.iter().all(|rule| !matches!(rule.door, Door::Network | Door::Stubs)));
+    }
+}
+
+#[test]
+fn a_gofer_connects_to_nothing_unless_a_mount_allows_it() {
+    let [_, _, gofer, with_sockets] = policies();
+    let unix = [u64::from(libc::AF_UNIX.cast_unsigned()), 1, 0, 0, 0, 0];
+    for nr in [libc::SYS_socket, libc::SYS_connect] {
+        assert_eq!(answer(&gofer, nr, unix), Action::KillProcess);
+        assert_eq!(answer(&with_sockets, nr, unix), Action::Allow);
+    }
+}
+
+#[test]
+fn a_gofer_reopens_what_it_holds_and_opens_no_other_path() {
+    let [_, _, gofer, _] = policies();
+    let at = |dir: i32| [u64::from(dir.cast_unsigned()), 0, 0, 0, 0, 0];
+    assert_eq!(answer(&gofer, libc::SYS_openat, at(PROC_FDS)), Action::Allow);
+    let by_path =
+        [u64::from(libc::AT_FDCWD.cast_unsigned()), 0, u64::from(libc::O_CLOEXEC.cast_unsigned()), 0, 0, 0];
+    let enoent = Action::Errno(u16::try_from(libc::ENOENT).expect("small"));
+    assert_eq!(answer(&gofer, libc::SYS_openat, by_path), enoent, "the C library's own look at the host");
+    for dir in [libc::AT_FDCWD, PROC_FDS + 1, 0] {
+        assert_eq!(answer(&gofer, libc::SYS_openat, at(dir)), Action::KillProcess);
+    }
+    for nr in
+        [libc::SYS_open, libc::SYS_setuid, libc::SYS_setresuid, libc::SYS_setresgid, libc::SYS_setgroups]
+    {
+        assert_eq!(answer(&gofer, nr, [0; 6]), Action::KillProcess);
+    }
 }
 
 fn answer(policy: &Policy, nr: libc::c_long, args: [u64; 6]) -> Action {

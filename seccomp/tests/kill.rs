@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
-use seccomp::policy::{Platform, gofer, sentry};
+use seccomp::policy::{Gofer, Platform, gofer, sentry};
 use seccomp::{Policy, Unexpected, install};
 
 const VARIABLE: &str = "SECCOMP_TRIAL";
@@ -26,7 +26,9 @@ fn policy(name: &str) -> (Policy, Unexpected) {
         "sentry" => (sentry(Platform::Systrap), Unexpected::Kill),
         "sentry-refuse" => (sentry(Platform::Systrap), Unexpected::Refuse),
         "ptrace" => (sentry(Platform::Ptrace), Unexpected::Kill),
-        "gofer" => (gofer(), Unexpected::Kill),
+        // The standard library opens relative to the working directory.
+        "gofer" => (gofer(Gofer { proc_fds: libc::AT_FDCWD, host_sockets: true }), Unexpected::Kill),
+        "gofer-alone" => (gofer(Gofer { proc_fds: 3, host_sockets: false }), Unexpected::Kill),
         other => panic!("no policy {other}"),
     }
 }
@@ -87,6 +89,7 @@ fn what_the_policy_names_still_works() {
         ("ptrace", "thread"),
         ("ptrace", "open-absent"),
         ("gofer", "open"),
+        ("gofer-alone", "open-absent"),
         ("gofer", "thread"),
         ("gofer", "unix"),
     ] {
@@ -96,9 +99,14 @@ fn what_the_policy_names_still_works() {
 
 #[test]
 fn what_it_does_not_name_kills() {
-    for (policy, deed) in
-        [("sentry", "fork"), ("sentry", "unix"), ("ptrace", "unix"), ("gofer", "tcp"), ("gofer", "fork")]
-    {
+    for (policy, deed) in [
+        ("sentry", "fork"),
+        ("sentry", "unix"),
+        ("ptrace", "unix"),
+        ("gofer", "tcp"),
+        ("gofer", "fork"),
+        ("gofer-alone", "unix"),
+    ] {
         assert_eq!(trial(policy, deed).signal(), Some(SIGSYS), "{policy} {deed}");
     }
 }

@@ -77,20 +77,23 @@ pub(crate) fn enter(config: &GoferConfig) -> anyhow::Result<Tree> {
     Ok(Tree { mounts, proc_fds })
 }
 
+/// Mounts of its own, and nothing of the host's names, IPC objects and network: a new network namespace is empty, and the host's abstract
+/// Unix sockets are not in it. (Its pid namespace comes from whoever starts it: only a child can be in a new one.)
 fn make_namespace() -> anyhow::Result<()> {
+    let flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWNET;
     #[expect(deprecated, reason = "the other form is unsafe, because of a flag that is not used here")]
-    rustix::thread::unshare(UnshareFlags::NEWNS | UnshareFlags::NEWIPC)
-        .context("cannot make a mount namespace")?;
+    rustix::thread::unshare(flags).context("cannot make namespaces")?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("cannot make the mounts private")
 }
 
-/// A procfs of our own that shows nothing but processes, or else the one the host has mounted.
+/// A procfs of our own pid namespace, attached nowhere, that shows nothing but processes: this one.
 fn open_proc_fds() -> anyhow::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let own = || -> rustix::io::Result<OwnedFd> {
         let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        rustix::mount::fsconfig_set_string(context.as_fd(), "subset", "pid")?;
+        // LINUX: since 5.8. Before it the instance shows the host's settings as well, which is worse, but nobody else's processes.
+        let _ = rustix::mount::fsconfig_set_string(context.as_fd(), "subset", "pid");
         rustix::mount::fsconfig_create(context.as_fd())?;
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV
@@ -98,9 +101,7 @@ fn open_proc_fds() -> anyhow::Result<OwnedFd> {
         let mount = rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
         rustix::fs::openat(&mount, "self/fd", flags, Mode::empty())
     };
-    own()
-        .or_else(|_| rustix::fs::open("/proc/self/fd", flags, Mode::empty()))
-        .context("cannot open /proc/self/fd")
+    own().context("cannot open the descriptors' directory in a procfs of our own")
 }
 
 fn root_mount(config: &GoferConfig) -> GoferMount {

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use control::{Channel, GoferConfig, GoferMount, GoferReply};
+use control::{Channel, GoferConfig, GoferMount, GoferReply, IdsMapped};
 use gofer_protocol::{Client, Node, Ownership};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
@@ -112,9 +112,17 @@ pub fn launch(config: &GoferConfig, socket: OwnedFd) -> (Child, GoferReply) {
         .expect("the gofer starts");
     let control = Channel::new(ours);
     control.send(config, &[socket.as_fd()]).expect("the gofer listens");
-    let (reply, fds) = control.receive::<GoferReply>().expect("the gofer answers");
-    assert!(fds.is_empty());
-    (child, reply)
+    loop {
+        let (reply, fds) = control.receive::<GoferReply>().expect("the gofer answers");
+        assert!(fds.is_empty());
+        if reply != GoferReply::MapIds {
+            return (child, reply);
+        }
+        for name in ["gid_map", "uid_map"] {
+            std::fs::write(format!("/proc/{}/{name}", child.id()), "0 0 4294967295\n").expect("as root");
+        }
+        control.send(&IdsMapped, &[]).expect("the gofer listens");
+    }
 }
 
 /// Waits for the end; how it ended and what it logged.

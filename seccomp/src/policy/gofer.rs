@@ -1,21 +1,33 @@
 //! What a gofer may ask of the host: names inside the one tree that it stands in, and messages.
 //!
 //! No network, no other process, nothing executable. Its root directory is the container's, so even
-//! a resolution that goes wrong ends inside. Each call is one that `gofer/src/ops` or `gofer/src/serve.rs` makes.
+//! a resolution that goes wrong ends inside; its procfs is that of its own pid namespace. Each call is one that `gofer/src/ops` or `gofer/src/serve.rs` makes.
 
 use super::{common, is, one_of, only_int_bits};
 use crate::bpf::{Cond, Test};
 use crate::rule::{Door, Policy, Rule};
 
+/// What a gofer's policy depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gofer {
+    /// Its descriptor of its own `/proc/self/fd`.
+    pub proc_fds: i32,
+    /// A mount of its container allows connections to the host's Unix sockets.
+    pub host_sockets: bool,
+}
+
 /// The gofer's policy.
 #[must_use]
-pub fn gofer() -> Policy {
+pub fn gofer(gofer: Gofer) -> Policy {
     let mut rules = common::runtime();
     rules.extend(common::memory());
-    rules.extend(lookups());
+    rules.extend(lookups(gofer.proc_fds));
     rules.extend(changes());
     rules.extend(files());
     rules.extend(control());
+    if gofer.host_sockets {
+        rules.extend(host_sockets());
+    }
     Policy { name: "gofer", rules }
 }
 
@@ -24,7 +36,7 @@ fn path(nr: libc::c_long, name: &'static str, why: &'static str) -> Rule {
 }
 
 /// Finding, opening and looking at files, always relative to a held directory.
-fn lookups() -> Vec<Rule> {
+fn lookups(proc_fds: i32) -> Vec<Rule> {
     // No O_CREAT, no O_TMPFILE: files are only made by openat2, beneath a directory.
     let reopen = libc::O_ACCMODE
         | libc::O_TRUNC
@@ -44,7 +56,14 @@ fn lookups() -> Vec<Rule> {
             "walk and create beneath a held directory; the RESOLVE flags lie in memory, the tree's root is the jail",
         ),
         path(libc::SYS_openat, "openat", "reopen a held file through its entry in our own /proc/self/fd")
-            .when([only_int_bits(2, reopen)]),
+            .when([is(0, proc_fds), only_int_bits(2, reopen)]),
+        path(
+            libc::SYS_openat,
+            "openat",
+            "the C library asks the host how many processors there are when many threads allocate, and does without",
+        )
+        .when([is(0, libc::AT_FDCWD), is(2, libc::O_RDONLY | libc::O_CLOEXEC)])
+        .refuse(libc::ENOENT),
         path(libc::SYS_statx, "statx", "attributes of a name, or of a held file"),
         path(
             libc::SYS_readlinkat,
@@ -70,6 +89,12 @@ fn changes() -> Vec<Rule> {
         Cond::int(2, Test::Masked { mask: u64::from(libc::S_IFMT), value: u64::from(kind) })
     };
     vec![
+        path(
+            libc::SYS_setfsuid,
+            "setfsuid",
+            "a thread makes a file as its owner, so that nothing is given away by name afterwards; files only",
+        ),
+        path(libc::SYS_setfsgid, "setfsgid", "as setfsuid"),
         path(libc::SYS_mkdirat, "mkdirat", "mkdir(2) of a guest"),
         path(
             libc::SYS_mknodat,
@@ -121,7 +146,7 @@ fn files() -> Vec<Rule> {
     ]
 }
 
-/// The sockets to the sentry, and on its behalf to the host's Unix sockets where a mount allows that.
+/// The sockets to the sentry.
 fn control() -> Vec<Rule> {
     let rule = |nr, name, why| Rule::new(nr, name, Door::Control, why);
     vec![
@@ -129,6 +154,13 @@ fn control() -> Vec<Rule> {
         rule(libc::SYS_recvmsg, "recvmsg", "requests of the sentry"),
         rule(libc::SYS_socketpair, "socketpair", "one more channel to the sentry; joined to nothing else")
             .when([is(0, libc::AF_UNIX)]),
+    ]
+}
+
+/// On a guest's behalf to the host's Unix sockets, where a mount of the container allows that.
+fn host_sockets() -> Vec<Rule> {
+    let rule = |nr, name, why| Rule::new(nr, name, Door::Control, why);
+    vec![
         rule(libc::SYS_socket, "socket", "Unix sockets only, to be connected below")
             .when([is(0, libc::AF_UNIX)]),
         rule(

@@ -7,7 +7,7 @@ mod gofer;
 mod options;
 mod sentry;
 
-pub use gofer::gofer;
+pub use gofer::{Gofer, gofer};
 pub use sentry::{Platform, sentry};
 
 use crate::bpf::{Cond, Test};

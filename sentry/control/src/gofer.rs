@@ -1,11 +1,11 @@
 //! What the shim tells a gofer, once, and what the gofer answers.
 //!
 //! Key types: [`GoferConfig`], [`GoferReply`]. The gofer is started with one stream socket as its stdin. The first
-//! and only frame from the shim is a [`GoferConfig`] with one descriptor: the gofer's end of a
-//! `SOCK_SEQPACKET` socket pair, whose other end goes to the sentry. The gofer shuts itself in and then answers with one
-//! [`GoferReply`]. From then on it serves until the sentry's end is closed; it does not look at the control socket again.
+//! frame from the shim is a [`GoferConfig`] with one descriptor: the gofer's end of a
+//! `SOCK_SEQPACKET` socket pair, whose other end goes to the sentry. The gofer shuts itself in, asks for its ids on the way
+//! ([`GoferReply::MapIds`], answered by [`IdsMapped`]), and then says that it is ready or why not. From then on it serves until the sentry's end is closed; it does not look at the control socket again.
 //!
-//! Started as root it needs nothing prepared: it makes its own mount namespace. Its log lines go to stderr.
+//! Started as root it needs nothing prepared but a pid namespace, which only a child can be put into: it makes its own others. Its log lines go to stderr.
 
 use serde::{Deserialize, Serialize};
 
@@ -56,11 +56,18 @@ pub struct GoferOverlay {
     pub memory_limit: String,
 }
 
-/// The gofer's one answer.
+/// What the gofer says: at most one [`GoferReply::MapIds`], then one of the others.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub enum GoferReply {
+    /// It has entered a user namespace of its own and waits for [`IdsMapped`]: every id is to be mapped to itself, which only
+    /// somebody outside may do.
+    MapIds,
     /// It is shut in and serves.
     Ready,
     /// It could not be set up, and has ended: one line for a person.
     Failed(String),
 }
+
+/// The answer to [`GoferReply::MapIds`].
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub struct IdsMapped;

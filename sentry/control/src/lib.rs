@@ -10,5 +10,5 @@ pub mod gofer;
 pub mod message;
 
 pub use channel::{Channel, ChannelError};
-pub use gofer::{GoferConfig, GoferMount, GoferOverlay, GoferReply};
+pub use gofer::{GoferConfig, GoferMount, GoferOverlay, GoferReply, IdsMapped};
 pub use message::*;

@@ -160,12 +160,18 @@ impl Sandbox {
         let channel = Channel::new(control);
         let ask = || {
             channel.send(files, &[theirs.as_fd()]).map_err(|e| e.to_string())?;
-            if !wait_readable(channel.as_fd(), Some(GOFER_LIMIT)) {
-                return Err("the gofer did not answer in time".to_owned());
-            }
-            match channel.receive::<GoferReply>().map_err(|e| e.to_string())? {
-                (GoferReply::Ready, _) => Ok(()),
-                (GoferReply::Failed(why), _) => Err(why),
+            loop {
+                if !wait_readable(channel.as_fd(), Some(GOFER_LIMIT)) {
+                    return Err("the gofer did not answer in time".to_owned());
+                }
+                match channel.receive::<GoferReply>().map_err(|e| e.to_string())?.0 {
+                    GoferReply::MapIds => {
+                        map_every_id(gofer.pid).map_err(|e| format!("cannot map the gofer's ids: {e}"))?;
+                        channel.send(&IdsMapped, &[]).map_err(|e| e.to_string())?;
+                    }
+                    GoferReply::Ready => return Ok(()),
+                    GoferReply::Failed(why) => return Err(why),
+                }
             }
         };
         match ask() {
@@ -281,7 +287,42 @@ impl Sandbox {
             self.sentry.kill();
             let _ = self.sentry.wait(Some(SHUTDOWN_LIMIT));
         }
+        self.release_id();
     }
+
+    /// The end of a pid namespace's first process is told when all others have gone. One that does not end keeps the id.
+    fn release_id(&self) {
+        if self.sentry.wait(Some(Duration::ZERO)).is_some() {
+            self.launcher.release_id();
+        }
+    }
+
+    /// What stands between the sandbox and its neighbours, for the log.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.launcher.report(&self.sentry)
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.release_id();
+    }
+}
+
+/// Makes every id that this process knows the same in the child's new user namespace. LINUX: user_namespaces(7): the first and the third
+/// column of our own map are what exists here; a map can be written once.
+fn map_every_id(pid: i32) -> std::io::Result<()> {
+    for name in ["gid_map", "uid_map"] {
+        let own = std::fs::read_to_string(format!("/proc/self/{name}"))?;
+        let line = |line: &str| {
+            let mut columns = line.split_whitespace();
+            let (first, count) = (columns.next()?, columns.nth(1)?);
+            Some(format!("{first} {first} {count}\n"))
+        };
+        std::fs::write(format!("/proc/{pid}/{name}"), own.lines().filter_map(line).collect::<String>())?;
+    }
+    Ok(())
 }
 
 /// The process behind a pidfd. LINUX: proc(5), fdinfo: `Pid:` is 0 or -1 once it is not visible or has gone.
