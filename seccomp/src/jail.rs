@@ -94,6 +94,17 @@ pub struct Jail<'a> {
     pub privileges: Privileges,
     /// Kill it when the calling thread ends.
     pub die_with_parent: bool,
+    /// How it, and all that it starts, may be speculated with.
+    pub speculation: Speculation,
+}
+
+/// What the processor may do ahead of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speculation {
+    /// As the host has it.
+    Host,
+    /// LINUX: `PR_SET_SPECULATION_CTRL`: no store bypass, no indirect branches by what others have taught, where the host can; for good.
+    Restricted,
 }
 
 /// Why a jail could not be entered.
@@ -155,6 +166,8 @@ impl Jail<'_> {
             root: self.root,
             privileges: self.privileges,
             die_with_parent: self.die_with_parent,
+            speculation: self.speculation,
+            in_sandbox: self.namespaces != Namespaces::NONE,
         };
         let mut flags = self.namespaces.0;
         if matches!(self.privileges, Privileges::OnlyId(_)) {
@@ -210,9 +223,10 @@ impl Held {
 }
 
 /// Names of the child's steps; [`Step`] indexes it.
-const STEPS: [&str; 13] = [
+const STEPS: [&str; 14] = [
     "wait for the parent",
     "start a session",
+    "limit resources",
     "drop groups",
     "take the unprivileged id",
     "keep capabilities for the mounts",
@@ -232,6 +246,7 @@ const STEPS: [&str; 13] = [
 enum Step {
     Wait,
     Session,
+    Limits,
     Groups,
     Id,
     Keep,
@@ -258,6 +273,9 @@ struct Order<'a> {
     root: Root,
     privileges: Privileges,
     die_with_parent: bool,
+    speculation: Speculation,
+    /// It gets namespaces, so it is part of a sandbox; the shim's own helpers get none and keep their limits.
+    in_sandbox: bool,
 }
 
 /// A raw call with up to five arguments; the errno on failure. Used by the child, so it must stay free of
@@ -335,6 +353,12 @@ fn enter_steps(order: &Order<'_>) -> Result<Never, (Step, c_int)> {
     }
     // A child of its own session is not reached by the terminal's signals.
     at(Step::Session, raw(libc::SYS_setsid, [0; 5]))?;
+    if order.in_sandbox {
+        limit_resources()?;
+    }
+    if order.speculation == Speculation::Restricted {
+        restrict_speculation();
+    }
     if let Privileges::OnlyId(id) | Privileges::OnlyIdNoNamespace(id) = order.privileges {
         take_id(id.into())?;
     }
@@ -374,6 +398,29 @@ fn at(step: Step, result: Result<c_long, c_int>) -> Result<(), (Step, c_int)> {
 
 fn prctl(option: c_int, value: c_long) -> Result<c_long, c_int> {
     raw(libc::SYS_prctl, [option.into(), value, 0, 0, 0])
+}
+
+/// What no process of ours needs, whatever this one may have. LINUX: core(5): a limit of 1 keeps a dump even from a program that the host pipes
+/// it into, where 0 does not. The size of files is not limited: it is for the guests' files, by the sentry.
+fn limit_resources() -> Result<(), (Step, c_int)> {
+    for (resource, limit) in [
+        (libc::RLIMIT_CORE, 1),
+        (libc::RLIMIT_MSGQUEUE, 0),
+        (libc::RLIMIT_RTPRIO, 0),
+        (libc::RLIMIT_MEMLOCK, 0),
+    ] {
+        let both = libc::rlimit64 { rlim_cur: limit, rlim_max: limit };
+        at(Step::Limits, raw(libc::SYS_prlimit64, [0, resource.into(), (&raw const both) as c_long, 0, 0]))?;
+    }
+    Ok(())
+}
+
+/// A host or a processor that has no such switch is no reason not to run: what is on is read back by who asked for it.
+fn restrict_speculation() {
+    for what in [PR_SPEC_STORE_BYPASS, PR_SPEC_INDIRECT_BRANCH] {
+        let call = [PR_SET_SPECULATION_CTRL.into(), what, PR_SPEC_FORCE_DISABLE, 0, 0];
+        let _ = raw(libc::SYS_prctl, call);
+    }
 }
 
 /// True if nobody has the other end of the pipe any more.
@@ -584,6 +631,18 @@ pub fn enter_network(network: Network<'_>) -> Result<(), JailError> {
     }
 }
 
+/// Gives the calling thread, and all that it starts, a core-scheduling cookie of its own: what has another never runs on the same core at the
+/// same time. LINUX: core-scheduling.rst.
+///
+/// # Errors
+/// `ENODEV` where no core has two threads, `EINVAL` on a kernel without it.
+pub fn own_cores() -> io::Result<()> {
+    // SAFETY: plain numbers; pid 0 and the type of a task are this thread alone.
+    let result =
+        unsafe { libc::prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, PR_SCHED_CORE_SCOPE_THREAD, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// `ip link set lo up`.
 fn loopback_up() -> Result<(), JailError> {
     // SAFETY: plain numbers.
@@ -633,6 +692,7 @@ mod tests {
             root,
             privileges,
             die_with_parent: true,
+            speculation: Speculation::Host,
         };
         let started = jail.prepare()?.release()?;
         drop(write);
@@ -684,6 +744,7 @@ mod tests {
             root: Root::Inherited,
             privileges: Privileges::Inherited,
             die_with_parent: true,
+            speculation: Speculation::Host,
         };
         let error = jail.prepare().expect("clones").release().expect_err("not a program");
         assert_eq!(error.step, "exec the program");
@@ -701,6 +762,7 @@ mod tests {
             root: Root::Inherited,
             privileges: Privileges::Inherited,
             die_with_parent: false,
+            speculation: Speculation::Host,
         };
         let Held { started, release, .. } = jail.prepare().expect("clones");
         drop(release);

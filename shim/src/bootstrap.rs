@@ -16,7 +16,7 @@ use containerd_shim_protos::bootstrap_api::{BootstrapParams, BootstrapResult};
 use containerd_shim_protos::protobuf::Message;
 use rustix::pipe::{PipeFlags, pipe_with};
 use sandbox::plan;
-use seccomp::jail::{Jail, Namespaces, Privileges, Root};
+use seccomp::jail::{Jail, Namespaces, Privileges, Root, Speculation};
 
 use crate::flags::Flags;
 use crate::guard::{self, Guard};
@@ -100,6 +100,7 @@ fn serve_in_background(
         root: Root::Inherited,
         privileges: Privileges::Inherited,
         die_with_parent: false,
+        speculation: Speculation::Host,
     };
     let held = jail.prepare().context("start the server")?;
     be_killed_before_containerd(held.pid());

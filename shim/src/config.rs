@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use containerd_shim_protos::protobuf::{CodedInputStream, well_known_types::any::Any};
 use control::{BootConfig, Tuning};
+use sandbox::Hardening;
+use sandbox::ids::Range;
 use sandbox::plan;
 use sandbox::spawn::Programs;
 use serde::Deserialize;
@@ -31,6 +33,12 @@ pub(crate) struct Config {
     pub(crate) strace: bool,
     /// Fast paths to switch off: `no-patch,no-spin`.
     pub(crate) tuning: String,
+    /// User ids on the host, of which each sandbox has one: `FIRST:COUNT`, or `none`; empty is the default range.
+    pub(crate) sandbox_ids: String,
+    /// Share no processor core with others at the same time.
+    pub(crate) core_scheduling: bool,
+    /// Restrict speculation in sentry and guests.
+    pub(crate) restrict_speculation: bool,
     /// Another `rvisor-sentry` than the one beside the shim.
     pub(crate) sentry: Option<PathBuf>,
     /// Another `rvisor-gofer`.
@@ -60,6 +68,7 @@ impl Config {
             bail!("configuration: platform {:?} is none of auto, systrap, ptrace", config.platform);
         }
         config.tuning()?;
+        config.hardening()?;
         Ok(config)
     }
 
@@ -81,6 +90,22 @@ impl Config {
 
     fn tuning(&self) -> anyhow::Result<Tuning> {
         plan::parse_tuning(&self.tuning).map_err(|why| anyhow::anyhow!("configuration: tuning: {why}"))
+    }
+
+    /// What is to stand between the sandbox and its neighbours. An annotation cannot change any of it.
+    pub(crate) fn hardening(&self) -> anyhow::Result<Hardening> {
+        let ids = match self.sandbox_ids.as_str() {
+            "" => Some(Range::default()),
+            "none" => None,
+            range => Some(range.parse().map_err(|why| anyhow::anyhow!("configuration: sandbox_ids: {why}"))?),
+        };
+        // LINUX: containerd sets it where its own configuration says so (`sched_core`), for runc's shim.
+        let asked = std::env::var_os("SCHED_CORE").is_some_and(|value| !value.is_empty());
+        Ok(Hardening {
+            ids,
+            core_scheduling: self.core_scheduling || asked,
+            restrict_speculation: self.restrict_speculation,
+        })
     }
 
     /// The sentry's boot message.

@@ -182,11 +182,21 @@ fn running(
         programs: config.programs()?,
         network: plan.network.clone(),
         cgroup: cgroup.clone(),
+        hardening: config.hardening()?,
         log: log.as_fd(),
     };
     let sandbox = Sandbox::boot(options, move |notice| drop(notices.send((generation, notice))))?;
     let (platform, fallback) = &sandbox.platform;
-    tracing::info!(platform, fallback, pid = sandbox.sentry.pid, "sandbox booted");
+    let report = sandbox.report();
+    tracing::info!(
+        platform,
+        fallback,
+        pid = sandbox.sentry.pid,
+        uid = report.uid,
+        core_scheduling = report.core_scheduling,
+        speculation = report.speculation,
+        "sandbox booted"
+    );
     let running = Arc::new(Running { generation, sandbox, cgroup, tail });
     *slot = Some(Arc::clone(&running));
     let pod = Arc::clone(pod);

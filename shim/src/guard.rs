@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::pipe::{PipeFlags, pipe_with};
-use seccomp::jail::{Jail, Namespaces, Privileges, Root};
+use seccomp::jail::{Jail, Namespaces, Privileges, Root, Speculation};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -78,6 +78,7 @@ impl Guard {
             root: Root::Inherited,
             privileges: Privileges::Inherited,
             die_with_parent: false,
+            speculation: Speculation::Host,
         };
         jail.prepare().and_then(seccomp::jail::Held::release).context("start the guard")?;
         Ok(Self { pipe })

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal};
-use seccomp::jail::{Jail, Namespaces, Privileges, Root};
+use seccomp::jail::{Jail, Namespaces, Privileges, Root, Speculation};
 
 /// How long a logger may take to say that it is ready.
 const LOGGER_LIMIT: Duration = Duration::from_secs(10);
@@ -200,6 +200,7 @@ fn open_logger(
         root: Root::Inherited,
         privileges: Privileges::Inherited,
         die_with_parent: false,
+        speculation: Speculation::Host,
     };
     let started = jail.prepare().and_then(seccomp::jail::Held::release).map_err(io::Error::other)?;
     drop(ready_write);

@@ -60,6 +60,7 @@ pub(crate) fn run(job: Job, args: &SandboxArgs) -> Result<u8, Failure> {
         programs: Programs::find()?,
         network: job.network,
         cgroup: job.sandbox_cgroup,
+        hardening: args.hardening(),
         log: log.as_fd(),
     };
     let sandbox = Sandbox::boot(options, move |notice| drop(happen.send(Happening::Notice(notice))))?;

@@ -15,6 +15,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use control::{BootConfig, Tuning};
+use sandbox::Hardening;
+use sandbox::ids::Range;
 
 /// Run Linux programs on a kernel of their own.
 #[derive(Debug, Parser)]
@@ -49,9 +51,50 @@ struct SandboxArgs {
     /// Fast paths to switch off, for instance no-patch,no-spin
     #[arg(long, value_name = "LIST", value_parser = parse_tuning, default_value = "")]
     tuning: Tuning,
+    /// User ids on the host, of which each sandbox has one, or none: all are nobody
+    #[arg(long, value_name = "FIRST:COUNT", value_parser = parse_ids, default_value_t = Ids::default())]
+    sandbox_ids: Ids,
+    /// Share no processor core with others at the same time
+    #[arg(long)]
+    core_scheduling: bool,
+    /// Restrict speculation in the sandbox
+    #[arg(long)]
+    restrict_speculation: bool,
+}
+
+/// `FIRST:COUNT` or `none`.
+#[derive(Debug, Clone, Copy)]
+struct Ids(Option<Range>);
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self(Some(Range::default()))
+    }
+}
+
+impl std::fmt::Display for Ids {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(range) => range.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+fn parse_ids(text: &str) -> Result<Ids, String> {
+    if text == "none" { Ok(Ids(None)) } else { text.parse().map(|range| Ids(Some(range))) }
 }
 
 impl SandboxArgs {
+    /// What is to stand between the sandbox and its neighbours.
+    fn hardening(&self) -> Hardening {
+        Hardening {
+            ids: self.sandbox_ids.0,
+            core_scheduling: self.core_scheduling,
+            restrict_speculation: self.restrict_speculation,
+        }
+    }
+
     /// The boot message for these options.
     fn boot_config(&self, sandbox: &str, hostname: &str) -> BootConfig {
         let log_level = match (&self.debug_log, self.strace) {

@@ -8,7 +8,9 @@
 
 pub mod cgroup;
 pub mod client;
+pub mod hardening;
 pub mod hooks;
+pub mod ids;
 pub mod plan;
 pub mod rootfs;
 pub mod spawn;
@@ -16,4 +18,5 @@ pub mod spec;
 
 mod sandbox;
 
+pub use hardening::Hardening;
 pub use sandbox::{BootOptions, Container, Error, Sandbox};

@@ -7,11 +7,14 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use control::{BootConfig, Channel, ContainerConfig, GoferConfig, GoferReply, ProcessConfig, Reply, Request};
+use control::{
+    BootConfig, Channel, ContainerConfig, GoferConfig, GoferReply, IdsMapped, ProcessConfig, Reply, Request,
+};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::cgroup::Cgroup;
 use crate::client::{CallError, Client, Notice};
+use crate::hardening::{Hardening, Report};
 use crate::plan::NetworkPlan;
 use crate::spawn::{Child, Launcher, Programs, SpawnError, host, wait_readable};
 
@@ -55,6 +58,8 @@ pub struct BootOptions<'a> {
     pub network: NetworkPlan,
     /// What its own processes are charged to.
     pub cgroup: Option<Cgroup>,
+    /// What is added between it and its neighbours.
+    pub hardening: Hardening,
     /// Where the sentry and the gofers write what they have to say.
     pub log: BorrowedFd<'a>,
 }
@@ -94,7 +99,7 @@ impl Sandbox {
     /// # Errors
     /// See [`Error`]; nothing is left running.
     pub fn boot(options: BootOptions<'_>, hear: impl FnMut(Notice) + Send + 'static) -> Result<Self, Error> {
-        let launcher = Launcher::start(&options.network)?;
+        let launcher = Launcher::start(&options.network, &options.hardening)?;
         let cgroup = options.cgroup.as_ref();
         let (sentry, socket) = launcher.sentry(&options.programs, cgroup, options.log)?;
         let log_level = options.config.log_level.clone();
@@ -109,6 +114,9 @@ impl Sandbox {
         let (client, platform) = booted().map_err(|error| {
             let early = sentry.wait(Some(Duration::from_millis(100)));
             sentry.kill();
+            if sentry.wait(Some(SHUTDOWN_LIMIT)).is_some() {
+                launcher.release_id();
+            }
             match (early, error) {
                 (Some(how), Error::Call(CallError::Gone)) => Error::Sentry(how),
                 (_, error) => error,

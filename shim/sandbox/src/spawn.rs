@@ -9,18 +9,18 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
-use seccomp::jail::{self, Jail, Namespaces, Privileges, Root};
+use seccomp::jail::{self, Jail, Namespaces, Privileges, Root, Speculation};
 
 use crate::cgroup::Cgroup;
+use crate::hardening::{self, Hardening, Report};
+use crate::ids::{self, Id};
 use crate::plan::NetworkPlan;
 
-/// The unprivileged id that a sentry has inside and outside: nobody's.
-pub const SENTRY_ID: u32 = 65534;
 /// Bytes of stack of the launching thread, which does next to nothing.
 const LAUNCHER_STACK: usize = 128 << 10;
 
@@ -59,6 +59,9 @@ pub enum SpawnError {
         /// Why it failed.
         cause: io::Error,
     },
+    /// There is no user id for the sandbox.
+    #[error(transparent)]
+    Id(#[from] ids::IdError),
     /// The launching thread has ended.
     #[error("the launcher has ended")]
     Gone,
@@ -160,7 +163,9 @@ struct Job {
     socket: OwnedFd,
     log: OwnedFd,
     cgroup: Option<Cgroup>,
-    jailed: bool,
+    /// The user id of the sentry; a gofer confines itself.
+    jailed: Option<u32>,
+    speculation: Speculation,
     answer: mpsc::SyncSender<Result<Child, SpawnError>>,
 }
 
@@ -168,14 +173,23 @@ struct Job {
 #[derive(Debug)]
 pub struct Launcher {
     jobs: mpsc::Sender<Job>,
+    /// What the sandbox runs as, if that is its own.
+    id: Mutex<Option<Id>>,
+    core_scheduling: String,
+    speculation: Speculation,
 }
 
 impl Launcher {
     /// Starts the thread and has it enter the network.
     ///
     /// # Errors
-    /// The network namespace cannot be made or entered.
-    pub fn start(network: &NetworkPlan) -> Result<Self, SpawnError> {
+    /// The network namespace cannot be made or entered; no user id is left.
+    pub fn start(network: &NetworkPlan, hardening: &Hardening) -> Result<Self, SpawnError> {
+        let id = hardening.ids.map(ids::take).transpose()?.flatten();
+        if let (Some(range), None, true) = (hardening.ids, &id, rustix::process::geteuid().is_root()) {
+            tracing::warn!("user ids {range} do not exist in this container: the sandbox runs as nobody");
+        }
+        let wants_cores = hardening.core_scheduling;
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (ready, entered) = mpsc::sync_channel(1);
         let network = network.clone();
@@ -183,7 +197,7 @@ impl Launcher {
             .name("launcher".to_owned())
             .stack_size(LAUNCHER_STACK)
             .spawn(move || {
-                let result = enter_network(&network);
+                let result = enter_network(&network).map(|()| own_cores(wants_cores));
                 let failed = result.is_err();
                 if ready.send(result).is_err() || failed {
                     return;
@@ -194,8 +208,10 @@ impl Launcher {
                 }
             })
             .map_err(host("start a thread"))?;
-        entered.recv().map_err(|_| SpawnError::Gone)??;
-        Ok(Self { jobs })
+        let core_scheduling = entered.recv().map_err(|_| SpawnError::Gone)??;
+        let speculation =
+            if hardening.restrict_speculation { Speculation::Restricted } else { Speculation::Host };
+        Ok(Self { jobs, id: Mutex::new(id), core_scheduling, speculation })
     }
 
     /// Starts the sentry in its jail. Returns it and our end of its socket.
@@ -208,7 +224,29 @@ impl Launcher {
         cgroup: Option<&Cgroup>,
         log: BorrowedFd<'_>,
     ) -> Result<(Child, OwnedFd), SpawnError> {
-        self.start_child("rvisor-sentry", &programs.sentry, cgroup, log, true)
+        self.start_child("rvisor-sentry", &programs.sentry, cgroup, log, Some(self.uid()))
+    }
+
+    /// The user id of the sentry and of the guests' processes on the host.
+    fn uid(&self) -> u32 {
+        self.id.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(ids::NOBODY, Id::uid)
+    }
+
+    /// Gives the user id back: the sandbox's processes have all ended.
+    pub(crate) fn release_id(&self) {
+        let id = self.id.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(id) = id {
+            id.release();
+        }
+    }
+
+    /// What stands between the sandbox and its neighbours.
+    pub(crate) fn report(&self, sentry: &Child) -> Report {
+        Report {
+            uid: self.uid(),
+            core_scheduling: self.core_scheduling.clone(),
+            speculation: hardening::speculation_of(sentry.pid),
+        }
     }
 
     /// Starts a gofer, which confines itself. Returns it and our end of its socket.
@@ -221,7 +259,7 @@ impl Launcher {
         cgroup: Option<&Cgroup>,
         log: BorrowedFd<'_>,
     ) -> Result<(Child, OwnedFd), SpawnError> {
-        self.start_child("rvisor-gofer", &programs.gofer, cgroup, log, false)
+        self.start_child("rvisor-gofer", &programs.gofer, cgroup, log, None)
     }
 
     fn start_child(
@@ -230,7 +268,7 @@ impl Launcher {
         program: &Path,
         cgroup: Option<&Cgroup>,
         log: BorrowedFd<'_>,
-        jailed: bool,
+        jailed: Option<u32>,
     ) -> Result<(Child, OwnedFd), SpawnError> {
         use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
@@ -243,6 +281,7 @@ impl Launcher {
             log: log.try_clone_to_owned().map_err(host("duplicate the log"))?,
             cgroup: cgroup.cloned(),
             jailed,
+            speculation: self.speculation,
             answer,
         };
         self.jobs.send(job).map_err(|_| SpawnError::Gone)?;
@@ -267,6 +306,20 @@ fn enter_network(network: &NetworkPlan) -> Result<(), SpawnError> {
                 open_ports();
             }
             Ok(())
+        }
+    }
+}
+
+/// A core-scheduling cookie for this thread and all that it starts, if asked for: what became of it.
+fn own_cores(wanted: bool) -> String {
+    if !wanted {
+        return "off".to_owned();
+    }
+    match jail::own_cores() {
+        Ok(()) => "on".to_owned(),
+        Err(error) => {
+            tracing::warn!(%error, "core scheduling is asked for, and the host has none");
+            format!("not on this host: {error}")
         }
     }
 }
@@ -299,21 +352,23 @@ fn run(job: Job) -> Result<Child, SpawnError> {
         args: vec![name],
         env: Vec::new(),
         fds,
-        namespaces: Namespaces::NONE,
+        // A gofer makes the others itself.
+        namespaces: Namespaces::PROCESSES,
         root: Root::Inherited,
         privileges: Privileges::Inherited,
         die_with_parent: true,
+        speculation: job.speculation,
     };
-    if job.jailed {
+    if let Some(id) = job.jailed {
         jail.namespaces = Namespaces::ALL_BUT_NETWORK;
         jail.root = Root::Empty;
-        jail.privileges = Privileges::OnlyId(SENTRY_ID);
+        jail.privileges = Privileges::OnlyId(id);
     }
     let failed = |cause| SpawnError::Jail { name: job.name, cause };
     let held = match jail.prepare() {
-        Err(error) if job.jailed && rustix::process::geteuid().is_root() => {
+        Err(error) if job.jailed.is_some() && rustix::process::geteuid().is_root() => {
             tracing::warn!(%error, "no user namespace for the sentry; it runs as an unprivileged id only");
-            jail.privileges = Privileges::OnlyIdNoNamespace(SENTRY_ID);
+            jail.privileges = Privileges::OnlyIdNoNamespace(job.jailed.unwrap_or(ids::NOBODY));
             jail.prepare().map_err(failed)?
         }
         other => other.map_err(failed)?,
@@ -339,9 +394,13 @@ fn raise_descriptor_limit(pid: i32) {
 mod tests {
     use super::*;
 
+    fn none() -> Hardening {
+        Hardening { ids: None, ..Hardening::default() }
+    }
+
     #[test]
     fn a_missing_binary_is_named() {
-        let launcher = Launcher::start(&NetworkPlan::Host).expect("a thread");
+        let launcher = Launcher::start(&NetworkPlan::Host, &none()).expect("a thread");
         let programs = Programs { sentry: "/nowhere/sentry".into(), gofer: "/nowhere/gofer".into() };
         let log = File::options().write(true).open("/dev/null").expect("there is one");
         let error = launcher.sentry(&programs, None, log.as_fd()).expect_err("no such file");
@@ -350,14 +409,14 @@ mod tests {
 
     #[test]
     fn a_network_namespace_that_is_not_there_is_named() {
-        let error =
-            Launcher::start(&NetworkPlan::Path("/run/netns/none-such".into())).expect_err("no such file");
+        let error = Launcher::start(&NetworkPlan::Path("/run/netns/none-such".into()), &none())
+            .expect_err("no such file");
         assert!(error.to_string().starts_with("network namespace /run/netns/none-such: "), "{error}");
     }
 
     #[test]
     fn the_end_of_a_child_is_seen_and_explained() {
-        let launcher = Launcher::start(&NetworkPlan::Host).expect("a thread");
+        let launcher = Launcher::start(&NetworkPlan::Host, &none()).expect("a thread");
         let programs = Programs { sentry: "/bin/true".into(), gofer: "/bin/cat".into() };
         let log = File::options().write(true).open("/dev/null").expect("there is one");
         let (cat, socket) = launcher.gofer(&programs, None, log.as_fd()).expect("started");
