@@ -244,6 +244,6 @@ mod tests {
         drop(place);
         let handle = nodes.place().expect("room again").fill(node());
         assert!(nodes.get(handle).is_ok());
-        assert_eq!(nodes.place().err().map(|errno| errno), Some(Errno::ENFILE));
+        assert_eq!(nodes.place().err(), Some(Errno::ENFILE));
     }
 }

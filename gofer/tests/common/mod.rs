@@ -112,14 +112,20 @@ pub fn launch(config: &GoferConfig, socket: OwnedFd) -> (Child, GoferReply) {
         .expect("the gofer starts");
     let control = Channel::new(ours);
     control.send(config, &[socket.as_fd()]).expect("the gofer listens");
+    let reply = answer(&control, child.id());
+    (child, reply)
+}
+
+/// What it says once it has its ids.
+fn answer(control: &Channel, pid: u32) -> GoferReply {
     loop {
         let (reply, fds) = control.receive::<GoferReply>().expect("the gofer answers");
         assert!(fds.is_empty());
         if reply != GoferReply::MapIds {
-            return (child, reply);
+            return reply;
         }
         for name in ["gid_map", "uid_map"] {
-            std::fs::write(format!("/proc/{}/{name}", child.id()), "0 0 4294967295\n").expect("as root");
+            std::fs::write(format!("/proc/{pid}/{name}"), "0 0 4294967295\n").expect("as root");
         }
         control.send(&IdsMapped, &[]).expect("the gofer listens");
     }
