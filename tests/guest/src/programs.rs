@@ -33,6 +33,8 @@ pub struct Programs {
     pub hostile: Vec<Program>,
     /// The well-behaved process that lives beside a hostile one.
     pub neighbour: Program,
+    /// Generators of random sequences of calls, in alphabetical order.
+    pub models: Vec<Program>,
 }
 
 impl Programs {
@@ -58,7 +60,11 @@ impl Programs {
             bail!("hostile/neighbour.c is missing");
         };
         let neighbour = hostile.remove(at);
-        Ok(Self { areas, hostile, neighbour })
+        let mut models = Vec::new();
+        for source in c_files(&root.join("model"))? {
+            models.push(compile(&stem(&source), std::slice::from_ref(&source), &source, out)?);
+        }
+        Ok(Self { areas, hostile, neighbour, models })
     }
 }
 
