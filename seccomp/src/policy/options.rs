@@ -4,7 +4,7 @@
 //! `SO_ATTACH_FILTER`, `IP_TRANSPARENT`, `TCP_REPAIR`, `TCP_ULP`, netfilter's own options).
 
 /// Options of `SOL_SOCKET` that may be set.
-pub(super) const SOCKET: [i32; 13] = [
+pub(super) const SOCKET: [i32; 14] = [
     libc::SO_REUSEADDR,
     libc::SO_REUSEPORT,
     libc::SO_KEEPALIVE,
@@ -18,6 +18,7 @@ pub(super) const SOCKET: [i32; 13] = [
     libc::SO_PRIORITY,
     libc::SO_TIMESTAMP,
     libc::SO_TIMESTAMPNS,
+    libc::SO_NO_CHECK,
 ];
 
 /// Options of `SOL_SOCKET` that may only be read.

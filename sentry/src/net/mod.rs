@@ -306,6 +306,9 @@ pub fn open(task: &Arc<Task>, ops: Arc<dyn FileOps>, flags: u32) -> Arc<OpenFile
     let credentials = task.credentials();
     let node_mode = mode::S_IFSOCK | 0o777;
     let location = task.kernel.vfs.anonymous("socket", node_mode, credentials.fsuid, credentials.fsgid);
+    if let (Some(socket), Ok(stat)) = (ops.as_socket(), location.inode().stat()) {
+        socket.common().set_node(stat.ino, credentials.fsuid);
+    }
     OpenFile::new(ops, location, flags | O_RDWR)
 }
 

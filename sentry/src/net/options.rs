@@ -3,6 +3,7 @@
 //! Key types: [`Common`] (what every socket keeps), [`Own`] (what only sockets of our own keep; the host's keep theirs).
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use linux_abi::net::option as so;
 use platform::host::clock::{Clock, now_ns};
@@ -34,6 +35,11 @@ pub enum Direction {
 pub struct Common {
     /// Receive and send timeout in nanoseconds; 0: none. LOCK: leaf.
     timeouts: Mutex<[u64; 2]>,
+    /// The number of its node and whose it is; 0 for one that nobody has a descriptor of yet.
+    node: AtomicU64,
+    uid: AtomicU32,
+    /// `SO_PASSCRED` of a socket for which it means nothing.
+    passes_credentials: AtomicBool,
 }
 
 impl Common {
@@ -44,6 +50,31 @@ impl Common {
             0 => None,
             timeout => Some(now_ns(Clock::Monotonic).saturating_add(timeout)),
         }
+    }
+
+    /// A file has been made of it.
+    pub(super) fn set_node(&self, node: u64, uid: u32) {
+        self.uid.store(uid, Ordering::Relaxed);
+        self.node.store(node, Ordering::Relaxed);
+    }
+
+    /// Whose it is, and the number of its node, as `/proc/net` shows them.
+    #[must_use]
+    pub fn node(&self) -> (u32, u64) {
+        (self.uid.load(Ordering::Relaxed), self.node.load(Ordering::Relaxed))
+    }
+
+    /// `SO_PASSCRED` of a socket of the host.
+    ///
+    /// # Errors
+    /// EINVAL for a short value.
+    pub(super) fn set_passes_credentials(&self, value: &[u8]) -> Result<(), Errno> {
+        self.passes_credentials.store(int(value)? != 0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(super) fn passes_credentials(&self) -> bool {
+        self.passes_credentials.load(Ordering::Relaxed)
     }
 
     /// Answers the timeouts' options.
@@ -107,6 +138,7 @@ pub struct Own {
     receive_low: i32,
     linger: [i32; 2],
     priority: i32,
+    mark: i32,
     /// The options that are only a switch, as bits.
     switches: u32,
 }
@@ -120,13 +152,14 @@ impl Default for Own {
             receive_low: 1,
             linger: [0; 2],
             priority: 0,
+            mark: 0,
             switches: 0,
         }
     }
 }
 
 /// Switches that a socket of our own keeps and does nothing about.
-const SWITCHES: [i32; 8] = [
+const SWITCHES: [i32; 10] = [
     so::SO_REUSEADDR,
     so::SO_DONTROUTE,
     so::SO_BROADCAST,
@@ -135,6 +168,8 @@ const SWITCHES: [i32; 8] = [
     so::SO_NO_CHECK,
     so::SO_TIMESTAMP,
     so::SO_TIMESTAMPNS,
+    so::SO_REUSEPORT,
+    so::SO_DEBUG,
 ];
 
 fn doubled(value: i32, limit: u32) -> u32 {
@@ -151,7 +186,8 @@ impl Own {
         match name {
             so::SO_TYPE => number(socket.kind().number()),
             so::SO_DOMAIN => number(u32::from(socket.family())),
-            so::SO_PROTOCOL | so::SO_DEBUG | so::SO_MARK | so::SO_REUSEPORT => number(0),
+            so::SO_PROTOCOL => number(0),
+            so::SO_MARK => Ok(self.mark.as_bytes().to_vec()),
             so::SO_SNDBUF => number(self.send_buffer),
             so::SO_RCVBUF => number(self.receive_buffer),
             so::SO_PASSCRED => number(u32::from(self.passes_credentials)),
@@ -191,11 +227,9 @@ impl Own {
             }
             so::SO_PRIORITY if (0..=6).contains(&number) || is_admin(task) => self.priority = number,
             so::SO_PRIORITY => return Err(Errno::EPERM),
-            so::SO_DEBUG if number == 0 || is_admin(task) => {}
-            so::SO_DEBUG => return Err(Errno::EACCES),
-            so::SO_MARK if is_admin(task) => {}
+            so::SO_DEBUG if number != 0 && !is_admin(task) => return Err(Errno::EACCES),
+            so::SO_MARK if is_admin(task) => self.mark = number,
             so::SO_MARK => return Err(Errno::EPERM),
-            so::SO_REUSEPORT => {}
             _ => {
                 let bit = SWITCHES.iter().position(|&known| known == name).ok_or(Errno::ENOPROTOOPT)?;
                 self.switches = self.switches & !(1 << bit) | u32::from(number != 0) << bit;

@@ -9,6 +9,7 @@ pub mod table;
 use std::any::Any;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use linux_abi::UserPtr;
 use linux_abi::net::{family, ioctl, kind, msg, option as so};
@@ -47,6 +48,8 @@ pub struct InetSocket {
     family: u16,
     kind: Kind,
     common: Common,
+    /// A datagram socket that has been shut down for reading: the host still lets nobody read without waiting, but wakes who waits.
+    is_deaf: AtomicBool,
     _place: Place,
 }
 
@@ -78,7 +81,14 @@ fn descriptor_error(errno: Errno) -> Errno {
 
 impl InetSocket {
     fn wrap(kernel: &Kernel, fd: OwnedFd, family: u16, kind: Kind, place: Place) -> Arc<Self> {
-        let socket = Arc::new(Self { fd, family, kind, common: Common::default(), _place: place });
+        let socket = Arc::new(Self {
+            fd,
+            family,
+            kind,
+            common: Common::default(),
+            is_deaf: AtomicBool::new(false),
+            _place: place,
+        });
         kernel.net.enter_inet(&socket);
         socket
     }
@@ -141,6 +151,12 @@ impl InetSocket {
         }
         Ok(())
     }
+}
+
+/// The call may wait.
+fn would_wait(op: &Op<'_>, flags: u32) -> bool {
+    const O_NONBLOCK: u32 = 0o4000;
+    op.flags & O_NONBLOCK == 0 && flags & (msg::DONTWAIT | msg::ERRQUEUE) == 0
 }
 
 /// The control messages that go with what a guest sends. LINUX: `ip_cmsg_send`, `ip6_datagram_send_ctl`, `udp_cmsg_send`.
@@ -258,11 +274,18 @@ impl Socket for InetSocket {
         })
     }
 
-    fn receive(&self, _: &Op<'_>, sink: &mut dyn Sink, flags: u32) -> Result<Received, Errno> {
+    fn receive(&self, op: &Op<'_>, sink: &mut dyn Sink, flags: u32) -> Result<Received, Errno> {
         let wanted = sink.remaining().min(STEP);
-        let message = match self.receive_room(sink, wanted, flags)? {
-            Some(message) => message,
-            None => copy_buffer(wanted, |buffer| self.receive_into(buffer, sink, flags))?,
+        let received = match self.receive_room(sink, wanted, flags) {
+            Ok(None) => copy_buffer(wanted, |buffer| self.receive_into(buffer, sink, flags)),
+            received => received.map(Option::unwrap_or_default),
+        };
+        let message = match received {
+            // LINUX: __skb_wait_for_more_packets: who would wait learns that nothing comes any more.
+            Err(Errno::EAGAIN) if self.is_deaf.load(Ordering::Acquire) && would_wait(op, flags) => {
+                return Ok(Received::default());
+            }
+            received => received?,
         };
         let control = control::decode(&message.control).unwrap_or_default();
         Ok(Received {
@@ -275,12 +298,18 @@ impl Socket for InetSocket {
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
+        if self.kind == Kind::Datagram && how != Shutdown::Write {
+            self.is_deaf.store(true, Ordering::Release);
+        }
         host::shutdown(&self.fd, how as u8)
     }
 
     fn get_option(&self, task: &Arc<Task>, level: i32, name: i32, room: usize) -> Result<Vec<u8>, Errno> {
         match self.common.get(level, name) {
             Some(value) => Ok(value),
+            None if (level, name) == (so::SOL_SOCKET, so::SO_PASSCRED) => {
+                Ok(i32::from(self.common.passes_credentials()).to_ne_bytes().to_vec())
+            }
             None => options::get(&self.fd, task, level, name, room),
         }
     }
@@ -288,6 +317,9 @@ impl Socket for InetSocket {
     fn set_option(&self, task: &Arc<Task>, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
         match self.common.set(level, name, value) {
             Some(result) => result,
+            None if (level, name) == (so::SOL_SOCKET, so::SO_PASSCRED) => {
+                self.common.set_passes_credentials(value)
+            }
             None => options::set(&self.fd, task, level, name, value),
         }
     }

@@ -27,6 +27,7 @@ const SOCKET: &[i32] = &[
     so::SO_PRIORITY,
     so::SO_TIMESTAMP,
     so::SO_TIMESTAMPNS,
+    so::SO_NO_CHECK,
 ];
 /// Options of `SOL_SOCKET` that may be read.
 const SOCKET_READ: &[i32] =
@@ -107,9 +108,7 @@ pub fn get(fd: &OwnedFd, _: &Task, level: i32, name: i32, room: usize) -> Result
         }
         // Bound to none, ever.
         (so::SOL_SOCKET, so::SO_BINDTODEVICE) => Ok(Vec::new()),
-        (so::SOL_SOCKET, so::SO_PASSCRED | so::SO_DEBUG | so::SO_MARK | so::SO_NO_CHECK) => {
-            Ok(0i32.as_bytes().to_vec())
-        }
+        (so::SOL_SOCKET, so::SO_DEBUG | so::SO_MARK) => Ok(0i32.as_bytes().to_vec()),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }
@@ -127,7 +126,6 @@ pub fn set(fd: &OwnedFd, task: &Task, level: i32, name: i32, value: &[u8]) -> Re
         (so::SOL_SOCKET, so::SO_RCVBUFFORCE) if is_admin => host::set_option(fd, level, so::SO_RCVBUF, value),
         (so::SOL_SOCKET, so::SO_SNDBUFFORCE | so::SO_RCVBUFFORCE | so::SO_MARK) => Err(Errno::EPERM),
         (so::SOL_SOCKET, so::SO_BINDTODEVICE) if super::super::options::names_no_device(value) => Ok(()),
-        (so::SOL_SOCKET, so::SO_PASSCRED | so::SO_NO_CHECK) => super::super::options::int(value).map(|_| ()),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }

@@ -8,10 +8,16 @@ use platform::host::socket as host;
 use super::InetSocket;
 use crate::net::{Kind, Namespace, lock};
 
-/// The first line where no sockets follow.
-pub const RAW_HEAD: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n";
+/// Headings of the columns, after the addresses' ones.
+const STREAM_HEAD: &str = "st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+const DATAGRAM_HEAD: &str =
+    "st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops";
+/// Lines of TCP and UDP over IPv4 are filled up with blanks. LINUX: `TMPSZ`, `udp4_seq_show`.
+const STREAM_WIDTH: usize = 149;
+const DATAGRAM_WIDTH: usize = 127;
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_CLOSE: u8 = 7;
+const TCP_LISTEN: u8 = 10;
 
 /// One of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,13 +27,42 @@ pub enum Table {
     Tcp6,
     Udp,
     Udp6,
+    Raw,
+    Raw6,
+    UdpLite,
+    UdpLite6,
 }
 
 impl Table {
     fn holds(self, socket: &InetSocket) -> bool {
-        let family = if matches!(self, Self::Tcp | Self::Udp) { family::AF_INET } else { family::AF_INET6 };
-        let kind = if matches!(self, Self::Tcp | Self::Tcp6) { Kind::Stream } else { Kind::Datagram };
+        let family = if self.is_v6() { family::AF_INET6 } else { family::AF_INET };
+        let kind = match self {
+            Self::Tcp | Self::Tcp6 => Kind::Stream,
+            Self::Udp | Self::Udp6 => Kind::Datagram,
+            // There are no such sockets.
+            Self::Raw | Self::Raw6 | Self::UdpLite | Self::UdpLite6 => return false,
+        };
         socket.family == family && socket.kind == kind
+    }
+
+    fn is_v6(self) -> bool {
+        matches!(self, Self::Tcp6 | Self::Udp6 | Self::Raw6 | Self::UdpLite6)
+    }
+
+    fn head(self) -> String {
+        let addresses = if self.is_v6() {
+            "  sl  local_address                         remote_address                        "
+        } else {
+            "  sl  local_address rem_address   "
+        };
+        // LINUX: udp4_seq_show's lines have one column more.
+        let wide = format!(" {addresses}{DATAGRAM_HEAD}");
+        match self {
+            Self::Tcp => format!("{:<STREAM_WIDTH$}\n", format!("{addresses}{STREAM_HEAD}")),
+            Self::Tcp6 => format!("{addresses}{STREAM_HEAD}\n"),
+            Self::Udp | Self::UdpLite => format!("{wide:<DATAGRAM_WIDTH$}\n"),
+            _ => format!("{addresses}{DATAGRAM_HEAD}\n"),
+        }
     }
 }
 
@@ -54,10 +89,22 @@ impl InetSocket {
         // LINUX: a socket that is neither bound nor connected is in no table.
         let is_bound = local.get(2..4).is_some_and(|port| port != [0, 0]);
         let (local, peer) = (place(&local, self.family), place(&peer.unwrap_or_default(), self.family));
-        is_bound.then(|| {
-            format!(
-                "{at:4}: {local} {peer} {state:02X} 00000000:00000000 00:00000000 00000000     0        0 0\n"
-            )
+        let (uid, node) = self.common.node();
+        let unread = if state == TCP_LISTEN { 0 } else { host::unread(&self.fd).unwrap_or(0) };
+        let unsent = if state == TCP_LISTEN { 0 } else { host::unsent(&self.fd).unwrap_or(0) };
+        let queues = format!("{unsent:08X}:{unread:08X} 00:00000000 00000000 {uid:5}        0 {node}");
+        is_bound.then(|| match (self.kind, self.family) {
+            (Kind::Stream, _) => {
+                let rest = if state == TCP_LISTEN { "100 0 0 10 0" } else { "20 4 30 10 -1" };
+                let line = format!("{at:4}: {local} {peer} {state:02X} {queues} 1 0000000000000000 {rest}");
+                let width = if self.family == family::AF_INET { STREAM_WIDTH } else { 0 };
+                format!("{line:<width$}\n")
+            }
+            _ => {
+                let line = format!("{at:5}: {local} {peer} {state:02X} {queues} 2 0000000000000000 0");
+                let width = if self.family == family::AF_INET { DATAGRAM_WIDTH } else { 0 };
+                format!("{line:<width$}\n")
+            }
         })
     }
 }
@@ -72,9 +119,7 @@ impl Namespace {
     pub fn proc_inet(&self, table: Table) -> String {
         let sockets = self.inet_sockets();
         let lines = sockets.iter().filter(|socket| table.holds(socket));
-        let mut text = String::from(
-            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n",
-        );
+        let mut text = table.head();
         text.extend(lines.enumerate().filter_map(|(at, socket)| socket.line(at)));
         text
     }
@@ -84,11 +129,25 @@ impl Namespace {
     pub fn proc_sockstat(&self) -> String {
         let sockets = self.inet_sockets();
         let count = |table: Table| sockets.iter().filter(|socket| table.holds(socket)).count();
-        let (tcp, udp) = (count(Table::Tcp), count(Table::Udp));
+        let tcp = count(Table::Tcp) + count(Table::Tcp6);
+        let udp = count(Table::Udp);
         let all = self.socket_count();
         format!(
             "sockets: used {all}\nTCP: inuse {tcp} orphan 0 tw 0 alloc {tcp} mem 0\nUDP: inuse {udp} mem 0\n\
              UDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n"
+        )
+    }
+}
+
+impl Namespace {
+    /// `/proc/net/sockstat6`.
+    #[must_use]
+    pub fn proc_sockstat6(&self) -> String {
+        let sockets = self.inet_sockets();
+        let count = |table: Table| sockets.iter().filter(|socket| table.holds(socket)).count();
+        let (tcp, udp) = (count(Table::Tcp6), count(Table::Udp6));
+        format!(
+            "TCP6: inuse {tcp}\nUDP6: inuse {udp}\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n"
         )
     }
 }

@@ -103,8 +103,9 @@ impl Builder {
         self.put(NLMSG_ERROR, 0, &content);
     }
 
-    /// The end of a dump.
+    /// The end of a dump. LINUX: netlink_dump: in a datagram of its own, so that who reads with too little room still sees it.
     pub fn put_done(&mut self) {
+        self.datagrams.push(Vec::new());
         self.put(NLMSG_DONE, NLM_F_MULTI, 0i32.as_bytes());
     }
 

@@ -341,8 +341,8 @@ impl UnixSocket {
             Phase::Connected(_) => (0, 3),
         };
         let name = state.name.as_ref().map_or_else(String::new, |name| format!(" {}", name.display()));
-        let kind = self.kind.number();
-        format!("0000000000000000: 00000002 00000000 {flags:08X} {kind:04X} {phase:02X} {:>5}{name}\n", 0)
+        let (kind, (_, node)) = (self.kind.number(), self.common.node());
+        format!("0000000000000000: 00000002 00000000 {flags:08X} {kind:04X} {phase:02X} {node:>5}{name}\n")
     }
 }
 

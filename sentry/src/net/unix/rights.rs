@@ -144,7 +144,15 @@ fn check_claim(task: &Task, claim: Ucred) -> Result<(), Errno> {
     let pid = claim.pid == task.process.pid || own.has(Capability::SysAdmin);
     let uid = [own.uid, own.euid, own.suid].contains(&claim.uid) || own.has(Capability::Setuid);
     let gid = [own.gid, own.egid, own.sgid].contains(&claim.gid) || own.has(Capability::Setgid);
-    if pid && uid && gid { Ok(()) } else { Err(Errno::EPERM) }
+    if !(pid && uid && gid) {
+        return Err(Errno::EPERM);
+    }
+    // LINUX: __scm_send: find_get_pid.
+    let namespace = &task.process.namespace;
+    let is_there = namespace.task(claim.pid).is_some()
+        || namespace.process(claim.pid).is_some()
+        || namespace.group(claim.pid).is_some();
+    if is_there { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
 /// Looks for garbage if any socket is under way at all. LOCK: none may be held.
