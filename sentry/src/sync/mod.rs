@@ -58,6 +58,11 @@ pub trait Wake: Send + Sync {
     /// `events`: what the waker says has happened.
     fn wake(&self, events: Events);
 
+    /// A wake-up would reach somebody who sleeps: only then has an exclusive one been used up.
+    fn is_waiting(&self) -> bool {
+        true
+    }
+
     /// It may also be told once the registration has ended: then it is told without the queue's lock.
     fn may_be_late(&self) -> bool {
         false
@@ -134,7 +139,8 @@ impl WaitQueue {
         self.wake_some(events, usize::MAX);
     }
 
-    /// Wakes all that are not exclusive and one that is.
+    /// Wakes all that are not exclusive and one that is, and sleeps. LINUX: `__wake_up_common`, where `ep_poll_callback` says whether it
+    /// has woken anybody.
     pub fn wake_one(&self, events: Events) {
         self.wake_some(events, 1);
     }
@@ -147,7 +153,7 @@ impl WaitQueue {
             if !entry.interest.intersects(events) || (entry.exclusive && exclusive == 0) {
                 continue;
             }
-            exclusive -= usize::from(entry.exclusive);
+            exclusive -= usize::from(entry.exclusive && entry.wake.is_waiting());
             if entry.wake.may_be_late() {
                 late.push(Arc::clone(&entry.wake));
             } else {
@@ -156,6 +162,12 @@ impl WaitQueue {
         }
         drop(inner);
         late.for_each(|wake| wake.wake(events));
+    }
+
+    /// Somebody sleeps who has not been woken yet.
+    #[must_use]
+    pub fn has_sleeper(&self) -> bool {
+        self.lock().entries.iter().any(|entry| entry.wake.is_waiting())
     }
 
     /// Nobody waits.
@@ -168,6 +180,10 @@ impl WaitQueue {
 impl Wake for Parker {
     fn wake(&self, _: Events) {
         self.unpark();
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.is_asleep()
     }
 
     /// To be woken for nothing does no harm.

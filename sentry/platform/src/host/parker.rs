@@ -128,6 +128,12 @@ impl Parker {
         }
     }
 
+    /// It sleeps, and nobody has woken it yet.
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        matches!(self.state.load(Ordering::Acquire), PARKED | IN_HOST)
+    }
+
     fn sleep_mask(&self) -> Option<u64> {
         Some(self.mask.load(Ordering::Relaxed))
     }

@@ -345,6 +345,10 @@ impl Wake for Item {
             self.list();
         }
     }
+
+    fn is_waiting(&self) -> bool {
+        self.epoll.upgrade().is_some_and(|epoll| epoll.queue.has_sleeper())
+    }
 }
 
 impl Drop for Instance {
