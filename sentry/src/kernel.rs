@@ -43,8 +43,8 @@ pub struct Kernel {
     pub timers: Arc<Timers>,
     /// Who watches which files.
     pub inotify: crate::fs::inotify::Registry,
-    /// When it booted, on the host's monotonic clock, in nanoseconds.
-    pub boot_ns: u64,
+    /// How much of the processors its processes have wanted of late.
+    pub load: crate::load::Load,
     /// The next login's number.
     pub logins: AtomicU32,
 }

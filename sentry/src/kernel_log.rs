@@ -13,7 +13,6 @@ pub const LOG_SIZE: usize = 64 << 10;
 /// Lines with their time since boot, and what `SYSLOG_ACTION_CLEAR` has hidden.
 #[derive(Debug)]
 pub struct KernelLog {
-    boot_ns: u64,
     /// LOCK: leaf.
     inner: Mutex<Inner>,
 }
@@ -55,7 +54,7 @@ impl KernelLog {
     /// A log that tells how the sandbox came up.
     #[must_use]
     pub fn new(release: &str, cpus: usize, memory_bytes: u64) -> Self {
-        let log = Self { boot_ns: now_ns(Clock::Monotonic), inner: Mutex::default() };
+        let log = Self { inner: Mutex::default() };
         let kib = memory_bytes / 1024;
         let lines = [
             format!("Linux version {release} (rvisor@sandbox) (rustc, no C was compiled) #1 SMP rvisor"),
@@ -70,8 +69,9 @@ impl KernelLog {
             "random: crng init done, with the host's dice".to_owned(),
             "rvisor: ready; system calls are answered here".to_owned(),
         ];
+        let began_us = now_ns(Clock::Monotonic) / 1000;
         for (index, text) in lines.into_iter().enumerate() {
-            log.push_at(index as u64 * 137, 6, text);
+            log.push_at(began_us + index as u64 * 137, 6, text);
         }
         log
     }
@@ -82,7 +82,7 @@ impl KernelLog {
 
     /// Adds a line.
     pub fn push(&self, level: u8, text: String) {
-        let time_us = now_ns(Clock::Monotonic).saturating_sub(self.boot_ns) / 1000;
+        let time_us = now_ns(Clock::Monotonic) / 1000;
         self.push_at(time_us, level, text);
     }
 

@@ -28,6 +28,7 @@ pub mod io;
 pub mod ipc;
 pub mod kernel;
 pub mod kernel_log;
+pub mod load;
 pub mod machine;
 pub mod mm;
 pub mod net;

@@ -60,7 +60,7 @@ pub(crate) fn kernel() -> Arc<Kernel> {
         net: crate::net::Namespace::new(),
         timers: Timers::start().expect("the host has threads"),
         inotify: crate::fs::inotify::Registry::default(),
-        boot_ns: 0,
+        load: crate::load::Load::default(),
         logins: 1.into(),
     })
 }

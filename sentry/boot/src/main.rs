@@ -16,7 +16,6 @@ use anyhow::{Context as _, anyhow};
 use control::{
     BootConfig, Channel, ChannelError, Event, Failure, FailureKind, FromSentry, Reply, Request, ToSentry,
 };
-use platform::host::clock::{Clock, now_ns};
 use platform::host::machine::{descriptor_limit, limit_heaps};
 use platform::host::poller::Poller;
 use platform::systrap;
@@ -96,6 +95,8 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
     let machine = Machine::new(&config);
     let net = sentry::net::Namespace::learn();
     let descriptors = Descriptors::new(descriptor_limit());
+    // Reads a clock: the first time, the place of the vDSO is asked for, too.
+    let load = sentry::load::Load::default();
     install(&sentry_policy(policy), unexpected(&config))?;
 
     let name = platform.name().to_owned();
@@ -113,7 +114,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         net,
         timers,
         inotify: sentry::fs::inotify::Registry::default(),
-        boot_ns: now_ns(Clock::Monotonic),
+        load,
         logins: 1.into(),
     });
     hooks::register(&kernel);

@@ -624,6 +624,15 @@ pub trait Interrupter: Send + Sync {
     /// Replaces it. Only for the guest thread's own sentry thread, or before it has run.
     fn set_blocked(&self, _mask: u64) {}
 
+    /// Binds its host thread to processors, bit n of word n / 64, whatever it does. The caller also sees to [`Context::set_affinity`], before
+    /// the thread is anybody else's.
+    fn set_affinity(&self, _mask: &[u64]) {}
+
+    /// For how long the thread that serves it has watched for its calls without sleeping, in nanoseconds.
+    fn watched_ns(&self) -> u64 {
+        0
+    }
+
     /// A signal waits for the thread, blocked or not: its next change of the mask comes to the kernel, as an interrupt at least.
     fn set_signals_wait(&self, _waits: bool) {}
 

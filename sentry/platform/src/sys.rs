@@ -313,7 +313,7 @@ pub fn wait_process(pid: pid_t) -> io::Result<End> {
 /// CPU time clock of another process, `clock_getcpuclockid(3)`: nanoseconds of user and system time together.
 #[must_use]
 pub fn process_cpu_ns(pid: pid_t) -> u64 {
-    cpu_clock_ns((!pid << 3) | 2)
+    clock_ns((!pid << 3) | 2)
 }
 
 /// The number of the CPU time clock of a thread, which only threads of the same process may read.
@@ -322,7 +322,19 @@ pub const fn thread_clock(tid: pid_t) -> libc::clockid_t {
     (!tid << 3) | 6
 }
 
-fn cpu_clock_ns(clock: libc::clockid_t) -> u64 {
+/// CPU time of a thread of this process; 0 once it has ended.
+#[must_use]
+pub fn own_thread_cpu_ns(tid: pid_t) -> u64 {
+    clock_ns(thread_clock(tid))
+}
+
+/// International atomic time.
+#[must_use]
+pub fn tai_ns() -> u64 {
+    clock_ns(libc::CLOCK_TAI)
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` lives across the call.
     if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {

@@ -263,6 +263,7 @@ fn enter_session(task: &Arc<Task>) {
     process.namespace.enter_session(&session);
     process.namespace.enter_group(&group);
     process.kernel.tasks.enter(process, None, group, 0);
+    process.timers.watch_cpu_limit(process);
 }
 
 /// Loads the program and starts its first thread.

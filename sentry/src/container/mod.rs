@@ -174,7 +174,7 @@ impl Container {
 
     fn kill_all(&self) {
         for process in self.processes() {
-            process.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number(), core: false });
+            process.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number() });
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::Errno;
 use crate::io::Sink;
 use crate::sync::{Events, WaitQueue};
 use crate::task::signal::Sender;
-use crate::task::{Capability, Process};
+use crate::task::{Capability, Process, UserCharge, UserCounts};
 use crate::vfs::{FileOps, Op};
 
 /// Most queues. LINUX: `queues_max`, ENOSPC above.
@@ -40,6 +40,7 @@ const O_EXCL: u32 = 0o200;
 #[derive(Default)]
 pub struct PosixQueues {
     by_name: Mutex<HashMap<Vec<u8>, Arc<PosixQueue>>>,
+    users: Arc<UserCounts>,
 }
 
 /// A queue.
@@ -51,6 +52,7 @@ pub struct PosixQueue {
     mode: u32,
     uid: u32,
     gid: u32,
+    _charge: UserCharge,
     state: Mutex<State>,
     /// Woken when a message comes (readable) or goes (writable).
     pub changed: WaitQueue,
@@ -81,6 +83,17 @@ pub struct QueueSize {
     pub max_messages: i64,
     /// Longest message in bytes.
     pub max_size: i64,
+}
+
+impl QueueSize {
+    /// What a queue counts for. LINUX: `mqueue_get_inode`, with the sizes of its own structures.
+    fn bytes(self) -> u64 {
+        const MESSAGE: u64 = 48;
+        const NODE: u64 = 48;
+        let messages = self.max_messages.unsigned_abs();
+        let nodes = messages.min(u64::from(PRIORITIES));
+        messages * (self.max_size.unsigned_abs() + MESSAGE) + nodes * NODE
+    }
 }
 
 /// An open queue.
@@ -218,7 +231,7 @@ impl PosixQueues {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `mq_open(2)`; `mode` has been masked.
+    /// `mq_open(2)`; `mode` has been masked, `limit` is the caller's `RLIMIT_MSGQUEUE`, for all queues of its user.
     ///
     /// # Errors
     /// As `mq_open(2)`.
@@ -229,6 +242,7 @@ impl PosixQueues {
         flags: u32,
         mode: u32,
         size: Option<QueueSize>,
+        limit: u64,
     ) -> Result<Arc<PosixQueue>, Errno> {
         check_name(name)?;
         let mut queues = self.lock();
@@ -255,12 +269,14 @@ impl PosixQueues {
         if total + size.max_messages * size.max_size > BYTES_MAX {
             return Err(Errno::EMFILE);
         }
+        let charge = self.users.take(caller.credentials.uid, size.bytes(), limit).ok_or(Errno::EMFILE)?;
         let queue = Arc::new(PosixQueue {
             max_messages: size.max_messages,
             max_size: size.max_size,
             mode: mode & 0o777,
             uid: caller.credentials.fsuid,
             gid: caller.credentials.fsgid,
+            _charge: charge,
             state: Mutex::default(),
             changed: WaitQueue::new(),
         });

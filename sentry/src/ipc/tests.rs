@@ -185,12 +185,12 @@ fn a_segment_lives_until_its_last_mapping_goes() {
 #[test]
 fn posix_messages_come_by_priority_then_age() {
     let (ipc, me) = (Namespace::new(), user(5));
-    let open = |flags, size| ipc.posix.open(&by(&me), b"queue", flags, 0o600, size);
+    let open = |flags, size| ipc.posix.open(&by(&me), b"queue", flags, 0o600, size, u64::MAX);
     assert_eq!(open(2, None).err(), Some(Errno::ENOENT));
     let size = super::QueueSize { max_messages: 3, max_size: 4 };
     let queue = open(0o102, Some(size)).expect("made");
     assert_eq!(open(0o302, None).err(), Some(Errno::EEXIST));
-    assert_eq!(ipc.posix.open(&by(&user(6)), b"queue", 0, 0, None).err(), Some(Errno::EACCES));
+    assert_eq!(ipc.posix.open(&by(&user(6)), b"queue", 0, 0, None, u64::MAX).err(), Some(Errno::EACCES));
     for (priority, text) in [(1, b"a"), (7, b"b"), (1, b"c")] {
         assert_eq!(queue.send(&by(&me), priority, text), Ok(()));
     }
@@ -207,7 +207,7 @@ fn posix_queues_are_limited() {
     let (ipc, me) = (Namespace::new(), user(5));
     let open = |name: &[u8], max_messages, max_size| {
         let size = super::QueueSize { max_messages, max_size };
-        ipc.posix.open(&by(&me), name, 0o102, 0o600, Some(size)).err()
+        ipc.posix.open(&by(&me), name, 0o102, 0o600, Some(size), u64::MAX).err()
     };
     assert_eq!(open(b"many", 11, 1), Some(Errno::EINVAL));
     assert_eq!(open(b"long", 1, 8193), Some(Errno::EINVAL));

@@ -215,6 +215,7 @@ impl Current {
         process.set_dumpable(parent.dumpable());
         process.set_oom_score_adj(parent.oom_score_adj());
         process.login.inherit(&parent.login);
+        process.timers.watch_cpu_limit(&process);
         if let Some(origin) = parent.origin() {
             process.set_origin(Arc::clone(origin));
         }
@@ -266,9 +267,9 @@ impl Current {
             let tree = &self.kernel().tasks;
             if request.has(flag::PARENT) {
                 let exit_signal = tree.exit_signal(self.process());
-                tree.enter(process, self.process().parent().as_ref(), group, exit_signal);
+                tree.enter(process, tree.parent_task(self.process()).as_ref(), group, exit_signal);
             } else {
-                tree.enter(process, Some(self.process()), group, request.exit_signal);
+                tree.enter(process, Some(self.task()), group, request.exit_signal);
             }
         }
         process.namespace.enter_task(task);

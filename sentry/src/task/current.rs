@@ -4,6 +4,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use linux_abi::Registers;
@@ -71,6 +72,7 @@ impl Current {
         regs: Registers,
     ) -> Self {
         task.parker.adopt();
+        task.open_account();
         task.set_interrupter(Some(context.interrupter()));
         mm.space().on_death(task.death_notice());
         let leaving = Leaving::default();
@@ -150,6 +152,16 @@ impl Current {
             return;
         }
         self.context.set_identity(self.task.identity());
+        self.refresh_affinity();
+    }
+
+    /// Makes the platform know what another task has changed.
+    pub(super) fn refresh_affinity(&mut self) {
+        if self.task.affinity_stale.swap(false, Ordering::AcqRel)
+            && let Some(mask) = self.task.scheduling().affinity
+        {
+            let _ = self.context.set_affinity(&mask);
+        }
     }
 
     /// What is left when the guest thread has ended.
@@ -318,6 +330,7 @@ impl Current {
             }
             let first = patience.filter(|&left| left > 0).map(Duration::from_nanos);
             self.context.before_sleep();
+            self.count_sleep();
             self.task.set_sleeping(true);
             sleep(&self.task.parker, timeout.into_iter().chain(first).min());
             self.task.set_sleeping(false);

@@ -192,7 +192,7 @@ impl Current {
         }
         self.release_memory();
         let spent = self.spent_ns();
-        self.process().keep_cpu_ns(spent);
+        self.process().keep_used(spent, 0);
         if !self.space_user().is_shared() {
             self.process().keep_peak(self.space().final_peak());
         }
@@ -204,7 +204,7 @@ impl Current {
         let old = task.credentials();
         process.set_dumpable(i32::from(!(loaded.secure || old.euid != loaded.credentials.euid)));
         if loaded.secure {
-            process.set_parent_death_signal(None);
+            task.set_parent_death_signal(None);
         }
         task.set_credentials(loaded.credentials);
         task.set_name(&name);
@@ -232,7 +232,6 @@ impl Current {
         let end = self.wait_killable(&[], |_| (process.lock_group().threads.len() <= 1).then_some(()));
         let mut group = process.lock_group();
         group.exec = None;
-        group.leader_status = None;
         drop(group);
         end.map_err(|_| Errno::EINTR)?;
         if tid != process.pid {

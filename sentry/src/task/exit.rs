@@ -137,7 +137,7 @@ impl Current {
         group.killed_by_host |= by_host;
         // One of several threads is the first; and who was to end anyway needs no reason.
         let why = why.filter(|_| group.exit.is_none());
-        group.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number(), core: false }, Ended::ByItself);
+        group.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number() }, Ended::ByItself);
         drop(group);
         if let Some(why) = why {
             self.task().tell(format_args!("killed: {why}"));
@@ -156,12 +156,13 @@ impl Current {
 
     /// Ends the task. Answers its guest thread, if that may serve another task of the same memory.
     pub(super) fn end(mut self) -> Option<Box<dyn Context>> {
+        self.begin_leaving();
         let may_rest = self.others_remain();
         if may_rest {
+            self.refresh_affinity();
             self.forget_rseq();
         }
         self.release_memory();
-        let code = self.leaving.exit_code;
         let spent = self.spent_ns();
         let peak = self.space().final_peak();
         let (task, mut context, user) = self.into_parts();
@@ -180,12 +181,23 @@ impl Current {
         process.kernel.pi_locks.owner_ended(&task);
         process.kernel.tasks.count_task(-1);
         let uid = task.credentials().uid;
-        if let Some(status) = leave_group(&process, &task, code) {
-            process.keep_cpu_ns(spent);
+        process.keep_used((0, task.close_account()), task.voluntary_switches());
+        if let Some(status) = leave_group(&process, &task) {
+            process.keep_used(spent, 0);
             process.keep_peak(peak);
             finish(&process, status, uid);
         }
         may_rest.then_some(context)
+    }
+
+    /// LINUX: `synchronize_group_exit`: the last thread that begins to leave says what the process ends with, and no signal that comes
+    /// afterwards changes that.
+    fn begin_leaving(&self) {
+        let mut group = self.process().lock_group();
+        group.leaving += 1;
+        if group.leaving >= group.threads.len() {
+            group.exit.get_or_insert(ExitStatus::Code(self.leaving.exit_code));
+        }
     }
 
     /// Other tasks go on in the memory, and may make new threads.
@@ -215,16 +227,12 @@ impl Task {
 }
 
 /// Takes the task out of its group; answers the process's status if it was the last.
-fn leave_group(process: &Arc<Process>, task: &Arc<Task>, code: u8) -> Option<ExitStatus> {
+fn leave_group(process: &Arc<Process>, task: &Arc<Task>) -> Option<ExitStatus> {
     let mut group = process.lock_group();
-    let tid = task.tid();
     group.threads.retain(|thread| !Arc::ptr_eq(thread, task));
-    if tid == process.pid {
-        group.leader_status = Some(ExitStatus::Code(code));
-    }
+    group.leaving = group.leaving.saturating_sub(1);
     let Some(oldest) = group.threads.first().cloned() else {
-        let leader = group.leader_status.unwrap_or(ExitStatus::Code(code));
-        return Some(group.exit.unwrap_or(leader));
+        return Some(group.exit.unwrap_or(ExitStatus::Code(0)));
     };
     // Whoever waits for the others to go (exec) or to stop looks again.
     for thread in &group.threads {
@@ -233,6 +241,10 @@ fn leave_group(process: &Arc<Process>, task: &Arc<Task>, code: u8) -> Option<Exi
     // A signal that was meant for the task to take is for somebody else now.
     if !group.pending.is_empty() {
         oldest.interrupt();
+    }
+    drop(group);
+    if task.has_children() {
+        process.kernel.tasks.thread_ended(task, &oldest);
     }
     None
 }
@@ -246,7 +258,7 @@ fn finish(process: &Arc<Process>, status: ExitStatus, uid: u32) {
     if process.pid == 1 {
         // LINUX: zap_pid_ns_processes.
         for other in process.namespace.processes() {
-            other.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number(), core: false });
+            other.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number() });
         }
     }
     process.kernel.tasks.exited(process, status, uid, process.cpu_ns());

@@ -4,6 +4,7 @@
 //! task as its own sentry thread sees it), [`SyscallAbi`] (how a system call reaches its handler).
 
 mod abi;
+mod account;
 mod clone;
 mod credentials;
 mod current;
@@ -24,6 +25,7 @@ mod session;
 pub mod signal;
 mod space_user;
 mod tree;
+mod user_counts;
 mod user_memory;
 
 pub use abi::{Outcome, SyscallAbi};
@@ -44,6 +46,7 @@ pub use run::run;
 pub use session::{ControllingTerminal, ProcessGroup, Session};
 pub use space_user::SpaceUser;
 pub use tree::{ChildEvent, ExitStatus, ProcessTree, WaitFor};
+pub use user_counts::{UserCharge, UserCounts};
 pub use user_memory::{IOV_MAX, Iovec, PATH_MAX, RW_MAX, UserReader, UserWriter};
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -80,8 +83,15 @@ pub struct Task {
     interrupted: AtomicBool,
     /// It waits for something in the kernel.
     sleeping: AtomicBool,
+    /// Its affinity was changed by another: its own sentry thread is to know before the guest thread serves anybody else.
+    affinity_stale: AtomicBool,
     /// What identity calls answer has changed.
     identity_stale: AtomicBool,
+    account: account::Account,
+    /// `PR_SET_PDEATHSIG`; 0: none.
+    parent_death_signal: AtomicI32,
+    /// It is or was the parent of a process: who ends looks for children only then.
+    has_children: AtomicBool,
 }
 
 struct Inner {
@@ -139,7 +149,11 @@ impl Task {
             interrupter: Mutex::new(None),
             interrupted: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
+            affinity_stale: AtomicBool::new(false),
             identity_stale: AtomicBool::new(true),
+            account: account::Account::default(),
+            parent_death_signal: AtomicI32::new(0),
+            has_children: AtomicBool::new(false),
         })
     }
 
@@ -153,6 +167,21 @@ impl Task {
     pub(crate) fn set_tid(&self, tid: i32) {
         self.tid.store(tid, Ordering::Release);
         self.spoil_identity();
+    }
+
+    /// `PR_GET_PDEATHSIG`.
+    #[must_use]
+    pub fn parent_death_signal(&self) -> Option<signal::Signal> {
+        signal::Signal::new(self.parent_death_signal.load(Ordering::Relaxed)).ok()
+    }
+
+    /// `PR_SET_PDEATHSIG`.
+    pub fn set_parent_death_signal(&self, signal: Option<signal::Signal>) {
+        self.parent_death_signal.store(signal.map_or(0, signal::Signal::number), Ordering::Relaxed);
+    }
+
+    fn has_children(&self) -> bool {
+        self.has_children.load(Ordering::Relaxed)
     }
 
     /// What identity calls answer has changed; the task refreshes it before it runs guest code again.
@@ -181,7 +210,7 @@ impl Task {
         })
     }
 
-    /// CPU time as the host counts it now, in nanoseconds; 0 once it has ended.
+    /// CPU time of its guest thread as the host counts it now, in nanoseconds; 0 once it has ended.
     #[must_use]
     pub fn cpu_ns(&self) -> u64 {
         self.interrupter().map_or(0, |interrupter| interrupter.cpu_time_ns())
@@ -200,6 +229,16 @@ impl Task {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Binds its guest thread to processors, from another task.
+    pub fn rebind(&self, affinity: Vec<u64>) {
+        if let Some(interrupter) = self.interrupter() {
+            interrupter.set_affinity(&affinity);
+        }
+        self.change_scheduling(|scheduling| scheduling.affinity = Some(affinity));
+        self.affinity_stale.store(true, Ordering::Release);
+        self.spoil_identity();
     }
 
     /// Its credentials, as they are now.
@@ -290,7 +329,9 @@ impl Task {
     /// Says how to stop its guest code, which may change its signal mask by itself from now on.
     pub fn set_interrupter(&self, interrupter: Option<Arc<dyn Interrupter>>) {
         self.share_mask(interrupter.clone());
-        *self.interrupter.lock().unwrap_or_else(PoisonError::into_inner) = interrupter;
+        let mut slot = self.interrupter.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *slot, interrupter);
+        self.carry_watched(old.as_ref(), slot.as_ref());
     }
 
     /// Makes the task look at its signals soon, wherever it is: in guest code, in a wait, or in a system call.

@@ -11,7 +11,7 @@ use platform::Template;
 use platform::host::clock::{Clock, now_ns};
 
 use super::overdue::{Ended, Overdue};
-use super::signal::{Actions, Pending, Signal};
+use super::signal::{Actions, Pending};
 use super::{ExitStatus, Limits, Login, Notices, Peaks, PidNamespace, ProcessGroup, Resource, Task};
 use crate::kernel::Kernel;
 use crate::mm::{MemoryLimits, MemoryManager};
@@ -65,7 +65,6 @@ pub struct Process {
     origin: OnceLock<Arc<Origin>>,
     dumpable: AtomicI32,
     subreaper: AtomicBool,
-    parent_death_signal: AtomicI32,
     oom_score_adj: AtomicI32,
     /// As whom it logged in.
     pub login: Login,
@@ -80,8 +79,8 @@ pub struct Group {
     pub(super) pending: Pending,
     /// All threads are to end; this is what the process ends with.
     pub(super) exit: Option<ExitStatus>,
-    /// How the first thread ended, if others live on.
-    pub(super) leader_status: Option<ExitStatus>,
+    /// How many of the threads have begun to end.
+    pub(super) leaving: usize,
     /// This thread does exec: all others are to end.
     pub(super) exec: Option<i32>,
     /// Set while stopping or stopped by this signal.
@@ -107,8 +106,10 @@ struct Shared {
     actions: Arc<Actions>,
     limits: Limits,
     exe: Option<Location>,
-    /// User and system time of memory that exec has replaced.
+    /// User time of memory that exec has replaced, system time of threads that have ended.
     past_cpu_ns: (u64, u64),
+    /// How often threads that have ended had slept.
+    past_switches: u64,
     /// Largest resident size of memory that it has left.
     past_peaks: Peaks,
 }
@@ -142,6 +143,7 @@ impl Process {
             limits: new.limits,
             exe: new.exe,
             past_cpu_ns: (0, 0),
+            past_switches: 0,
             past_peaks: Peaks::default(),
         };
         Arc::new(Self {
@@ -161,7 +163,6 @@ impl Process {
             origin: OnceLock::new(),
             dumpable: AtomicI32::new(1),
             subreaper: AtomicBool::new(false),
-            parent_death_signal: AtomicI32::new(0),
             oom_score_adj: AtomicI32::new(0),
             login: Login::default(),
         })
@@ -303,12 +304,21 @@ impl Process {
     pub fn cpu_ns(&self) -> (u64, u64) {
         let past = self.lock_shared().past_cpu_ns;
         let now = self.mm().map_or((0, 0), |mm| mm.space().cpu_time_ns());
-        (past.0.saturating_add(now.0), past.1.saturating_add(now.1))
+        let system: u64 = self.threads().iter().map(|thread| thread.system_ns()).sum();
+        (past.0.saturating_add(now.0), past.1.saturating_add(now.1).saturating_add(system))
     }
 
-    /// Its memory is about to go: what it used is kept.
-    pub fn keep_cpu_ns(&self, spent: (u64, u64)) {
+    /// How often its threads, and those it had, have slept in the kernel.
+    #[must_use]
+    pub fn voluntary_switches(&self) -> u64 {
+        let past = self.lock_shared().past_switches;
+        past + self.threads().iter().map(|thread| thread.voluntary_switches()).sum::<u64>()
+    }
+
+    /// Its memory or a thread is about to go: what it used is kept.
+    pub fn keep_used(&self, spent: (u64, u64), switches: u64) {
         let mut shared = self.lock_shared();
+        shared.past_switches += switches;
         shared.past_cpu_ns =
             (shared.past_cpu_ns.0.saturating_add(spent.0), shared.past_cpu_ns.1.saturating_add(spent.1));
     }
@@ -385,17 +395,6 @@ impl Process {
     /// `PR_SET_CHILD_SUBREAPER`.
     pub fn set_subreaper(&self, subreaper: bool) {
         self.subreaper.store(subreaper, Ordering::Relaxed);
-    }
-
-    /// `PR_GET_PDEATHSIG`.
-    #[must_use]
-    pub fn parent_death_signal(&self) -> Option<Signal> {
-        Signal::new(self.parent_death_signal.load(Ordering::Relaxed)).ok()
-    }
-
-    /// `PR_SET_PDEATHSIG`.
-    pub fn set_parent_death_signal(&self, signal: Option<Signal>) {
-        self.parent_death_signal.store(signal.map_or(0, Signal::number), Ordering::Relaxed);
     }
 
     /// `/proc/PID/oom_score_adj`.

@@ -106,6 +106,12 @@ impl Limits {
         self.0[resource as usize] = limit;
     }
 
+    /// The next SIGXCPU comes a second later. LINUX: `check_process_timers`.
+    pub fn raise_cpu(&mut self) {
+        let Rlimit64 { soft, hard } = self.get(Resource::Cpu);
+        self.set(Resource::Cpu, Rlimit64 { soft: soft.saturating_add(1), hard });
+    }
+
     /// As `prlimit(2)`; `privileged`: has `CAP_SYS_RESOURCE`.
     ///
     /// # Errors

@@ -9,13 +9,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use linux_abi::signal::{SigInfo, code, sa};
 use linux_abi::task::wait as options;
 
 use super::signal::{Sender, Signal};
-use super::{Peaks, Process, ProcessGroup};
+use super::{Peaks, Process, ProcessGroup, Task, UserCounts};
 use crate::Errno;
 use crate::sync::Events;
 
@@ -24,12 +24,10 @@ use crate::sync::Events;
 pub enum ExitStatus {
     /// By `exit(2)`, with this code.
     Code(u8),
-    /// By a signal.
+    /// By a signal. No core file is ever written, so none is told of either.
     Signal {
         /// Which.
         signo: i32,
-        /// A core file would have been written.
-        core: bool,
     },
 }
 
@@ -39,7 +37,7 @@ impl ExitStatus {
     pub fn wait_status(self) -> i32 {
         match self {
             Self::Code(code) => i32::from(code) << 8,
-            Self::Signal { signo, core } => signo | if core { 0x80 } else { 0 },
+            Self::Signal { signo } => signo,
         }
     }
 
@@ -48,7 +46,7 @@ impl ExitStatus {
     pub fn shell_status(self) -> i32 {
         match self {
             Self::Code(code) => i32::from(code),
-            Self::Signal { signo, .. } => 128 + signo,
+            Self::Signal { signo } => 128 + signo,
         }
     }
 
@@ -57,8 +55,7 @@ impl ExitStatus {
     pub fn child_code(self) -> (i32, i32) {
         match self {
             Self::Code(code) => (code::CLD_EXITED, i32::from(code)),
-            Self::Signal { signo, core: false } => (code::CLD_KILLED, signo),
-            Self::Signal { signo, core: true } => (code::CLD_DUMPED, signo),
+            Self::Signal { signo } => (code::CLD_KILLED, signo),
         }
     }
 }
@@ -97,6 +94,8 @@ struct Node {
     process: Arc<Process>,
     /// `None`: it is ours; the shim hears of its end.
     parent: Option<u64>,
+    /// The parent's thread whose child it is. LINUX: `real_parent`.
+    parent_task: Weak<Task>,
     children: Vec<u64>,
     group: Arc<ProcessGroup>,
     exit_signal: i32,
@@ -116,7 +115,10 @@ struct Node {
 pub struct ProcessTree {
     /// LOCK: outermost.
     nodes: Mutex<HashMap<u64, Node>>,
+    /// Signals that wait, by the user of whom they wait for (`RLIMIT_SIGPENDING`).
+    pub waiting: Arc<UserCounts>,
     tasks: AtomicIsize,
+    born: AtomicU64,
     gone_user_ns: AtomicU64,
     gone_system_ns: AtomicU64,
 }
@@ -149,10 +151,23 @@ impl After {
         }
     }
 
-    fn signal_group(&mut self, nodes: &Nodes, group: &Arc<ProcessGroup>, signals: &[Signal]) {
-        for node in nodes.values().filter(|node| Arc::ptr_eq(&node.group, group)) {
-            let infos = signals.iter().map(|signal| SigInfo::kernel(signal.number()));
-            self.signals.extend(infos.map(|info| (Arc::clone(&node.process), info)));
+    /// Wakes a group that nobody can continue any more, if there is somebody to wake. LINUX: `kill_orphaned_pgrp`.
+    fn wake_orphaned(&mut self, nodes: &Nodes, group: &Arc<ProcessGroup>, without: Option<u64>) {
+        if !has_stopped(nodes, group) || !is_orphaned(nodes, group, without) {
+            return;
+        }
+        for signal in [Signal::HUP, Signal::CONT] {
+            let members = nodes.values().filter(|node| Arc::ptr_eq(&node.group, group));
+            let info = SigInfo::kernel(signal.number());
+            self.signals.extend(members.map(|node| (Arc::clone(&node.process), info)));
+        }
+    }
+
+    /// A child's parent, the thread that had it, has ended. LINUX: as `SEND_SIG_NOINFO`.
+    fn tell_of_death(&mut self, child: &Arc<Process>, parent: (i32, u32)) {
+        for signal in child.threads().iter().filter_map(|thread| thread.parent_death_signal()) {
+            let info = SigInfo::from_process(signal.number(), code::SI_USER, parent.0, parent.1);
+            self.signals.push((Arc::clone(child), info));
         }
     }
 }
@@ -166,18 +181,23 @@ impl ProcessTree {
     pub fn enter(
         &self,
         process: &Arc<Process>,
-        parent: Option<&Arc<Process>>,
+        parent: Option<&Arc<Task>>,
         group: Arc<ProcessGroup>,
         exit_signal: i32,
     ) {
         let mut nodes = self.lock();
-        let parent = parent.map(|parent| parent.key).filter(|key| nodes.contains_key(key));
+        let parent_task = parent.map(Arc::downgrade).unwrap_or_default();
+        let parent = parent
+            .inspect(|task| task.has_children.store(true, Ordering::Relaxed))
+            .map(|task| task.process.key)
+            .filter(|key| nodes.contains_key(key));
         if let Some(node) = parent.and_then(|key| nodes.get_mut(&key)) {
             node.children.push(process.key);
         }
         let node = Node {
             process: Arc::clone(process),
             parent,
+            parent_task,
             children: Vec::new(),
             group,
             exit_signal,
@@ -206,12 +226,29 @@ impl ProcessTree {
         })?
     }
 
+    /// The thread whose child it is.
+    #[must_use]
+    pub fn parent_task(&self, process: &Process) -> Option<Arc<Task>> {
+        self.get(process, |node, _| node.parent_task.upgrade())?
+    }
+
     /// Its children, zombies included.
     #[must_use]
     pub fn children(&self, process: &Process) -> Vec<Arc<Process>> {
         self.get(process, |node, nodes| {
             let children = node.children.iter().filter_map(|key| nodes.get(key));
             children.map(|child| Arc::clone(&child.process)).collect()
+        })
+        .unwrap_or_default()
+    }
+
+    /// The children of one of its threads, zombies included.
+    #[must_use]
+    pub fn children_of_thread(&self, thread: &Arc<Task>) -> Vec<Arc<Process>> {
+        self.get(&thread.process, |node, nodes| {
+            let children = node.children.iter().filter_map(|key| nodes.get(key));
+            let own = children.filter(|child| child.is_child_of(thread));
+            own.map(|child| Arc::clone(&child.process)).collect()
         })
         .unwrap_or_default()
     }
@@ -259,8 +296,15 @@ impl ProcessTree {
         usize::try_from(self.tasks.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
+    /// How many tasks there have been.
+    #[must_use]
+    pub fn born(&self) -> u64 {
+        self.born.load(Ordering::Relaxed)
+    }
+
     /// One task more or less.
     pub(super) fn count_task(&self, change: isize) {
+        self.born.fetch_add(u64::from(change > 0), Ordering::Relaxed);
         self.tasks.fetch_add(change, Ordering::Relaxed);
     }
 
@@ -319,7 +363,7 @@ impl ProcessTree {
     pub fn exited(&self, process: &Arc<Process>, status: ExitStatus, uid: u32, cpu_ns: (u64, u64)) {
         let mut after = After::default();
         let mut nodes = self.lock();
-        reparent(&mut nodes, process, &mut after);
+        reparent(&mut nodes, process, uid, &mut after);
         let Some(node) = nodes.get_mut(&process.key) else { return };
         self.gone_user_ns.fetch_add(cpu_ns.0, Ordering::Relaxed);
         self.gone_system_ns.fetch_add(cpu_ns.1, Ordering::Relaxed);
@@ -329,18 +373,29 @@ impl ProcessTree {
         node.stopped = None;
         node.continued = false;
         let group = Arc::clone(&node.group);
-        let parent_session = node.parent;
-        let parent_other_group = parent_session.and_then(|key| nodes.get(&key)).is_some_and(|parent| {
-            !Arc::ptr_eq(&parent.group, &group) && Arc::ptr_eq(&parent.group.session, &group.session)
-        });
-        // LINUX: kill_orphaned_pgrp: its going may leave its own group without anybody to continue it.
-        if parent_other_group && is_orphaned(&nodes, &group, Some(process.key)) && has_stopped(&nodes, &group)
-        {
-            after.signal_group(&nodes, &group, &[Signal::HUP, Signal::CONT]);
+        // Its going may leave its own group without anybody to continue it.
+        if node.parent.and_then(|key| nodes.get(&key)).is_some_and(|parent| could_continue(parent, &group)) {
+            after.wake_orphaned(&nodes, &group, Some(process.key));
         }
         tell_parent(&mut nodes, process.key, &mut after);
         drop(nodes);
         process.exit_events.wake(Events::READABLE | Events::HUP);
+        after.run();
+    }
+
+    /// A thread has ended while others of its process live on: `heir` has its children from now on.
+    pub(super) fn thread_ended(&self, task: &Arc<Task>, heir: &Arc<Task>) {
+        let mut after = After::default();
+        let mut nodes = self.lock();
+        let children = nodes.get(&task.process.key).map(|node| node.children.clone()).unwrap_or_default();
+        let who = (task.process.pid, task.credentials().uid);
+        for key in children {
+            let Some(child) = nodes.get_mut(&key).filter(|child| child.is_child_of(task)) else { continue };
+            child.parent_task = Arc::downgrade(heir);
+            heir.has_children.store(true, Ordering::Relaxed);
+            after.tell_of_death(&child.process, who);
+        }
+        drop(nodes);
         after.run();
     }
 
@@ -371,17 +426,20 @@ impl ProcessTree {
         after.run();
     }
 
-    /// Looks for a child that has something to tell. `Ok(None)`: there are children, but nothing has happened.
+    /// Looks for a child of `parent`'s process that has something to tell. `Ok(None)`: there are children, but nothing has happened.
     ///
     /// # Errors
     /// ECHILD if there is no such child.
-    pub fn wait(&self, parent: &Process, which: &WaitFor, flags: u32) -> Result<Option<ChildEvent>, Errno> {
+    pub fn wait(&self, parent: &Arc<Task>, which: &WaitFor, flags: u32) -> Result<Option<ChildEvent>, Errno> {
         let mut nodes = self.lock();
-        let keys = nodes.get(&parent.key).map(|node| node.children.clone()).unwrap_or_default();
+        let keys = nodes.get(&parent.process.key).map(|node| node.children.clone()).unwrap_or_default();
         let mut found = false;
         for key in keys {
             let Some(child) = nodes.get_mut(&key) else { continue };
-            if !child.matches(which, flags) {
+            let is_strange = flags & options::WNOTHREAD != 0 && !child.is_child_of(parent);
+            // LINUX: wait_consider_task: a zombie has nothing more to tell to who does not ask for its end.
+            let is_mute = child.exit.is_some() && flags & options::WEXITED == 0;
+            if is_strange || is_mute || !child.matches(which, flags) {
                 continue;
             }
             found = true;
@@ -400,6 +458,10 @@ impl ProcessTree {
 }
 
 impl Node {
+    fn is_child_of(&self, task: &Arc<Task>) -> bool {
+        std::ptr::eq(self.parent_task.as_ptr(), Arc::as_ptr(task))
+    }
+
     fn matches(&self, which: &WaitFor, flags: u32) -> bool {
         let by_id = match which {
             WaitFor::Any => true,
@@ -476,31 +538,37 @@ fn tell_parent(nodes: &mut Nodes, key: u64, after: &mut After) {
 }
 
 /// Gives the children of an ending process to whoever adopts them.
-fn reparent(nodes: &mut Nodes, process: &Arc<Process>, after: &mut After) {
+fn reparent(nodes: &mut Nodes, process: &Arc<Process>, uid: u32, after: &mut After) {
     let Some(node) = nodes.get_mut(&process.key) else { return };
     let children = std::mem::take(&mut node.children);
     if children.is_empty() {
         return;
     }
     let adopter = adopter(nodes, process);
+    let thread = adopter.and_then(|key| nodes.get(&key)).and_then(|node| node.process.any_thread());
+    let parent_task = thread.as_ref().map(Arc::downgrade).unwrap_or_default();
+    if let Some(thread) = thread {
+        thread.has_children.store(true, Ordering::Relaxed);
+    }
     for &key in &children {
         let Some(child) = nodes.get_mut(&key) else { continue };
         child.parent = adopter;
+        child.parent_task = Weak::clone(&parent_task);
         // LINUX: reparent_leader: an adopted child tells its end by SIGCHLD.
         child.exit_signal = Signal::CHLD.number();
         let group = Arc::clone(&child.group);
         let is_zombie = child.exit.is_some();
         after.new_parent.push(Arc::clone(&child.process));
-        if let Some(signal) = child.process.parent_death_signal() {
-            after.signals.push((Arc::clone(&child.process), SigInfo::kernel(signal.number())));
-        }
+        after.tell_of_death(&child.process, (process.pid, uid));
         if let Some(adopter) = adopter.and_then(|key| nodes.get_mut(&key)) {
             adopter.children.push(key);
         }
         if is_zombie {
             tell_parent(nodes, key, after);
-        } else if is_orphaned(nodes, &group, Some(process.key)) && has_stopped(nodes, &group) {
-            after.signal_group(nodes, &group, &[Signal::HUP, Signal::CONT]);
+        }
+        // Only the one who has gone could continue it: a group of its own, that is, is as well or as badly off as before.
+        if nodes.get(&process.key).is_some_and(|father| could_continue(father, &group)) {
+            after.wake_orphaned(nodes, &group, Some(process.key));
         }
     }
 }
@@ -526,10 +594,13 @@ fn is_orphaned(nodes: &Nodes, group: &Arc<ProcessGroup>, without: Option<u64>) -
     });
     !members.any(|(_, node)| {
         let parent = node.parent.filter(|key| Some(*key) != without).and_then(|key| nodes.get(&key));
-        parent.is_some_and(|parent| {
-            !Arc::ptr_eq(&parent.group, group) && Arc::ptr_eq(&parent.group.session, &group.session)
-        })
+        parent.is_some_and(|parent| could_continue(parent, group))
     })
+}
+
+/// A parent of one of `group`'s members: it stands outside of the group, in the same session.
+fn could_continue(parent: &Node, group: &Arc<ProcessGroup>) -> bool {
+    !Arc::ptr_eq(&parent.group, group) && Arc::ptr_eq(&parent.group.session, &group.session)
 }
 
 fn has_stopped(nodes: &Nodes, group: &Arc<ProcessGroup>) -> bool {
@@ -543,8 +614,7 @@ mod tests {
     #[test]
     fn statuses_are_encoded_as_in_wait() {
         assert_eq!(ExitStatus::Code(3).wait_status(), 0x300);
-        assert_eq!(ExitStatus::Signal { signo: 9, core: false }.wait_status(), 9);
-        assert_eq!(ExitStatus::Signal { signo: 11, core: true }.wait_status(), 0x8b);
-        assert_eq!(ExitStatus::Signal { signo: 9, core: false }.shell_status(), 137);
+        assert_eq!(ExitStatus::Signal { signo: 9 }.wait_status(), 9);
+        assert_eq!(ExitStatus::Signal { signo: 9 }.shell_status(), 137);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Key types: [`Timers`] (one heap and thread for the sandbox), [`ProcessTimers`] (`setitimer`, `timer_create`).
 
+mod cpu_limit;
 mod process_timers;
 mod timers;
 

@@ -10,6 +10,7 @@ use linux_abi::signal::SigInfo;
 use linux_abi::signal::code::SI_TIMER;
 use platform::host::clock::{Clock, now_ns};
 
+use super::cpu_limit::CpuLimit;
 use super::{Armed, Expire};
 use crate::Errno;
 use crate::task::signal::{Sender, Signal};
@@ -32,6 +33,7 @@ struct Inner {
     next_id: i32,
     posix: BTreeMap<i32, Arc<PosixTimer>>,
     intervals: [Option<Arc<IntervalTimer>>; 3],
+    cpu_limit: Option<CpuLimit>,
 }
 
 /// Which clock a timer runs on.
@@ -60,7 +62,7 @@ impl TimerClock {
     }
 
     /// The monotonic time at which to look again for a deadline of this clock.
-    fn look_at(self, process: &Process, deadline: u64, now: u64) -> u64 {
+    pub(super) fn look_at(self, process: &Process, deadline: u64, now: u64) -> u64 {
         match self {
             Self::Elapsed => deadline,
             // CPU time runs at most as fast as all threads together.
@@ -129,8 +131,8 @@ pub struct PosixTimer {
     value: u64,
     /// Its clock.
     pub clock: TimerClock,
-    /// Counts wall-clock time: absolute times are on that clock.
-    pub is_realtime: bool,
+    /// The clock that absolute times are on, unless it counts CPU time.
+    pub host: Option<Clock>,
     last_overrun: AtomicI32,
     state: Mutex<State>,
 }
@@ -145,8 +147,8 @@ pub struct NewPosixTimer {
     pub value: Option<u64>,
     /// Clock.
     pub clock: TimerClock,
-    /// Wall clock.
-    pub is_realtime: bool,
+    /// The clock that absolute times are on, unless it counts CPU time.
+    pub host: Option<Clock>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -248,6 +250,29 @@ impl PosixTimer {
         Ok(lock(&self.state).set(&process, self.clock, setting, receiver))
     }
 
+    /// As `/proc/PID/timers` shows it. LINUX: `show_timer`.
+    #[must_use]
+    pub fn proc_text(&self, pid: i32) -> String {
+        let target = self.target.as_ref().map(|task| task.upgrade().map_or(0, |task| task.tid()));
+        let clock = match (self.host, self.clock) {
+            (Some(Clock::Realtime), _) => 0,
+            (Some(Clock::Boottime), _) => 7,
+            (Some(Clock::Tai), _) => 11,
+            (Some(_), _) => 1,
+            (None, TimerClock::ProcessUser) => -7,
+            (None, _) => 2,
+        };
+        format!(
+            "ID: {}\nsignal: {}/{:016x}\nnotify: {}/{}.{}\nClockID: {clock}\n",
+            self.id,
+            self.signal.map_or(0, Signal::number),
+            self.value,
+            if self.signal.is_some() { "signal" } else { "none" },
+            if target.is_some() { "tid" } else { "pid" },
+            target.unwrap_or(pid),
+        )
+    }
+
     /// How many expirations the last signal stands for besides its own.
     #[must_use]
     pub fn last_overrun(&self) -> i32 {
@@ -303,6 +328,13 @@ impl ProcessTimers {
         Some((setting, timer.clock))
     }
 
+    /// Looks after `RLIMIT_CPU` as it is from now on. LINUX: `update_rlimit_cpu`.
+    pub fn watch_cpu_limit(&self, process: &Arc<Process>) {
+        let limit = CpuLimit::arm(process);
+        let old = std::mem::replace(&mut self.lock().cpu_limit, limit);
+        drop(old);
+    }
+
     /// A new POSIX timer, off.
     ///
     /// # Errors
@@ -324,7 +356,7 @@ impl ProcessTimers {
             signal: new.signal,
             value: new.value.unwrap_or(u64::from(id.cast_unsigned())),
             clock: new.clock,
-            is_realtime: new.is_realtime,
+            host: new.host,
             last_overrun: AtomicI32::new(0),
             state: Mutex::new(State::OFF),
         };
@@ -338,6 +370,12 @@ impl ProcessTimers {
     /// EINVAL.
     pub fn get(&self, id: i32) -> Result<Arc<PosixTimer>, Errno> {
         self.lock().posix.get(&id).cloned().ok_or(Errno::EINVAL)
+    }
+
+    /// All timers, by id.
+    #[must_use]
+    pub fn posix(&self) -> Vec<Arc<PosixTimer>> {
+        self.lock().posix.values().cloned().collect()
     }
 
     /// Deletes a timer.

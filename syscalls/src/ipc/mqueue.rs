@@ -9,7 +9,7 @@ use linux_abi::{Errno, UserPtr};
 use platform::host::clock::{Clock, now_ns};
 use sentry::ipc::{PRIORITIES, PosixQueue, QueueFile, QueueSize};
 use sentry::sync::Events;
-use sentry::task::Current;
+use sentry::task::{Current, Resource};
 use sentry::vfs::{Fd, OpenFile};
 
 use super::{Me, namespace};
@@ -56,7 +56,8 @@ pub(crate) fn mq_open(
     let name = current.read_path(name)?;
     let mode = mode & !current.fs().umask();
     let me = Me::of(current);
-    let queue = namespace(current).posix.open(&me.caller(), &name, flags, mode, size)?;
+    let limit = current.process().limit(Resource::Msgqueue).soft;
+    let queue = namespace(current).posix.open(&me.caller(), &name, flags, mode, size, limit)?;
     let file = sentry::fs::anon::open(current.task(), "mqueue", Arc::new(QueueFile(queue)), flags & KEPT);
     crate::sync::install(current, file, flags)
 }

@@ -8,8 +8,12 @@ use sentry::task::{Capability, Current};
 /// `sysinfo(2)`: <https://man7.org/linux/man-pages/man2/sysinfo.2.html>
 pub(crate) fn sysinfo(current: &mut Current, info: UserPtr<SysInfo>) -> Result<(), Errno> {
     let memory = figures::memory(current.kernel());
+    let loads = current.kernel().load.averages(figures::cpu_ns(current.kernel()));
     let answer = SysInfo {
-        uptime: i64::try_from(figures::uptime_ns(current.kernel()) / 1_000_000_000).unwrap_or(i64::MAX),
+        // LINUX: SI_LOAD_SHIFT.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
+        loads: loads.map(|load| (load * 65536.0) as u64),
+        uptime: i64::try_from(figures::uptime_ns() / 1_000_000_000).unwrap_or(i64::MAX),
         totalram: memory.total,
         freeram: memory.free,
         procs: u16::try_from(figures::task_count(current.kernel())).unwrap_or(u16::MAX),

@@ -120,10 +120,11 @@ fn own_group(current: &Current) -> Result<i32, Errno> {
 }
 
 fn wait_for(current: &mut Current, which: &WaitFor, options: u32) -> Result<Option<ChildEvent>, Errno> {
+    let task = Arc::clone(current.task());
     let process = Arc::clone(current.process());
     let kernel = Arc::clone(current.kernel());
     let end = current.wait(&[(&process.child_events, Events::READABLE)], None, |_| {
-        match kernel.tasks.wait(&process, which, options) {
+        match kernel.tasks.wait(&task, which, options) {
             Ok(None) if options & option::WNOHANG == 0 => None,
             result => Some(result),
         }

@@ -122,7 +122,7 @@ fn fix_capabilities(old: &Credentials, new: &mut Credentials) {
 fn commit(current: &Current, old: &Credentials, new: Credentials) {
     if (old.euid, old.egid, old.fsuid, old.fsgid) != (new.euid, new.egid, new.fsuid, new.fsgid) {
         current.process().set_dumpable(0);
-        current.process().set_parent_death_signal(None);
+        current.task().set_parent_death_signal(None);
     }
     current.task().set_credentials(new);
 }

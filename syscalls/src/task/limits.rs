@@ -19,8 +19,27 @@ pub(crate) fn getrlimit(current: &mut Current, resource: u32, limit: UserPtr<Rli
 pub(crate) fn setrlimit(current: &mut Current, resource: u32, limit: UserPtr<Rlimit64>) -> Result<(), Errno> {
     let new = current.read_object(limit)?;
     let resource = Resource::from_number(resource)?;
+    change(current, &Arc::clone(current.process()), resource, new)
+}
+
+/// Changes a limit, and sees to it that it is kept from now on.
+fn change(
+    current: &mut Current,
+    target: &Arc<Process>,
+    resource: Resource,
+    new: Rlimit64,
+) -> Result<(), Errno> {
     let privileged = current.credentials().has(Capability::SysResource);
-    current.process().change_limits(|limits| limits.change(resource, new, privileged))
+    target.change_limits(|limits| limits.change(resource, new, privileged))?;
+    match resource {
+        Resource::Cpu => target.timers.watch_cpu_limit(target),
+        Resource::Stack if target.key == current.process().key => {
+            let (mm, context) = current.mm_and_context();
+            mm.raise_stack_limit(context, new.soft);
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// LINUX: `check_prlimit_permission`.
@@ -51,25 +70,18 @@ pub(crate) fn prlimit64(
     if !may_change(current, &target) {
         return Err(Errno::EPERM);
     }
-    let privileged = current.credentials().has(Capability::SysResource);
-    let before = target.change_limits(|limits| {
-        let before = limits.get(resource);
-        if let Some(new) = new {
-            limits.change(resource, new, privileged)?;
-        }
-        Ok::<_, Errno>(before)
-    })?;
-    if resource == Resource::Stack
-        && let Some(new) = new
-        && target.key == current.process().key
-    {
-        let (mm, context) = current.mm_and_context();
-        mm.raise_stack_limit(context, new.soft);
+    let before = target.limit(resource);
+    if let Some(new) = new {
+        change(current, &target, resource, new)?;
     }
     match old.non_null() {
         Some(old) => current.write_object(old, &before),
         None => Ok(()),
     }
+}
+
+fn switches(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// `getrusage(2)`: <https://man7.org/linux/man-pages/man2/getrusage.2.html>
@@ -80,9 +92,12 @@ pub(crate) fn getrusage(current: &mut Current, who: i32, usage: UserPtr<Rusage>)
     let own_ns = if who == THREAD { current.context_mut().cpu_time_ns() } else { 0 };
     let process = current.process();
     let mut answer = match who {
-        SELF => rusage(process.cpu_ns()),
+        SELF => Rusage { nvcsw: switches(process.voluntary_switches()), ..rusage(process.cpu_ns()) },
         CHILDREN => rusage(current.kernel().tasks.children_cpu_ns(process)),
-        THREAD => rusage((own_ns, 0)),
+        THREAD => {
+            let task = current.task();
+            Rusage { nvcsw: switches(task.voluntary_switches()), ..rusage((own_ns, task.system_ns())) }
+        }
         _ => return Err(Errno::EINVAL),
     };
     let peak = match who {

@@ -104,12 +104,12 @@ pub(crate) fn prctl(
 
 fn death_signal(current: &mut Current, option: i32, arg: u64) -> Result<u64, Errno> {
     if option == option::GET_PDEATHSIG {
-        let number = current.process().parent_death_signal().map_or(0, Signal::number);
+        let number = current.task().parent_death_signal().map_or(0, Signal::number);
         return current.write_object(UserPtr::new(arg), &number).map(|()| 0);
     }
     let number = i32::try_from(arg).map_err(|_| Errno::EINVAL)?;
     let signal = if number == 0 { None } else { Some(Signal::new(number)?) };
-    current.process().set_parent_death_signal(signal);
+    current.task().set_parent_death_signal(signal);
     Ok(0)
 }
 

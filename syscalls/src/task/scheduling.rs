@@ -64,9 +64,11 @@ pub(crate) fn sched_setaffinity(
     if words.iter().all(|&word| word == 0) {
         return Err(Errno::EINVAL);
     }
-    if task.tid() == current.task().tid() {
-        current.context_mut().set_affinity(&words)?;
+    if !Arc::ptr_eq(&task, current.task()) {
+        task.rebind(words);
+        return Ok(());
     }
+    current.context_mut().set_affinity(&words)?;
     task.change_scheduling(|scheduling| scheduling.affinity = Some(words));
     Ok(())
 }

@@ -33,12 +33,12 @@ impl GuestClock {
             return Self::dynamic(id);
         }
         match id {
-            clock::REALTIME | clock::REALTIME_COARSE | clock::REALTIME_ALARM | clock::TAI => {
+            clock::REALTIME | clock::REALTIME_COARSE | clock::REALTIME_ALARM => {
                 Ok(Self::Host(Clock::Realtime))
             }
-            clock::MONOTONIC | clock::MONOTONIC_RAW | clock::MONOTONIC_COARSE => {
-                Ok(Self::Host(Clock::Monotonic))
-            }
+            clock::TAI => Ok(Self::Host(Clock::Tai)),
+            clock::MONOTONIC | clock::MONOTONIC_COARSE => Ok(Self::Host(Clock::Monotonic)),
+            clock::MONOTONIC_RAW => Ok(Self::Host(Clock::MonotonicRaw)),
             clock::BOOTTIME | clock::BOOTTIME_ALARM => Ok(Self::Host(Clock::Boottime)),
             clock::PROCESS_CPUTIME_ID => Ok(Self::Process { pid: 0, user_only: false }),
             clock::THREAD_CPUTIME_ID => Ok(Self::Thread { tid: 0 }),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use linux_abi::signal::{SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID, SigEvent};
-use linux_abi::time::{Itimerspec, Itimerval, TIMER_ABSTIME, Timespec, Timeval};
+use linux_abi::time::{Itimerspec, Itimerval, TIMER_ABSTIME, Timespec, Timeval, clock};
 use linux_abi::{Errno, UserPtr};
 use platform::host::clock::{Clock, now_ns};
 use sentry::task::Current;
@@ -82,16 +82,22 @@ pub(crate) fn timer_create(
     event: UserPtr<SigEvent>,
     timer: UserPtr<i32>,
 ) -> Result<(), Errno> {
-    let (clock, is_realtime) = match GuestClock::from_id(id)? {
-        GuestClock::Host(host) => (TimerClock::Elapsed, host == Clock::Realtime),
+    let (clock, host) = match GuestClock::from_id(id)? {
+        // LINUX: k_clock.timer_create: these have none.
+        GuestClock::Host(_)
+            if matches!(id, clock::MONOTONIC_RAW | clock::REALTIME_COARSE | clock::MONOTONIC_COARSE) =>
+        {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        GuestClock::Host(host) => (TimerClock::Elapsed, Some(host)),
         GuestClock::Process { pid, user_only } if pid == 0 || pid == current.process().pid => {
-            (if user_only { TimerClock::ProcessUser } else { TimerClock::ProcessCpu }, false)
+            (if user_only { TimerClock::ProcessUser } else { TimerClock::ProcessCpu }, None)
         }
         // A thread's clock is approximated by its process's.
-        GuestClock::Thread { .. } => (TimerClock::ProcessCpu, false),
+        GuestClock::Thread { .. } => (TimerClock::ProcessCpu, None),
         GuestClock::Process { .. } => return Err(Errno::EINVAL),
     };
-    let mut new = NewPosixTimer { target: None, signal: Some(Signal::ALRM), value: None, clock, is_realtime };
+    let mut new = NewPosixTimer { target: None, signal: Some(Signal::ALRM), value: None, clock, host };
     if let Some(event) = event.non_null() {
         let event = current.read_object(event)?;
         new.value = Some(event.value);
@@ -143,11 +149,11 @@ pub(crate) fn timer_settime(
     let deadline = match value {
         0 => 0,
         value if flags & TIMER_ABSTIME == 0 => now.saturating_add(value),
-        // A wall-clock time is turned into a monotonic one once: later jumps of the wall clock do not count.
-        value if timer.is_realtime => {
-            now.saturating_add(value.saturating_sub(now_ns(Clock::Realtime))).max(1)
-        }
-        value => value,
+        // A time of another clock is turned into a monotonic one once: later jumps of the wall clock do not count.
+        value => match timer.host {
+            Some(host) => now.saturating_add(value.saturating_sub(now_ns(host))).max(1),
+            None => value,
+        },
     };
     timer.set(Setting { deadline, interval })?;
     match old.non_null() {

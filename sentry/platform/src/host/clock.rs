@@ -9,10 +9,26 @@ pub enum Clock {
     Realtime,
     /// Since boot, without suspend.
     Monotonic,
+    /// The same, not adjusted in its speed.
+    MonotonicRaw,
+    /// International atomic time.
+    Tai,
     /// Since boot, with suspend.
     Boottime,
     /// CPU time of the sentry thread that asks.
     SentryThread,
+}
+
+/// The calling thread's number, for [`thread_cpu_ns`].
+#[must_use]
+pub fn own_thread() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
+}
+
+/// CPU time of a thread of the sentry's, in nanoseconds; 0 once it has ended.
+#[must_use]
+pub fn thread_cpu_ns(thread: i32) -> u64 {
+    crate::sys::own_thread_cpu_ns(thread)
 }
 
 /// Nanoseconds on that clock.
@@ -21,6 +37,8 @@ pub fn now_ns(clock: Clock) -> u64 {
     let id = match clock {
         Clock::Realtime => ClockId::Realtime,
         Clock::Monotonic => ClockId::Monotonic,
+        Clock::MonotonicRaw => ClockId::MonotonicRaw,
+        Clock::Tai => return crate::sys::tai_ns(),
         Clock::Boottime => ClockId::Boottime,
         Clock::SentryThread => ClockId::ThreadCPUTime,
     };

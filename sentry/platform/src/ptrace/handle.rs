@@ -73,6 +73,11 @@ impl Interrupter for Handle {
         }
     }
 
+    fn set_affinity(&self, mask: &[u64]) {
+        // A thread that has just ended needs no processor.
+        let _ = crate::sys::set_affinity(self.tracee.thread(), mask);
+    }
+
     fn cpu_time_ns(&self) -> u64 {
         self.space.upgrade().map_or(0, |space| space.thread_cpu_ns(self.tracee.thread()))
     }

@@ -299,6 +299,8 @@ impl SystrapContext {
         let slot = self.slot.as_ref().ok_or(Dead)?;
         let waited = if running == Running::Posted { Ok(()) } else { self.handover.wait(&slot.window) };
         self.handle.in_guest.store(false, Ordering::SeqCst);
+        let watched_ns = self.handover.take_watched_ns();
+        self.handle.watched_ns.fetch_add(watched_ns, Ordering::Relaxed);
         waited
     }
 
@@ -314,6 +316,8 @@ impl SystrapContext {
         }
         let waited = self.handover.wait(&slot.window);
         self.handle.in_guest.store(false, Ordering::SeqCst);
+        let watched_ns = self.handover.take_watched_ns();
+        self.handle.watched_ns.fetch_add(watched_ns, Ordering::Relaxed);
         waited
     }
 

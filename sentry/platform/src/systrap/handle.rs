@@ -20,6 +20,8 @@ pub struct Handle {
     pub(super) thread: AtomicI32,
     /// What the host thread had used before it became this one.
     pub(super) cpu_base_ns: AtomicU64,
+    /// See [`Interrupter::watched_ns`].
+    pub(super) watched_ns: AtomicU64,
     /// The thread's pages, if the guest changes its signal mask itself.
     mask: Option<Arc<Window>>,
 }
@@ -36,6 +38,7 @@ impl Handle {
             process: AtomicI32::new(0),
             thread: AtomicI32::new(0),
             cpu_base_ns: AtomicU64::new(0),
+            watched_ns: AtomicU64::new(0),
         }
     }
 
@@ -91,6 +94,18 @@ impl Interrupter for Handle {
 
     fn cpu_time_ns(&self) -> u64 {
         self.host_cpu_ns().saturating_sub(self.cpu_base_ns.load(Ordering::Relaxed))
+    }
+
+    fn set_affinity(&self, mask: &[u64]) {
+        let thread = self.thread.load(Ordering::Acquire);
+        if thread != 0 {
+            // A thread that has just ended needs no processor.
+            let _ = sys::set_affinity(thread, mask);
+        }
+    }
+
+    fn watched_ns(&self) -> u64 {
+        self.watched_ns.load(Ordering::Relaxed)
     }
 
     fn is_idle_in_guest(&self) -> bool {

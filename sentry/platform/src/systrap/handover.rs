@@ -86,6 +86,8 @@ pub struct Handover {
     failures: u32,
     answered_at: u64,
     spin_us: u64,
+    /// Cycles of spinning that nobody has asked for yet.
+    watched: u64,
     /// Bytes of arguments and results a call, the mean of the last ones.
     mean_moved: u64,
 }
@@ -112,6 +114,7 @@ impl Handover {
             failures: 0,
             answered_at: 0,
             spin_us: SPIN_US,
+            watched: 0,
             mean_moved: 0,
         }
     }
@@ -242,11 +245,23 @@ impl Handover {
     /// # Errors
     /// [`Dead`].
     pub fn wait(&mut self, window: &Window) -> Result<(), Dead> {
-        if !self.crossing || !self.spin(window)? {
+        if self.crossing {
+            let begin = sys::cycles();
+            let came = self.spin(window)?;
+            self.watched += sys::cycles().wrapping_sub(begin);
+            if !came {
+                self.sleep(window)?;
+            }
+        } else {
             self.sleep(window)?;
         }
         self.consider(window);
         Ok(())
+    }
+
+    /// For how long it has spun since this was asked last, in nanoseconds.
+    pub(super) fn take_watched_ns(&mut self) -> u64 {
+        std::mem::take(&mut self.watched) * 1000 / self.shared.cycles_per_us.max(1)
     }
 
     /// Spins for a request; `false`: it must be slept for.

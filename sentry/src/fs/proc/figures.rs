@@ -7,10 +7,16 @@ use platform::host::clock::{Clock, now_ns};
 use crate::kernel::Kernel;
 use crate::machine::Memory;
 
-/// Nanoseconds since the sandbox booted.
+/// Nanoseconds since the machine booted: the host, whose clocks a guest reads without asking anybody.
 #[must_use]
-pub fn uptime_ns(kernel: &Kernel) -> u64 {
-    now_ns(Clock::Monotonic).saturating_sub(kernel.boot_ns)
+pub fn uptime_ns() -> u64 {
+    now_ns(Clock::Boottime)
+}
+
+/// A time of the monotonic clock on the boot clock, which also runs while the machine is suspended.
+#[must_use]
+pub fn since_boot_ns(monotonic_ns: u64) -> u64 {
+    monotonic_ns.saturating_add(now_ns(Clock::Boottime).saturating_sub(now_ns(Clock::Monotonic)))
 }
 
 /// Memory as guests see it.

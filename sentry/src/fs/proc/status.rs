@@ -32,6 +32,22 @@ fn guest_text(subject: &Subject, range: impl Fn(ProgramLayout) -> (u64, u64)) ->
 }
 
 pub(super) fn cmdline(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
+    // LINUX: get_mm_cmdline: a title (setproctitle) that has overwritten the end of the arguments goes on into the environment, up to its
+    // first zero and one page at most.
+    if let Some(mm) = memory(subject) {
+        let program = mm.program();
+        let mut last = [0];
+        let is_title = mm.space().read(program.arg_end.wrapping_sub(1), &mut last) == 1 && last != [0];
+        let reaches_on = program.env_start == program.arg_end && program.env_end > program.env_start;
+        if is_title && reaches_on {
+            let mut title = guest_text(subject, |program| {
+                (program.arg_start, program.env_end.min(program.arg_start + PAGE))
+            });
+            let end = title.iter().position(|&byte| byte == 0).map_or(title.len(), |end| end + 1);
+            title.truncate(end);
+            return Ok(title);
+        }
+    }
     Ok(guest_text(subject, |program| (program.arg_start, program.arg_end)))
 }
 
@@ -170,10 +186,10 @@ pub(super) fn limits(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno>
     Ok(text.into_bytes())
 }
 
-/// User and system time in nanoseconds; a thread's own is not told apart.
-fn cpu_ns(subject: &Subject) -> (u64, u64) {
+/// User and system time in nanoseconds.
+pub(super) fn cpu_ns(subject: &Subject) -> (u64, u64) {
     match subject.task() {
-        Ok(task) if subject.is_thread() => (task.cpu_ns(), 0),
+        Ok(task) if subject.is_thread() => (task.cpu_ns(), task.system_ns()),
         _ => subject.process.cpu_ns(),
     }
 }
@@ -267,10 +283,11 @@ pub(super) fn status(subject: &Subject, reader: &Arc<Task>) -> Result<Vec<u8>, E
     let _ = write!(
         text,
         "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t{}\nCpus_allowed_list:\t{}\n\
-         Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n",
+         Mems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t0\n",
         u8::from(c.no_new_privs),
         cpu_mask(cpus),
         super::system::cpu_list(cpus),
+        task.voluntary_switches(),
     );
     Ok(text.into_bytes())
 }
@@ -303,7 +320,7 @@ fn memory_lines(usage: &MemoryUsage) -> String {
 
 fn signal_lines(process: &Process, task: &Task) -> String {
     let [own, shared, blocked, ignored, caught] = signals(process, task);
-    let waiting = (own | shared).count_ones();
+    let waiting = process.kernel.tasks.waiting.held(task.credentials().uid);
     let limit = process.limit(Resource::Sigpending).soft;
     let mut text = format!("Threads:\t{}\nSigQ:\t{waiting}/{limit}\n", process.threads().len());
     for (name, set) in
@@ -341,7 +358,7 @@ pub(super) fn stat(subject: &Subject, reader: &Arc<Task>) -> Result<Vec<u8>, Err
     let usage = mm.as_ref().map(|mm| mm.usage()).unwrap_or_default();
     let program = mm.as_ref().map(|mm| mm.program()).unwrap_or_default();
     let start = task.as_ref().map_or(process.start_ns, |task| task.start_ns);
-    let start = start.saturating_sub(process.kernel.boot_ns);
+    let start = super::figures::since_boot_ns(start);
     let exit = process.kernel.tasks.exit_status(process).map_or(0, |status| status.wait_status());
     let mut text = format!(
         "{} ({}) {} {} {pgid} {sid} {tty} {foreground} 0 0 0 0 0 {} {} {} {} {} {nice} {} 0 {} {} {} {}",

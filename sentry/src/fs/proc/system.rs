@@ -197,7 +197,7 @@ fn cpuinfo(kernel: &Arc<Kernel>) -> String {
 /// User, system and idle time of all processors, in ticks.
 fn cpu_ticks(kernel: &Arc<Kernel>) -> (u64, u64, u64) {
     let (user, system) = figures::cpu_ns(kernel);
-    let total = figures::uptime_ns(kernel).saturating_mul(kernel.machine.cpus as u64);
+    let total = figures::uptime_ns().saturating_mul(kernel.machine.cpus as u64);
     let idle = total.saturating_sub(user.saturating_add(system));
     (user / NS_PER_TICK, system / NS_PER_TICK, idle / NS_PER_TICK)
 }
@@ -210,24 +210,26 @@ fn stat(kernel: &Arc<Kernel>) -> String {
         let share = |ticks: u64| ticks / cpus.max(1);
         let _ = writeln!(text, "cpu{cpu} {} 0 {} {} 0 0 0 0 0 0", share(user), share(system), share(idle));
     }
-    let boot = now_ns(Clock::Realtime).saturating_sub(figures::uptime_ns(kernel)) / 1_000_000_000;
-    let tasks = figures::task_count(kernel);
+    let boot = now_ns(Clock::Realtime).saturating_sub(figures::uptime_ns()) / 1_000_000_000;
+    let tasks = kernel.tasks.born();
+    let switches: u64 = kernel.tasks.all().iter().map(|process| process.voluntary_switches()).sum();
     let _ = write!(
         text,
-        "intr 0\nctxt 0\nbtime {boot}\nprocesses {tasks}\nprocs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n"
+        "intr 0\nctxt {switches}\nbtime {boot}\nprocesses {tasks}\nprocs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n"
     );
     text
 }
 
 fn uptime(kernel: &Arc<Kernel>) -> String {
-    let up = figures::uptime_ns(kernel) / 10_000_000;
+    let up = figures::uptime_ns() / 10_000_000;
     let (.., idle) = cpu_ticks(kernel);
     format!("{}.{:02} {}.{:02}\n", up / 100, up % 100, idle / USER_HZ, idle % USER_HZ)
 }
 
 fn loadavg(kernel: &Arc<Kernel>) -> String {
     let last = kernel.tasks.all().iter().map(|process| process.pid).max().unwrap_or(0);
-    format!("0.00 0.00 0.00 1/{} {last}\n", figures::task_count(kernel))
+    let [one, five, fifteen] = kernel.load.averages(figures::cpu_ns(kernel));
+    format!("{one:.2} {five:.2} {fifteen:.2} 1/{} {last}\n", figures::task_count(kernel))
 }
 
 fn filesystems(kernel: &Arc<Kernel>) -> String {

@@ -115,7 +115,7 @@ impl Current {
             };
             drop(signals);
             let Ok(signal) = Signal::new(info.signo) else { continue };
-            let core = match actions.disposition(signal) {
+            match actions.disposition(signal) {
                 Disposition::Handler => {
                     let action = actions.get(signal);
                     if action.flags & sa::RESETHAND != 0 {
@@ -132,9 +132,9 @@ impl Current {
                     return Next::Stop;
                 }
                 Disposition::Default(DefaultAction::Stop) => return Next::TerminalStop(signal),
-                Disposition::Default(action) => action == DefaultAction::Core,
-            };
-            group.begin_exit(ExitStatus::Signal { signo: signal.number(), core }, Ended::ByItself);
+                Disposition::Default(_) => {}
+            }
+            group.begin_exit(ExitStatus::Signal { signo: signal.number() }, Ended::ByItself);
         }
     }
 

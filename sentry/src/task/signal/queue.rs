@@ -4,16 +4,17 @@
 
 use std::collections::VecDeque;
 
-use linux_abi::signal::SigInfo;
+use linux_abi::signal::{SigInfo, code};
 
 use super::{SigSet, Signal};
+use crate::task::UserCharge;
 
 /// Pending signals in the order in which they came.
 #[derive(Debug, Default)]
 pub struct Pending {
     set: SigSet,
     /// INVARIANT: every signal in the queue is in `set`. A signal in `set` without an entry came when the queue was full.
-    queue: VecDeque<SigInfo>,
+    queue: VecDeque<(SigInfo, UserCharge)>,
 }
 
 /// What became of a signal that was put into a queue.
@@ -34,31 +35,33 @@ impl Pending {
         self.set
     }
 
-    /// How many entries it holds, for `RLIMIT_SIGPENDING`.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.queue.len()
-    }
-
     /// Nothing waits.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.set.is_empty()
     }
 
-    /// Puts a signal in; `room`: the limit on entries is not reached.
-    pub fn push(&mut self, signal: Signal, info: SigInfo, room: bool) -> Queued {
+    /// Puts a signal in; `charge` takes what an entry costs its user, `None` at the limit (`RLIMIT_SIGPENDING`).
+    pub fn push(
+        &mut self,
+        signal: Signal,
+        info: SigInfo,
+        charge: impl FnOnce() -> Option<UserCharge>,
+    ) -> Queued {
         if !signal.is_realtime() && self.set.contains(signal) {
             return Queued::Already;
         }
         // LINUX: __send_signal_locked: what the kernel and kill(2) send is never lost, only its details are.
-        if !room && signal.is_realtime() && info.code != 0 && info.code < 0x80 {
+        let charge = charge();
+        if charge.is_none()
+            && signal.is_realtime()
+            && info.code != code::SI_USER
+            && info.code != code::SI_KERNEL
+        {
             return Queued::Full;
         }
         self.set = self.set.with(signal);
-        if room || !signal.is_realtime() {
-            self.queue.push_back(info);
-        }
+        self.queue.extend(charge.map(|charge| (info, charge)));
         Queued::Yes
     }
 
@@ -70,9 +73,9 @@ impl Pending {
 
     fn take(&mut self, signal: Signal) -> SigInfo {
         let number = signal.number();
-        let at = self.queue.iter().position(|info| info.signo == number);
-        let info = at.and_then(|at| self.queue.remove(at));
-        if !self.queue.iter().any(|info| info.signo == number) {
+        let at = self.queue.iter().position(|(info, _)| info.signo == number);
+        let info = at.and_then(|at| self.queue.remove(at)).map(|(info, _)| info);
+        if !self.queue.iter().any(|(info, _)| info.signo == number) {
             self.set = self.set.without(signal);
         }
         info.unwrap_or_else(|| SigInfo { signo: number, ..SigInfo::default() })
@@ -83,13 +86,13 @@ impl Pending {
         if self.set.intersection(set).is_empty() {
             return;
         }
-        self.queue.retain(|info| Signal::new(info.signo).is_ok_and(|signal| !set.contains(signal)));
+        self.queue.retain(|(info, _)| Signal::new(info.signo).is_ok_and(|signal| !set.contains(signal)));
         self.set = self.set.difference(set);
     }
 
     /// Changes an entry that waits (overruns of a timer); `false`: there is none that `matches`.
     pub fn update(&mut self, matches: impl Fn(&SigInfo) -> bool, change: impl FnOnce(&mut SigInfo)) -> bool {
-        match self.queue.iter_mut().find(|info| matches(info)) {
+        match self.queue.iter_mut().map(|(info, _)| info).find(|info| matches(info)) {
             None => false,
             Some(info) => {
                 change(info);
@@ -107,6 +110,10 @@ mod tests {
         SigInfo::with_value(40, linux_abi::signal::code::SI_QUEUE, 1, 0, value)
     }
 
+    fn room() -> Option<UserCharge> {
+        std::sync::Arc::<crate::task::UserCounts>::default().take(0, 1, 1)
+    }
+
     fn signal(number: i32) -> Signal {
         Signal::new(number).expect("in range")
     }
@@ -115,8 +122,8 @@ mod tests {
     fn a_standard_signal_waits_once() {
         let mut pending = Pending::default();
         let info = SigInfo::from_process(10, 0, 7, 0);
-        assert_eq!(pending.push(signal(10), info, true), Queued::Yes);
-        assert_eq!(pending.push(signal(10), SigInfo::from_process(10, 0, 8, 0), true), Queued::Already);
+        assert_eq!(pending.push(signal(10), info, room), Queued::Yes);
+        assert_eq!(pending.push(signal(10), SigInfo::from_process(10, 0, 8, 0), room), Queued::Already);
         assert_eq!(pending.pop(SigSet::EMPTY).map(|info| info.pid()), Some(7));
         assert_eq!(pending.pop(SigSet::EMPTY), None);
     }
@@ -125,7 +132,7 @@ mod tests {
     fn realtime_signals_queue_in_order() {
         let mut pending = Pending::default();
         for value in 1..=3 {
-            assert_eq!(pending.push(signal(40), rt(value), true), Queued::Yes);
+            assert_eq!(pending.push(signal(40), rt(value), room), Queued::Yes);
         }
         let values: Vec<_> =
             std::iter::from_fn(|| pending.pop(SigSet::EMPTY)).map(|info| info.value()).collect();
@@ -136,7 +143,7 @@ mod tests {
     #[test]
     fn a_blocked_signal_stays() {
         let mut pending = Pending::default();
-        pending.push(signal(15), SigInfo::kernel(15), true);
+        pending.push(signal(15), SigInfo::kernel(15), room);
         assert_eq!(pending.pop(SigSet::of(Signal::TERM)), None);
         assert!(pending.pop(SigSet::EMPTY).is_some());
     }
@@ -144,16 +151,17 @@ mod tests {
     #[test]
     fn a_full_queue_refuses_values_but_keeps_standard_signals() {
         let mut pending = Pending::default();
-        assert_eq!(pending.push(signal(40), rt(1), false), Queued::Full);
-        assert_eq!(pending.push(signal(15), SigInfo::kernel(15), false), Queued::Yes);
-        assert_eq!(pending.pop(SigSet::EMPTY).map(|info| info.signo), Some(15));
+        assert_eq!(pending.push(signal(40), rt(1), || None), Queued::Full);
+        assert_eq!(pending.push(signal(15), SigInfo::kernel(15), || None), Queued::Yes);
+        let info = pending.pop(SigSet::EMPTY);
+        assert_eq!(info.map(|info| (info.signo, info.code)), Some((15, 0)));
     }
 
     #[test]
     fn removed_signals_are_gone() {
         let mut pending = Pending::default();
-        pending.push(Signal::TSTP, SigInfo::kernel(20), true);
-        pending.push(Signal::TERM, SigInfo::kernel(15), true);
+        pending.push(Signal::TSTP, SigInfo::kernel(20), room);
+        pending.push(Signal::TERM, SigInfo::kernel(15), room);
         pending.remove(SigSet::STOPPING);
         assert_eq!(pending.set(), SigSet::of(Signal::TERM));
     }

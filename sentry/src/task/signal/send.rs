@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use linux_abi::signal::SigInfo;
+use linux_abi::signal::code::SI_TIMER;
 
 use super::{DefaultAction, Disposition, Queued, SigSet, Signal};
 use crate::Errno;
@@ -77,10 +78,13 @@ impl Process {
                 Queued::Yes
             }
             Some(judge) => {
-                let room = (group.pending.len() + judge.lock_signals().pending.len()) as u64 <= limit;
+                // LINUX: __send_signal_locked: what comes from the kernel, and a plain kill(2), is not held up by a limit.
+                let is_forced = info.code == SI_TIMER || (!signal.is_realtime() && info.code >= 0);
+                let limit = if is_forced { u64::MAX } else { limit };
+                let charge = || self.kernel.tasks.waiting.take(judge.credentials().uid, 1, limit);
                 let queued = match target {
-                    Some(task) => task.lock_signals().pending.push(signal, info, room),
-                    None => group.pending.push(signal, info, room),
+                    Some(task) => task.lock_signals().pending.push(signal, info, charge),
+                    None => group.pending.push(signal, info, charge),
                 };
                 if queued == Queued::Yes {
                     group.say_signals_wait(target);
@@ -120,6 +124,7 @@ impl Task {
     pub fn force(self: &Arc<Self>, info: SigInfo) {
         let Ok(signal) = Signal::new(info.signo) else { return };
         let actions = self.process.actions();
+        let uid = self.credentials().uid;
         let mut group = self.process.lock_group();
         let mut signals = self.lock_signals();
         if signals.blocked().contains(signal) || actions.disposition(signal) == Disposition::Ignored {
@@ -130,7 +135,7 @@ impl Task {
         if actions.disposition(signal) != Disposition::Handler {
             group.unkillable = false;
         }
-        signals.pending.push(signal, info, true);
+        signals.pending.push(signal, info, || self.kernel.tasks.waiting.take(uid, 1, u64::MAX));
         drop(signals);
         drop(group);
         self.interrupt();
@@ -199,8 +204,7 @@ fn complete(group: &mut Group, target: Option<&Arc<Task>>, signal: Signal, dispo
     let is_deadly =
         matches!(disposition, Disposition::Default(DefaultAction::Terminate | DefaultAction::Core));
     if is_deadly && (signal == Signal::KILL || !in_timed_wait) {
-        let core = disposition == Disposition::Default(DefaultAction::Core);
-        group.begin_exit(ExitStatus::Signal { signo: signal.number(), core }, Ended::ByOthers);
+        group.begin_exit(ExitStatus::Signal { signo: signal.number() }, Ended::ByOthers);
     } else {
         chosen.interrupt();
     }
