@@ -243,6 +243,16 @@ pub trait Directory: Send + Sync {
     /// ENOENT.
     fn child(&self, task: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno>;
 
+    /// How many of its names are directories: its link count tells it, and two more.
+    fn subdirectories(&self) -> u32 {
+        0
+    }
+
+    /// What `st_size` says.
+    fn size(&self) -> u64 {
+        0
+    }
+
     /// All names, by position.
     ///
     /// # Errors
@@ -271,7 +281,8 @@ impl<D: Directory + 'static> DirectoryNode<D> {
 
 impl<D: Directory + 'static> Inode for DirectoryNode<D> {
     fn stat(&self) -> Result<Stat, Errno> {
-        Ok(self.attributes.stat(mode::S_IFDIR, 2))
+        let links = self.directory.subdirectories().saturating_add(2);
+        Ok(Stat { size: self.directory.size(), ..self.attributes.stat(mode::S_IFDIR, links) })
     }
 
     fn lookup(&self, task: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
@@ -296,6 +307,11 @@ impl<D: Directory + 'static> Inode for DirectoryNode<D> {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// How many there are, as a link count has it.
+pub fn count<T>(of: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(of.count()).unwrap_or(u32::MAX)
 }
 
 /// Numbers names by their order.
@@ -398,6 +414,10 @@ impl Directory for Fixed {
 
     fn names(&self, _: &Arc<Task>) -> Result<Vec<Name>, Errno> {
         Ok(number(self.entries.iter().map(|(name, (kind, _))| (name.clone(), *kind))))
+    }
+
+    fn subdirectories(&self) -> u32 {
+        count(self.entries.values().filter(|(kind, _)| *kind == Kind::Directory))
     }
 }
 

@@ -5,6 +5,7 @@
 //! `sysctl` (`/proc/sys`).
 
 pub mod figures;
+mod more;
 mod mounts;
 mod net;
 mod process;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 pub use self::process::process_of;
 use self::process::{ProcessDirectory, Subject};
 pub(in crate::fs) use self::system::cpu_list;
-use super::pseudo::{Attributes, Directory, DirectoryNode, Fixed, Kind, Link, Name, Tree};
+use super::pseudo::{Attributes, Directory, DirectoryNode, Fixed, Kind, Link, Name, Tree, count};
 use crate::Errno;
 use crate::task::{PidNamespace, Task};
 use crate::vfs::{FileSystem, FileSystemType, Inode, LinkTarget, MountRequest, StatFs};
@@ -97,6 +98,11 @@ impl Directory for Root {
         let process = self.namespace.process(number).map(Subject::process);
         let subject = process.or_else(|| self.namespace.task(number).map(Subject::by_thread));
         Ok(ProcessDirectory::node(self.dev, subject.ok_or(Errno::ENOENT)?))
+    }
+
+    /// LINUX: `proc_root_getattr`.
+    fn subdirectories(&self) -> u32 {
+        self.fixed.subdirectories().saturating_add(count(self.namespace.processes().iter()))
     }
 
     fn names(&self, task: &Arc<Task>) -> Result<Vec<Name>, Errno> {

@@ -5,8 +5,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use super::super::pseudo::{Attributes, Directory, DirectoryNode, Kind, Link, Name, Text, number};
-use super::{mounts, parse_id, status};
+use super::super::pseudo::{Attributes, Directory, DirectoryNode, Kind, Link, Name, Text, count, number};
+use super::{more, mounts, parse_id, status};
 use crate::Errno;
 use crate::io::{Sink, Source};
 use crate::task::{Capability, Process, Task};
@@ -114,17 +114,32 @@ enum What {
     Namespaces,
     Network,
     Memory,
+    Attributes,
+}
+
+impl What {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::File(..) | Self::Writable(..) | Self::Memory => Kind::File,
+            Self::Link(_) => Kind::Link,
+            _ => Kind::Directory,
+        }
+    }
 }
 
 use Readers::{All, Tracers};
 
-/// Names in alphabetical order; those of `task` and `mem` aside, a thread's directory has the same.
+/// Names in alphabetical order; see also [`OF_PROCESSES`] and [`OF_THREADS`].
 const ENTRIES: &[(&str, u32, What)] = &[
+    ("attr", 0o555, What::Attributes),
+    ("autogroup", 0o644, What::File(All, more::autogroup)),
     ("auxv", 0o400, What::File(Tracers, status::auxv)),
     ("cgroup", 0o444, What::File(All, |_, _| Ok(b"0::/\n".to_vec()))),
+    ("children", 0o444, What::File(All, more::children)),
     ("cmdline", 0o444, What::File(All, status::cmdline)),
     ("comm", 0o644, What::Writable(All, status::comm, status::set_comm)),
     ("coredump_filter", 0o644, What::File(All, |_, _| Ok(b"00000033\n".to_vec()))),
+    ("cpuset", 0o444, What::File(All, |_, _| Ok(b"/\n".to_vec()))),
     ("cwd", 0o777, What::Link(|subject, _| Ok(LinkTarget::Jump(subject.task()?.fs().cwd())))),
     ("environ", 0o400, What::File(Tracers, status::environ)),
     ("exe", 0o777, What::Link(exe)),
@@ -141,24 +156,35 @@ const ENTRIES: &[(&str, u32, What)] = &[
     ("mountstats", 0o400, What::File(All, mounts::mountstats)),
     ("net", 0o555, What::Network),
     ("ns", 0o511, What::Namespaces),
+    ("numa_maps", 0o444, What::File(Tracers, more::numa_maps)),
     ("oom_adj", 0o644, What::File(All, |_, _| Ok(b"0\n".to_vec()))),
     ("oom_score", 0o444, What::File(All, status::oom_score)),
     ("oom_score_adj", 0o644, What::Writable(All, status::oom_score_adj, status::set_oom_score_adj)),
     ("personality", 0o400, What::File(Tracers, status::personality)),
+    ("projid_map", 0o644, What::File(All, |_, _| Ok(IDENTITY_MAP.to_vec()))),
     ("root", 0o777, What::Link(|subject, _| Ok(LinkTarget::Jump(subject.task()?.fs().root())))),
+    ("sched", 0o644, What::File(All, more::sched)),
     ("schedstat", 0o444, What::File(All, status::schedstat)),
     ("sessionid", 0o444, What::File(All, status::session_id)),
     ("setgroups", 0o644, What::File(All, |_, _| Ok(b"allow\n".to_vec()))),
     ("smaps", 0o444, What::File(Tracers, status::smaps)),
     ("smaps_rollup", 0o444, What::File(Tracers, status::smaps_rollup)),
+    ("stack", 0o400, What::File(Tracers, |_, _| Ok(Vec::new()))),
     ("stat", 0o444, What::File(All, status::stat)),
     ("statm", 0o444, What::File(All, status::statm)),
     ("status", 0o444, What::File(All, status::status)),
+    ("syscall", 0o400, What::File(Tracers, more::syscall)),
     ("task", 0o555, What::Threads),
+    ("timers", 0o444, What::File(Tracers, more::timers)),
     ("timerslack_ns", 0o666, What::File(All, |_, _| Ok(b"50000\n".to_vec()))),
     ("uid_map", 0o644, What::File(All, |_, _| Ok(IDENTITY_MAP.to_vec()))),
     ("wchan", 0o444, What::File(All, |_, _| Ok(b"0".to_vec()))),
 ];
+
+/// What a thread's directory does not have, and what only a thread's has.
+const OF_PROCESSES: &[&str] =
+    &["autogroup", "coredump_filter", "mountstats", "task", "timers", "timerslack_ns"];
+const OF_THREADS: &[&str] = &["children"];
 
 const IDENTITY_MAP: &[u8] = b"         0          0 4294967295\n";
 
@@ -212,13 +238,16 @@ impl ProcessDirectory {
             What::Threads => DirectoryNode::new(attributes, Threads { dev, subject }),
             What::Namespaces => DirectoryNode::new(attributes, Namespaces { dev, subject }),
             What::Network => DirectoryNode::new(attributes, super::net::NetDirectory { dev }),
+            What::Attributes => DirectoryNode::new(attributes, SecurityAttributes { dev }),
             What::Memory => Arc::new(MemoryNode { attributes, subject }),
         }
     }
 
     fn entries(&self) -> impl Iterator<Item = (u64, &'static (&'static str, u32, What))> {
         let is_thread = self.subject.is_thread();
-        (1..).zip(ENTRIES).filter(move |(_, entry)| !(is_thread && matches!(entry.2, What::Threads)))
+        let is_here =
+            move |name| if is_thread { !OF_PROCESSES.contains(&name) } else { !OF_THREADS.contains(&name) };
+        (1..).zip(ENTRIES).filter(move |(_, entry)| is_here(entry.0))
     }
 }
 
@@ -230,15 +259,42 @@ impl Directory for ProcessDirectory {
     }
 
     fn names(&self, _: &Arc<Task>) -> Result<Vec<Name>, Errno> {
-        let kind = |what: &What| match what {
-            What::File(..) | What::Writable(..) | What::Memory => Kind::File,
-            What::Link(_) => Kind::Link,
-            _ => Kind::Directory,
-        };
         let entries = self.entries();
         Ok(entries
-            .map(|(position, (name, _, what))| Name { name: (*name).into(), kind: kind(what), position })
+            .map(|(position, (name, _, what))| Name { name: (*name).into(), kind: what.kind(), position })
             .collect())
+    }
+
+    /// LINUX: `pid_entry_nlink`.
+    fn subdirectories(&self) -> u32 {
+        count(self.entries().filter(|(_, entry)| entry.2.kind() == Kind::Directory))
+    }
+}
+
+/// `attr`: there is no security module that would answer.
+struct SecurityAttributes {
+    dev: u64,
+}
+
+const ATTRIBUTES: [(&str, u32); 6] = [
+    ("current", 0o666),
+    ("exec", 0o666),
+    ("fscreate", 0o666),
+    ("keycreate", 0o666),
+    ("prev", 0o444),
+    ("sockcreate", 0o666),
+];
+
+impl Directory for SecurityAttributes {
+    fn child(&self, _: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+        let found = ATTRIBUTES.iter().find(|(known, _)| known.as_bytes() == name);
+        let (_, permissions) = found.ok_or(Errno::ENOENT)?;
+        let refuse = |_: &Arc<Task>| Err(Errno::EINVAL);
+        Ok(Text::writable(Attributes::new(self.dev, *permissions), refuse, |_, _| Err(Errno::EINVAL)))
+    }
+
+    fn names(&self, _: &Arc<Task>) -> Result<Vec<Name>, Errno> {
+        Ok(number(ATTRIBUTES.iter().map(|(name, _)| (name.as_bytes().to_vec(), Kind::File))))
     }
 }
 
@@ -283,6 +339,12 @@ impl Directory for Descriptors {
         let name = |fd: Fd| Name { name: fd.0.to_string().into(), kind, position: Self::position(fd) };
         Ok(numbers.into_iter().map(name).collect())
     }
+
+    /// LINUX: `proc_fd_getattr`, since 6.2; not for `fdinfo`.
+    fn size(&self) -> u64 {
+        let files = self.subject.task().ok().filter(|_| !self.info).map(|task| task.files());
+        files.map_or(0, |files| files.numbers().len() as u64)
+    }
 }
 
 /// `task`.
@@ -313,6 +375,11 @@ impl Directory for Threads {
         let mut names: Vec<Name> = threads.into_iter().map(name).collect();
         names.sort_by_key(|name| name.position);
         Ok(names)
+    }
+
+    /// LINUX: `proc_task_getattr`.
+    fn subdirectories(&self) -> u32 {
+        count(self.subject.process.threads().iter())
     }
 }
 
