@@ -1,10 +1,11 @@
 //! Which options does the operator give, and where do they come from?
 //!
 //! Key type: [`Config`]. From `options` of the runtime handler in containerd's configuration: a path to a TOML
-//! file, or the TOML itself; without either, `/etc/rvisor/config.toml` if there is one; annotations of the container
+//! file, or the TOML itself; without either, `/etc/rvisor/config.toml`, which need not be there; annotations of the container
 //! (`dev.rvisor.*`, which containerd passes only if its configuration lists them) come last. Options meant for runc
 //! are accepted and ignored, since some handlers send them to every runtime.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -51,12 +52,8 @@ impl Config {
         let options = options.map(Options::decode).transpose()?.unwrap_or_default();
         let text = match options {
             Options { body, .. } if !body.is_empty() => body,
-            Options { path, .. } if !path.is_empty() => {
-                std::fs::read_to_string(&path).with_context(|| format!("configuration {path}"))?
-            }
-            _ if Path::new(DEFAULT_PATH).exists() => std::fs::read_to_string(DEFAULT_PATH)
-                .with_context(|| format!("configuration {DEFAULT_PATH}"))?,
-            _ => String::new(),
+            Options { path, .. } if !path.is_empty() => read(Path::new(&path), Path::new(DEFAULT_PATH))?,
+            Options { .. } => read(Path::new(DEFAULT_PATH), Path::new(DEFAULT_PATH))?,
         };
         Self::parse(&text)
     }
@@ -135,6 +132,15 @@ impl Config {
     }
 }
 
+/// The text of a configuration file. One at the default place need not be there, also when the handler names it, as the
+/// shipped stanzas do; any other that is named must be.
+fn read(path: &Path, default: &Path) -> anyhow::Result<String> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path == default => Ok(String::new()),
+        text => text.with_context(|| format!("configuration {}", path.display())),
+    }
+}
+
 /// `runtimeoptions.v1.Options`: type_url = 1, config_path = 2, config_body = 3.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options {
@@ -191,6 +197,27 @@ mod tests {
         let error =
             Config::load(Some(&any("runtimeoptions.v1.Options", b"\x12\x0a/none/such"))).expect_err("none");
         assert!(format!("{error:#}").starts_with("configuration /none/such: "), "{error:#}");
+    }
+
+    #[test]
+    fn a_missing_file_is_no_configuration_at_the_default_place_only() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (default, other) = (directory.path().join("config.toml"), directory.path().join("other.toml"));
+        assert_eq!(read(&default, &default).expect("defaults"), "");
+        assert!(read(&other, &default).is_err(), "a file that is named must be there");
+        std::fs::write(&default, "strace = true\n").expect("written");
+        assert_eq!(read(&default, &default).expect("read"), "strace = true\n");
+        assert!(read(directory.path(), directory.path()).is_err(), "a directory is no configuration");
+    }
+
+    #[test]
+    fn the_shipped_stanzas_start_pods_on_a_node_without_a_configuration_file() {
+        for stanza in
+            [include_str!("../../runtimeclass/containerd-v2.toml"), include_str!("../../runtimeclass/containerd-v3.toml")]
+        {
+            let named = stanza.lines().find_map(|line| line.trim().strip_prefix("ConfigPath = "));
+            assert_eq!(named.map(|path| path.trim_matches(['"', '\''])), Some(DEFAULT_PATH));
+        }
     }
 
     #[test]
