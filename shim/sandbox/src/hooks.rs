@@ -5,6 +5,7 @@
 //! there is no host-side container namespace that they could enter.
 
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -66,8 +67,9 @@ pub fn run(kind: &str, hooks: &[Hook], state: &State) -> io::Result<()> {
 fn run_one(hook: &Hook, state: &State) -> io::Result<()> {
     let limit = hook.timeout.map_or(DEFAULT_LIMIT, Duration::from_secs);
     let mut command = Command::new(&hook.path);
-    if let [_name, args @ ..] = hook.args.as_slice() {
-        command.args(args);
+    if let [name, args @ ..] = hook.args.as_slice() {
+        // Programs that are several in one look at it: docker's network hook is dockerd under another name.
+        command.arg0(name).args(args);
     }
     command.env_clear().envs(hook.env.iter().filter_map(|pair| pair.split_once('=')));
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -137,6 +139,19 @@ mod tests {
             None,
         )
         .expect("the hook agrees");
+    }
+
+    #[test]
+    fn a_hook_is_called_by_the_name_that_its_arguments_begin_with() {
+        // busybox is many programs, and is told by that name which one it is to be.
+        let hook = |name: &str| Hook {
+            path: "/bin/busybox".into(),
+            args: vec![name.to_owned(), "-c".to_owned(), "exit 0".to_owned()],
+            ..Hook::default()
+        };
+        let state = State::new("c1", Path::new("/b"), "", &[]);
+        run("prestart", &[hook("sh")], &state).expect("a shell");
+        assert!(run("prestart", &[hook("false")], &state).is_err());
     }
 
     #[test]
