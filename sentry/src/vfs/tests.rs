@@ -352,12 +352,22 @@ fn a_container_is_built_from_its_configuration() {
         options: options.iter().map(|option| (*option).to_owned()).collect(),
         ..control::Mount::default()
     };
+    let device = |path: &str| control::Device {
+        path: path.into(),
+        kind: "c".into(),
+        major: 10,
+        minor: 200,
+        mode: 0o640,
+        gid: 7,
+        ..control::Device::default()
+    };
     let config = control::ContainerConfig {
         mounts: vec![
             mount("/dev", &["nosuid", "mode=755", "size=64k"]),
             mount("/run/deep", &["ro", "noexec"]),
         ],
         masked_paths: vec!["/secret".into(), "/absent".into()],
+        devices: ["/dev/net/tun", "/dev/cpu/0/cpuid"].into_iter().map(device).collect(),
         readonly_paths: vec!["/sys".into()],
         root_readonly: true,
         ..control::ContainerConfig::default()
@@ -369,6 +379,9 @@ fn a_container_is_built_from_its_configuration() {
     let stat = |path| at(&task, path).expect(path).inode().stat().expect("stat");
     assert_eq!((stat("/dev/null").mode, stat("/dev/null").rdev), (0o020_666, 0x103));
     assert_eq!(stat("/dev").mode, 0o040_755);
+    assert_eq!((stat("/dev/net").mode, stat("/dev/net/tun").rdev), (0o040_755, 0xac8));
+    let node = stat("/dev/cpu/0/cpuid");
+    assert_eq!((node.mode, node.uid, node.gid), (0o020_640, 0, 7));
     assert_eq!(stat("/secret").mode, 0o100_444);
     assert_eq!(open(&task, "/sys/x", O_CREAT).err(), Some(Errno::EROFS));
     assert_eq!(open(&task, "/run/deep/x", O_CREAT).err(), Some(Errno::EROFS));
