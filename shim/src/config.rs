@@ -212,9 +212,10 @@ mod tests {
 
     #[test]
     fn the_shipped_stanzas_start_pods_on_a_node_without_a_configuration_file() {
-        for stanza in
-            [include_str!("../../runtimeclass/containerd-v2.toml"), include_str!("../../runtimeclass/containerd-v3.toml")]
-        {
+        for stanza in [
+            include_str!("../../runtimeclass/containerd-v2.toml"),
+            include_str!("../../runtimeclass/containerd-v3.toml"),
+        ] {
             let named = stanza.lines().find_map(|line| line.trim().strip_prefix("ConfigPath = "));
             assert_eq!(named.map(|path| path.trim_matches(['"', '\''])), Some(DEFAULT_PATH));
         }

@@ -18,7 +18,7 @@ use sandbox::rootfs::{self, RootMount};
 use sandbox::{BootOptions, Sandbox};
 
 use crate::config::Config;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Asked, Failure, Outcome};
 use crate::io::{self, Stdio};
 use crate::log;
 use crate::pod::{Pod, Running};
@@ -86,7 +86,10 @@ pub(crate) fn create(pod: &Arc<Pod>, request: &CreateTaskRequest) -> Outcome<Arc
     let [stdin, stdout, stderr] = &opened.guest;
     let fds = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
     let cgroup_shared = plan.role == Role::Sandbox;
-    let container = running.sandbox.create(plan.container, plan.gofer, cgroup.as_ref(), fds)?;
+    let container = running
+        .sandbox
+        .create(plan.container, plan.gofer, cgroup.as_ref(), fds)
+        .map_err(|error| Failure::of_process(Asked::Create, error))?;
     state.pid = container.pid;
     state.status = "created";
     let pids = [running.sandbox.sentry.pid, container.gofer.pid];
@@ -104,6 +107,7 @@ pub(crate) fn create(pod: &Arc<Pod>, request: &CreateTaskRequest) -> Outcome<Arc
         state,
         execs: std::sync::Mutex::default(),
         paused: AtomicBool::new(false),
+        freezer: std::sync::Mutex::default(),
         ending: AtomicBool::new(false),
         oom_told: AtomicU64::new(0),
     }))
@@ -223,14 +227,14 @@ fn announce(pod: &Pod, bundle: &Path, plan: &Plan, undo: &mut Undo) -> Outcome<R
         path => path.iter().map(text).collect(),
     };
     let record = Record { cgroups, ..Record::default() };
-    pod.link.note(bundle, &record)?;
+    pod.link.note(bundle, &record).with_context(|| Record::place(bundle))?;
     let (link, noted) = (Arc::clone(&pod.link), bundle.to_path_buf());
     undo.add(move || link.forget(&noted));
     if bundle != pod.bundle
         && let Some(mut first) = Record::load(&pod.bundle)
     {
         first.members.push(bundle.to_path_buf());
-        first.store(&pod.bundle)?;
+        first.store(&pod.bundle).with_context(|| Record::place(&pod.bundle))?;
     }
     Ok(record)
 }

@@ -34,6 +34,28 @@ impl Failure {
     }
 }
 
+/// What was asked of a process that did not come to life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Create,
+    Exec,
+}
+
+impl Failure {
+    /// Why a process did not come to life. Where it is the program's fault it is said in runc's words and with its code:
+    /// clients look for them, docker for its statuses 126 and 127.
+    pub(crate) fn of_process(asked: Asked, error: Error) -> Self {
+        if !matches!(&error, Error::Call(call) if call.kind() == FailureKind::InvalidArgument) {
+            return error.into();
+        }
+        let what = match asked {
+            Asked::Create => "OCI runtime create failed",
+            Asked::Exec => "OCI runtime exec failed: exec failed",
+        };
+        Self::new(Code::UNKNOWN, format!("{what}: unable to start container process: {error}"))
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::new(Code::UNKNOWN, format!("{error:#}"))
@@ -72,5 +94,26 @@ impl From<Error> for Failure {
 impl From<Failure> for ttrpc::Error {
     fn from(failure: Failure) -> Self {
         Self::RpcStatus(ttrpc::get_status(failure.code, failure.message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandbox::client::CallError;
+
+    fn refused(kind: FailureKind, text: &str) -> Error {
+        Error::Call(CallError::Refused(control::Failure { kind, message: text.to_owned() }))
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_told_in_runcs_words() {
+        let text = "exec: \"/no\": stat /no: no such file or directory";
+        let failure = Failure::of_process(Asked::Exec, refused(FailureKind::InvalidArgument, text));
+        assert_eq!(failure.code, Code::UNKNOWN);
+        let start = "OCI runtime exec failed: exec failed: unable to start container process: ";
+        assert_eq!(failure.message, format!("{start}{text}"));
+        let other = Failure::of_process(Asked::Exec, refused(FailureKind::NotFound, "no container c"));
+        assert_eq!((other.code, other.message.as_str()), (Code::NOT_FOUND, "no container c"));
     }
 }

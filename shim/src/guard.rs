@@ -6,6 +6,7 @@
 //! - If the *server* is killed, its socket, cgroups and processes could stay. A third process, the guard, waits for that
 //!   on a pipe whose other end the server has, and on which it is told what there would be to clean up. It goes with
 //!   the server that ends in good order.
+//! - If the *guard* is killed, the server sees its end of that pipe close, posts another and tells it all again.
 //! - If *`start`* is killed, containerd never learns the address and the server would serve for ever. So the server
 //!   waits on a pipe whose other end `start` has, for the word that the answer has been given.
 //!
@@ -18,13 +19,16 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::pipe::{PipeFlags, pipe_with};
-use seccomp::jail::{Jail, Namespaces, Privileges, Root, Speculation};
+use rustix::process::{WaitId, WaitIdOptions};
+use seccomp::jail::{Jail, Namespaces, Privileges, Root, Speculation, Started};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::unix::pipe;
 
 use crate::record::Record;
@@ -59,6 +63,8 @@ enum Word {
 pub(crate) struct Guard {
     /// For the server.
     pub(crate) pipe: OwnedFd,
+    /// For its parent.
+    started: Started,
 }
 
 impl Guard {
@@ -80,8 +86,8 @@ impl Guard {
             die_with_parent: false,
             speculation: Speculation::Host,
         };
-        jail.prepare().and_then(seccomp::jail::Held::release).context("start the guard")?;
-        Ok(Self { pipe })
+        let started = jail.prepare().and_then(seccomp::jail::Held::release).context("start the guard")?;
+        Ok(Self { pipe, started })
     }
 }
 
@@ -119,14 +125,30 @@ fn watch(path: &Path, pipe: impl Read, linger: Duration) {
     }
 }
 
+/// A guard that is stopped must not stop the server.
+fn unstoppable(pipe: OwnedFd) -> io::Result<File> {
+    rustix::io::ioctl_fionbio(&pipe, true)?;
+    Ok(pipe.into())
+}
+
+/// Between two posts, however soon the first is killed.
+const REPOST_PAUSE: Duration = Duration::from_secs(1);
 /// LINUX: pipe(7): what is no longer is written whole or not at all.
 const PIPE_BUF: usize = 4096;
 
 /// What the server holds of the two pipes.
 #[derive(Debug)]
 pub(crate) struct Link {
-    guard: File,
+    /// LOCK: taken alone, and never waited under.
+    told: Mutex<Told>,
     asked: AtomicBool,
+}
+
+/// The guard's end and what it has been told, for its successor.
+#[derive(Debug)]
+struct Told {
+    guard: File,
+    records: BTreeMap<PathBuf, Record>,
 }
 
 impl Link {
@@ -138,18 +160,65 @@ impl Link {
         let null = File::options().read(true).write(true).open("/dev/null")?;
         rustix::stdio::dup2_stdout(&null)?;
         rustix::stdio::dup2_stderr(&null)?;
-        // A guard that is stopped must not stop the server.
-        rustix::io::ioctl_fionbio(&guard, true)?;
+        let told = Told { guard: unstoppable(guard)?, records: BTreeMap::new() };
         Ok((
-            Self { guard: guard.into(), asked: AtomicBool::new(false) },
+            Self { told: Mutex::new(told), asked: AtomicBool::new(false) },
             pipe::Receiver::from_owned_fd(starter)?,
         ))
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As long as the server lives: posts another guard where one has been killed. Returns when that fails, with a line
+    /// in the log: `delete` remains, which containerd runs in all but the cases above.
+    pub(crate) async fn keep_guarded(self: Arc<Self>, path: PathBuf, id: String) {
+        let mut own: Option<Started> = None;
+        loop {
+            if let Err(error) = self.guard_has_gone().await {
+                return tracing::error!(%error, "cannot watch the guard");
+            }
+            // Those that we posted are ours to reap; the first was `start`'s.
+            if let Some(Started { pidfd, .. }) = own.take() {
+                let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+            }
+            tracing::warn!("the guard has been killed; another one is posted");
+            let posted =
+                Guard::post(&path, &id).and_then(|guard| Ok((unstoppable(guard.pipe)?, guard.started)));
+            match posted {
+                Ok((pipe, started)) => {
+                    own = Some(started);
+                    self.relieve(pipe);
+                }
+                Err(error) => return tracing::error!("no guard any more: {error:#}"),
+            }
+            tokio::time::sleep(REPOST_PAUSE).await;
+        }
+    }
+
+    /// Waits until nobody has the other end of the pipe.
+    async fn guard_has_gone(&self) -> io::Result<()> {
+        let end = self.told().guard.try_clone()?;
+        AsyncFd::with_interest(end, Interest::ERROR)?.ready(Interest::ERROR).await.map(drop)
+    }
+
+    /// Tells a new guard what the old one knew. A pipe holds what a pod's containers come to.
+    fn relieve(&self, guard: File) {
+        let mut told = self.told();
+        told.guard = guard;
+        if self.was_asked() {
+            told.tell(&Word::Asked);
+        }
+        for (bundle, record) in &told.records {
+            told.tell(&Word::Has(bundle.clone(), record.clone()));
+        }
     }
 
     /// containerd is there.
     pub(crate) fn asked(&self) {
         if !self.asked.swap(true, Ordering::Relaxed) {
-            self.tell(&Word::Asked);
+            self.told().tell(&Word::Asked);
         }
     }
 
@@ -163,22 +232,28 @@ impl Link {
         record.store(bundle)?;
         // The guard hears of every container.
         let record = Record { members: Vec::new(), ..record.clone() };
-        self.tell(&Word::Has(bundle.to_path_buf(), record));
+        let mut told = self.told();
+        told.records.insert(bundle.to_path_buf(), record.clone());
+        told.tell(&Word::Has(bundle.to_path_buf(), record));
         Ok(())
     }
 
     /// The container has been cleaned up.
     pub(crate) fn forget(&self, bundle: &Path) {
         Record::remove(bundle);
-        self.tell(&Word::Forget(bundle.to_path_buf()));
+        let mut told = self.told();
+        told.records.remove(bundle);
+        told.tell(&Word::Forget(bundle.to_path_buf()));
     }
 
     /// All has been cleaned up.
     pub(crate) fn well(&self) {
-        self.tell(&Word::Well);
+        self.told().tell(&Word::Well);
     }
+}
 
-    /// A guard that has been killed needs no telling, and one that cannot be told knows less: `delete` remains.
+impl Told {
+    /// One that has been killed is told by its successor's post, and one that cannot be told knows less: `delete` remains.
     fn tell(&self, word: &Word) {
         let Ok(mut line) = serde_json::to_vec(word) else { return };
         line.push(b'\n');

@@ -4,6 +4,12 @@
 //! the sentry) and [`Hold`] (what we keep). The sentry reads and writes the pipes itself; nothing is copied here.
 //! We hold a writer of stdin, so that an attach that goes away is no end of file, and a reader of each output, so
 //! that a containerd that restarts is back-pressure and no broken pipe. Both go when the process has ended.
+//!
+//! Clients open their ends in the background, maybe after the request has been sent. An output is therefore opened to be
+//! written first, which waits for the client's reader, and by our own reader only then, as runc's shim does: else a
+//! process that ends at once, and our reader with it, could be gone when the client's open comes, which would then wait for
+//! a writer for ever, and whatever was printed would be lost. Input needs no such care: a client that opens its end when the
+//! process has gone has nothing to wait for, and none does.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -11,7 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
@@ -20,6 +26,10 @@ use seccomp::jail::{Jail, Namespaces, Privileges, Root, Speculation};
 
 /// How long a logger may take to say that it is ready.
 const LOGGER_LIMIT: Duration = Duration::from_secs(10);
+/// How long a client may take to open its end of an output, on a host that does much else.
+const READER_LIMIT: Duration = Duration::from_secs(30);
+/// The longest pause between looks whether it has.
+const READER_PAUSE: Duration = Duration::from_millis(10);
 /// How long it may take to end once its input has.
 const LOGGER_GRACE: Duration = Duration::from_secs(12);
 
@@ -150,13 +160,31 @@ fn open_output(address: &str, hold: &mut Hold) -> io::Result<OwnedFd> {
     if address.contains("://") && !address.starts_with("fifo://") {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "unknown kind of address"));
     }
-    // With our own reader there, opening to write does not wait for containerd's.
-    let reader = nonblocking(OpenOptions::new().read(true)).open(&path)?;
-    let writer = nonblocking(OpenOptions::new().write(true)).open(&path)?;
-    if reader.metadata()?.file_type().is_fifo() {
-        hold.outputs.push(reader);
+    let writer = open_writer(&path, READER_LIMIT)?;
+    if writer.metadata()?.file_type().is_fifo() {
+        hold.outputs.push(nonblocking(OpenOptions::new().read(true)).open(&path)?);
     }
     blocking(writer)
+}
+
+/// Opens to write once somebody has opened, or is opening, to read. LINUX: fifo(7): without anybody, ENXIO. A client that
+/// gives up takes its pipes away, which ends the wait as well.
+fn open_writer(path: &Path, limit: Duration) -> io::Result<File> {
+    let begun = Instant::now();
+    let mut pause = READER_PAUSE / 100;
+    loop {
+        match nonblocking(OpenOptions::new().write(true)).open(path) {
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
+                if begun.elapsed() >= limit {
+                    let text = format!("nobody has opened it to read in {} s", limit.as_secs());
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                }
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(READER_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// `binary://PATH?key=value&...`: descriptors 3 and 4 are the outputs, 5 is closed or written when it is ready.
@@ -242,15 +270,67 @@ mod tests {
         path.display().to_string()
     }
 
+    /// A client that opens its end to read some time later, as containerd's does in the background, and reads all.
+    fn late_reader(path: &str) -> std::thread::JoinHandle<String> {
+        let path = path.to_owned();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            fs::read_to_string(path).expect("read to the end")
+        })
+    }
+
     #[test]
-    fn fifos_open_without_a_partner_and_end_when_the_hold_goes() {
+    fn an_output_waits_for_its_reader_and_nothing_is_lost_when_all_ends_at_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for terminal in [false, true] {
+            let stdio = Stdio {
+                stdin: String::new(),
+                stdout: fifo(directory.path(), &format!("out-{terminal}")),
+                stderr: if terminal { String::new() } else { fifo(directory.path(), "err") },
+                terminal,
+            };
+            let readers =
+                [&stdio.stdout, &stdio.stderr].map(|path| (!path.is_empty()).then(|| late_reader(path)));
+            let Opened { guest: [_, stdout, stderr], hold } = open(&stdio, "c", "n").expect("opens");
+            File::from(stdout).write_all(b"out").expect("written");
+            if !terminal {
+                File::from(stderr).write_all(b"err").expect("written");
+            }
+            // The process has ended, as far as anybody here knows.
+            drop(hold);
+            let texts = readers.map(|reader| reader.map(|reader| reader.join().expect("no hang")));
+            assert_eq!(texts, [Some("out".to_owned()), (!terminal).then(|| "err".to_owned())]);
+        }
+    }
+
+    #[test]
+    fn an_output_that_nobody_opens_is_given_up_and_one_that_is_taken_away_at_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = PathBuf::from(fifo(directory.path(), "out"));
+        let error = open_writer(&path, Duration::from_millis(20)).expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let gone = path.clone();
+        let remover = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            fs::remove_file(gone).expect("removed");
+        });
+        let error = open_writer(&path, READER_LIMIT).expect_err("taken away");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        remover.join().expect("removed");
+    }
+
+    #[test]
+    fn fifos_end_when_the_hold_goes() {
         let directory = tempfile::tempdir().expect("a directory");
         let stdio = Stdio {
             stdin: fifo(directory.path(), "in"),
             stdout: fifo(directory.path(), "out"),
             ..Stdio::default()
         };
+        let reader = nonblocking(OpenOptions::new().read(true)).open(&stdio.stdout).expect("opens");
         let Opened { guest: [stdin, stdout, _], mut hold } = open(&stdio, "c", "n").expect("opens");
+        // A client that goes away, as containerd does at its restart, is no broken pipe.
+        drop(reader);
         // A writer that comes and goes is no end of file while the hold lasts.
         OpenOptions::new().write(true).open(&stdio.stdin).expect("opens").write_all(b"hi").expect("written");
         let mut stdin = File::from(stdin);
@@ -259,7 +339,6 @@ mod tests {
         assert_eq!(&two, b"hi");
         hold.close_stdin();
         assert_eq!(stdin.read(&mut two).expect("the end"), 0);
-        // Without any other reader the guest can still write.
         File::from(stdout).write_all(b"out").expect("written");
     }
 

@@ -11,6 +11,7 @@ mod cleanup;
 mod config;
 mod create;
 mod events;
+mod exits;
 mod failure;
 mod flags;
 mod guard;
@@ -24,6 +25,7 @@ mod record;
 mod server;
 mod service;
 mod socket;
+mod start;
 mod task;
 
 use std::process::ExitCode;

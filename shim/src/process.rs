@@ -3,32 +3,30 @@
 //! Key types: [`Process`] and [`Phase`]:
 //!
 //! ```text
-//! Created ── start ──> Running ── exit ──> Exited
-//!    └───────────── kill, sandbox gone ───────┘
+//! Created ── start asked ──> Starting ── done ──> Running ── exit ──> Exited
+//!    │  ^────── failed ─────────┘                                       ^
+//!    └───────────────────── kill, sandbox gone ─────────────────────────┘
 //! ```
 //!
-//! Whoever waits watches the phase, before the start as well as after the exit.
+//! An exit that is heard of while the start has not been told yet is put off until it has been, so that containerd
+//! hears of both in their order; nothing else waits for that. Whoever waits watches the phase, before the start as well
+//! as after the exit.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use tokio::sync::watch;
 
+use crate::exits::Exit;
 use crate::io::{Hold, Stdio};
 
 /// Where a process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Created,
+    /// Being started; with its end, if that has come already.
+    Starting(Option<Exit>),
     Running,
     Exited(Exit),
-}
-
-/// How and when it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Exit {
-    pub(crate) status: u32,
-    pub(crate) at: SystemTime,
 }
 
 /// One process.
@@ -52,23 +50,74 @@ impl Process {
     pub(crate) fn exit(&self) -> Option<Exit> {
         match self.phase() {
             Phase::Exited(exit) => Some(exit),
-            Phase::Created | Phase::Running => None,
+            Phase::Created | Phase::Starting(_) | Phase::Running => None,
         }
     }
 
-    /// It runs now.
-    pub(crate) fn started(&self) {
-        self.phase.send_replace(Phase::Running);
+    /// Its start has been asked for; false if it cannot be started (any more).
+    pub(crate) fn begin(&self) -> bool {
+        self.phase.send_if_modified(|phase| {
+            let is_new = *phase == Phase::Created;
+            if is_new {
+                *phase = Phase::Starting(None);
+            }
+            is_new
+        })
     }
 
-    /// It has ended; false if that was known. Lets its streams go first, so that readers see the end of them.
+    /// It runs now: `tell` says so. Returns its end, if that came while it was being started: still to be told.
+    pub(crate) fn started(&self, tell: impl FnOnce()) -> Option<Exit> {
+        let mut early = None;
+        self.phase.send_modify(|phase| {
+            tell();
+            if let Phase::Starting(exit) = *phase {
+                early = exit;
+            }
+            *phase = Phase::Running;
+        });
+        early
+    }
+
+    /// It could not be started. Returns its end, if that was told meanwhile.
+    pub(crate) fn not_started(&self) -> Option<Exit> {
+        let mut early = None;
+        self.phase.send_modify(|phase| {
+            if let Phase::Starting(exit) = *phase {
+                early = exit;
+                *phase = Phase::Created;
+            }
+        });
+        early
+    }
+
+    /// Puts its end off if it is being started; false if it is not.
+    pub(crate) fn put_off(&self, exit: Exit) -> bool {
+        let mut is_starting = false;
+        self.phase.send_if_modified(|phase| {
+            if let Phase::Starting(early) = phase {
+                early.get_or_insert(exit);
+                is_starting = true;
+            }
+            false
+        });
+        is_starting
+    }
+
+    /// It has ended; false if that was known, or has to be told later. Lets its streams go first, so that readers see
+    /// the end of them.
     pub(crate) fn exited(&self, exit: Exit) -> bool {
-        if self.exit().is_some() {
-            return false;
-        }
-        self.keep(Hold::default());
-        self.phase.send_replace(Phase::Exited(exit));
-        true
+        self.phase.send_if_modified(|phase| match phase {
+            Phase::Exited(_) => false,
+            Phase::Starting(early) => {
+                early.get_or_insert(exit);
+                false
+            }
+            Phase::Created | Phase::Running => {
+                self.keep(Hold::default());
+                *phase = Phase::Exited(exit);
+                true
+            }
+        })
     }
 
     /// Replaces what is held of its streams.
@@ -99,6 +148,7 @@ impl Process {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use std::time::SystemTime;
 
     const EXIT: Exit = Exit { status: 7, at: SystemTime::UNIX_EPOCH };
 
@@ -110,11 +160,36 @@ mod tests {
             async move { process.wait().await }
         });
         tokio::task::yield_now().await;
-        process.started();
+        assert!(process.begin());
+        assert_eq!(process.started(|| {}), None);
         assert_eq!(process.phase(), Phase::Running);
         assert!(process.exited(EXIT));
         assert_eq!(early.await.expect("joined"), EXIT);
         assert_eq!(process.wait().await, EXIT);
+    }
+
+    #[test]
+    fn an_end_that_comes_during_the_start_is_told_after_it() {
+        let process = Process::new(Stdio::default(), Hold::default());
+        assert!(process.begin() && !process.begin(), "one start only");
+        assert!(process.put_off(EXIT));
+        assert!(!process.exited(Exit { status: 9, ..EXIT }), "not told yet");
+        assert_eq!(process.exit(), None);
+        let mut told = 0;
+        let early = process.started(|| told += 1).expect("the first end");
+        assert_eq!((early, told, process.phase()), (EXIT, 1, Phase::Running));
+        assert!(!process.put_off(EXIT) && process.exited(early));
+        assert!(!process.begin(), "it has ended");
+    }
+
+    #[test]
+    fn one_that_could_not_be_started_is_as_it_was_before() {
+        let process = Process::new(Stdio::default(), Hold::default());
+        assert!(process.begin());
+        assert_eq!((process.not_started(), process.phase()), (None, Phase::Created));
+        assert!(process.begin() && process.put_off(EXIT));
+        assert_eq!(process.not_started(), Some(EXIT));
+        assert!(process.exited(EXIT));
     }
 
     #[test]

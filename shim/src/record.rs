@@ -65,6 +65,11 @@ impl Record {
         serde_json::from_slice(&fs::read(bundle.join(NAME)).ok()?).ok()
     }
 
+    /// Where it is kept, for messages.
+    pub(crate) fn place(bundle: &Path) -> String {
+        bundle.join(NAME).display().to_string()
+    }
+
     /// Writes it, whole or not at all.
     pub(crate) fn store(&self, bundle: &Path) -> io::Result<()> {
         let temporary = bundle.join(format!(".{NAME}"));

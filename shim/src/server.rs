@@ -68,6 +68,9 @@ async fn serve_until_end(flags: Flags) -> anyhow::Result<()> {
     server = server.register_service(v3).register_service(renamed.collect());
     server.start().await.context("serve")?;
     tracing::info!(group = flags.id, "shim serves");
+    if let Some(path) = path.clone() {
+        tokio::spawn(Arc::clone(&pod.link).keep_guarded(path, flags.id.clone()));
+    }
 
     wait_for_end(&pod, starter).await?;
     let ended = Arc::clone(&pod);

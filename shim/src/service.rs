@@ -22,11 +22,12 @@ use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
 use crate::events::timestamp;
+use crate::exits::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::io::Stdio;
 use crate::metrics;
 use crate::pod::Pod;
-use crate::process::{Exit, Phase};
+use crate::process::Phase;
 use crate::task::Which;
 
 /// The Task service of one pod.
@@ -224,12 +225,13 @@ fn state(which: &Which) -> StateResponse {
     let (task, process) = (which.task(), which.process());
     let paused = task.paused.load(std::sync::atomic::Ordering::Relaxed);
     let status = match process.phase() {
-        Phase::Created => Status::CREATED,
+        Phase::Created | Phase::Starting(_) => Status::CREATED,
         Phase::Running if paused => Status::PAUSED,
         Phase::Running => Status::RUNNING,
         Phase::Exited(_) => Status::STOPPED,
     };
-    let not_started = which.exec().is_some() && process.phase() == Phase::Created;
+    let not_started =
+        which.exec().is_some() && matches!(process.phase(), Phase::Created | Phase::Starting(_));
     StateResponse {
         id: task.id.clone(),
         bundle: task.bundle.display().to_string(),

@@ -13,7 +13,7 @@ use sandbox::hooks::State;
 use sandbox::spec::Hooks;
 
 use crate::failure::{Failure, Outcome};
-use crate::process::Process;
+use crate::process::{Phase, Process};
 
 /// One container.
 #[derive(Debug)]
@@ -28,11 +28,23 @@ pub(crate) struct Task {
     pub(crate) hooks: Hooks,
     pub(crate) state: State,
     pub(crate) execs: Mutex<HashMap<String, Arc<Exec>>>,
+    /// Whether its processes are stopped, for who only looks.
     pub(crate) paused: AtomicBool,
+    /// LOCK: taken alone; held while its processes are stopped or let go on.
+    pub(crate) freezer: Mutex<Freezer>,
     /// From now on the gofer may end without anybody being told.
     pub(crate) ending: AtomicBool,
     /// Processes killed for want of memory that containerd has heard of.
     pub(crate) oom_told: AtomicU64,
+}
+
+/// What a pause has to know of a kill.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Freezer {
+    #[default]
+    Free,
+    /// It is to die, and must not be stopped on the way.
+    Killed,
 }
 
 /// A process started by `Exec`.
@@ -59,6 +71,39 @@ impl Task {
         match execs.get(exec) {
             Some(found) => Ok(Which::Exec(Arc::clone(self), exec.to_owned(), Arc::clone(found))),
             None => Err(Failure::not_found(format!("process {exec} does not exist in task {}", self.id))),
+        }
+    }
+
+    /// Stops its processes, or lets them go on. Blocks.
+    pub(crate) fn pause(&self, paused: bool) -> Outcome<()> {
+        let freezer = self.freezer.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_running = self.init.phase() == Phase::Running && *freezer == Freezer::Free;
+        if !is_running || self.paused.load(Ordering::Relaxed) == paused {
+            let wanted = if paused { "running" } else { "paused" };
+            return Err(Failure::precondition(format!("the container is not {wanted}")));
+        }
+        let Some(cgroup) = self.cgroup.as_ref().filter(|_| !self.cgroup_shared) else {
+            return Err(Failure::precondition("the container has no cgroup of its own"));
+        };
+        cgroup.freeze(paused)?;
+        self.paused.store(paused, Ordering::Relaxed);
+        if paused && self.init.exit().is_some() {
+            self.paused.store(false, Ordering::Relaxed);
+            cgroup.freeze(false)?;
+        }
+        Ok(())
+    }
+
+    /// Lets its processes go on if they are stopped, so that they can end; for good if all of them are to.
+    pub(crate) fn thaw(&self, for_good: bool) {
+        let mut freezer = self.freezer.lock().unwrap_or_else(PoisonError::into_inner);
+        if for_good {
+            *freezer = Freezer::Killed;
+        }
+        if self.paused.swap(false, Ordering::Relaxed)
+            && let Some(cgroup) = &self.cgroup
+        {
+            let _ = cgroup.freeze(false);
         }
     }
 

@@ -140,6 +140,102 @@ async fn input_and_output_go_through_the_named_pipes() {
     pod.shutdown().await;
 }
 
+fn fifo(pod: &Pod, name: &str) -> std::path::PathBuf {
+    let path = pod.directory.path().join(name);
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).expect("made");
+    path
+}
+
+#[tokio::test]
+async fn what_ends_at_once_is_read_to_its_end_however_late_its_reader_comes() {
+    if !possible() {
+        return;
+    }
+    let pod = Pod::with_container(&["sleep"]).await;
+    let id = pod.id.clone();
+    pod.start(&id, "").await.expect("started");
+    let stdout = fifo(&pod, "stdout");
+    pod.exec(&id, "e", &["echo", "all of it"], &stdout.display().to_string()).await.expect("noted");
+    // As containerd's client: its end is opened in the background, which may be long after the request.
+    let reader = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        std::fs::read_to_string(stdout).expect("read to the end")
+    });
+    pod.start(&id, "e").await.expect("started");
+    assert_eq!(pod.wait(&id, "e").await.expect("waited"), 0);
+    let text = tokio::time::timeout(LIMIT, reader).await.expect("the output ends").expect("joined");
+    assert_eq!(text, "all of it");
+    pod.kill(&id, "", 9).await.expect("killed");
+    pod.wait(&id, "").await.expect("waited");
+    pod.delete(&id, "").await.expect("deleted");
+    pod.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_start_that_takes_its_time_delays_nobody_and_is_told_before_its_exit() {
+    if !possible() {
+        return;
+    }
+    let mut pod = Pod::new().await;
+    let (sandbox, member) = (pod.id.clone(), format!("{}-m", pod.id));
+    let annotations = |kind: &str| serde_json::json!({"io.kubernetes.cri.container-type": kind, "io.kubernetes.cri.sandbox-id": sandbox});
+    pod.write_bundle(&sandbox, &["sleep"], annotations("sandbox"));
+    pod.write_bundle(&member, &["exit", "3"], annotations("container"));
+    let go = pod.directory.path().join("go");
+    let script = format!("until test -e {}; do sleep 0.01; done", go.display());
+    pod.change_bundle(&member, |config| {
+        config["hooks"] =
+            serde_json::json!({"poststart": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]});
+    });
+    pod.start_shim(&sandbox).await;
+    for id in [&sandbox, &member] {
+        pod.create(id).await.expect("created");
+    }
+    pod.start(&sandbox, "").await.expect("started");
+    // The member has ended, and its hook has not.
+    let others = async {
+        pod.exec(&sandbox, "e", &["exit", "7"], "").await.expect("noted");
+        pod.start(&sandbox, "e").await.expect("started");
+        let status = pod.wait(&sandbox, "e").await;
+        std::fs::write(&go, "").expect("written");
+        status.expect("told while the member starts")
+    };
+    let (started, waited, status) = tokio::join!(pod.start(&member, ""), pod.wait(&member, ""), others);
+    assert!(started.expect("started") > 0);
+    assert_eq!((waited.expect("waited"), status), (3, 7));
+    for id in [&member, &sandbox] {
+        let _ = pod.kill(id, "", 9).await;
+        pod.wait(id, "").await.expect("waited");
+        pod.delete(id, "").await.expect("deleted");
+    }
+    pod.shutdown().await;
+    let of_member: Vec<_> = pod.heard_of(&member);
+    assert_eq!(of_member, ["create", "start", "exit", "delete"]);
+}
+
+#[tokio::test]
+async fn a_guard_that_is_killed_has_a_successor_that_knows_what_it_knew() {
+    if !possible() {
+        return;
+    }
+    let pod = Pod::with_container(&["sleep"]).await;
+    let id = pod.id.clone();
+    pod.start(&id, "").await.expect("started");
+    let first = pod.guard().expect("a guard");
+    rustix::process::kill_process(first, rustix::process::Signal::KILL).expect("killed");
+    eventually("another guard", || pod.guard().is_some_and(|guard| guard != first)).await;
+    let request = ConnectRequest { id: id.clone(), ..Default::default() };
+    let shim = pod.client().connect(context(), &request).await.expect("connected").shim_pid;
+    let shim = rustix::process::Pid::from_raw(shim.cast_signed()).expect("a pid");
+    rustix::process::kill_process(shim, rustix::process::Signal::KILL).expect("killed");
+    // Nobody runs `delete`.
+    let socket = std::path::PathBuf::from(pod.address.trim_start_matches("unix://"));
+    eventually("the guard has removed the socket", || !socket.exists()).await;
+    eventually("the guard has removed the cgroups", || cgroup_directories(&pod.cgroup(&id)).is_empty()).await;
+    eventually("the guard has gone", || pod.guard().is_none()).await;
+}
+
 #[tokio::test]
 async fn a_crashed_sentry_ends_its_containers_with_a_true_status() {
     if !possible() {

@@ -142,7 +142,19 @@ fn program_input(config: &ProcessConfig, path: Vec<u8>) -> ProgramInput {
     ProgramInput { path, argv: bytes(&config.args), envp: bytes(&config.env) }
 }
 
-/// As container engines word it.
+/// As runc words it, which programs that drive containers look for: the first when the program is not there, the second
+/// when it is there and cannot be run (a script whose interpreter is missing, for instance).
+fn explain_missing(config: &ProcessConfig, errno: Errno) -> String {
+    let name = config.args.first().map_or("", String::as_str);
+    match errno {
+        Errno::ENOENT if name.contains('/') => {
+            format!("exec: {name:?}: stat {name}: no such file or directory")
+        }
+        Errno::ENOTDIR if name.contains('/') => format!("exec: {name:?}: stat {name}: not a directory"),
+        _ => explain(config, errno),
+    }
+}
+
 fn explain(config: &ProcessConfig, errno: Errno) -> String {
     let name = config.args.first().map_or("", String::as_str);
     let what = match errno {
@@ -180,7 +192,16 @@ fn enter_directory(task: &Arc<Task>, cwd: &str) -> Result<(), Failure> {
             fs.set_cwd(location);
             Ok(())
         }
-        Err(errno) => fail(FailureKind::InvalidArgument, format!("working directory {cwd:?}: {errno}")),
+        Err(errno) => {
+            let what = match errno {
+                Errno::ENOENT => "no such file or directory".to_owned(),
+                Errno::ENOTDIR => "not a directory".to_owned(),
+                Errno::EACCES => "permission denied".to_owned(),
+                errno => errno.to_string(),
+            };
+            let text = format!("chdir to cwd ({cwd:?}) set in config.json failed: {what}");
+            fail(FailureKind::InvalidArgument, text)
+        }
     }
 }
 
@@ -189,7 +210,7 @@ fn find_program(task: &Arc<Task>, config: &ProcessConfig) -> Result<(Arc<OpenFil
     let name = config.args.first().map_or("", String::as_str);
     let cwd = task.fs().cwd();
     let open = |path: &str| Caller::of(task).open_exec(&cwd, path.as_bytes(), Lookup::FOLLOW);
-    let invalid = |errno| fail(FailureKind::InvalidArgument, explain(config, errno));
+    let invalid = |errno| fail(FailureKind::InvalidArgument, explain_missing(config, errno));
     if name.contains('/') {
         return match open(name) {
             Ok(file) => Ok((file, name.into())),
@@ -197,17 +218,15 @@ fn find_program(task: &Arc<Task>, config: &ProcessConfig) -> Result<(Arc<OpenFil
         };
     }
     let path = config.env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
-    let mut worst = Errno::ENOENT;
     for dir in path.split(':').filter(|_| !name.is_empty()) {
         let dir = if dir.is_empty() { "." } else { dir.trim_end_matches('/') };
         let candidate = format!("{dir}/{name}");
-        match open(&candidate) {
-            Ok(file) => return Ok((file, candidate.into_bytes())),
-            Err(Errno::EACCES) => worst = Errno::EACCES,
-            Err(_) => {}
+        if let Ok(file) = open(&candidate) {
+            return Ok((file, candidate.into_bytes()));
         }
     }
-    invalid(worst)
+    // As runc: also where one is there that must not be executed.
+    invalid(Errno::ENOENT)
 }
 
 /// Gives the task its three streams, or a terminal with a relay.

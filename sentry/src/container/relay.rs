@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::TerminalMaster;
 use crate::Errno;
@@ -17,6 +17,9 @@ const STACK_BYTES: usize = 128 << 10;
 const BUFFER: usize = 8 << 10;
 /// How long a thread sleeps at most before it looks again; only a safety net.
 const NAP: Duration = Duration::from_millis(500);
+
+/// How long nobody may take anything of what has been printed, once the process has ended, before the rest is dropped.
+const AFTER_END: Duration = Duration::from_secs(2);
 
 /// The copying between a terminal and two descriptors.
 pub(crate) struct Relay {
@@ -34,8 +37,7 @@ impl Relay {
         output: Arc<Stream>,
     ) -> std::io::Result<Arc<Self>> {
         let parkers = [Arc::default(), Arc::default()];
-        let relay =
-            Arc::new(Self { master, ended: AtomicBool::new(false), output: Mutex::default(), parkers });
+        let relay = Arc::new(Self { master, ended: false.into(), output: Mutex::default(), parkers });
         let theirs = Arc::clone(&relay);
         spawn("tty-in", move || theirs.copy_in(&input))?;
         let theirs = Arc::clone(&relay);
@@ -73,7 +75,11 @@ impl Relay {
             while !self.has_ended() {
                 match input.read_some(&mut buffer) {
                     Ok(0) => return,
-                    Ok(n) => self.all(parker, &buffer[..n], |bytes| self.master.write(bytes)),
+                    Ok(n) => {
+                        if !self.all(parker, &buffer[..n], |bytes| self.master.write(bytes)) {
+                            return;
+                        }
+                    }
                     Err(Errno::EAGAIN) => parker.park(Some(NAP)),
                     Err(_) => return,
                 }
@@ -91,7 +97,10 @@ impl Relay {
                 let ended = self.has_ended();
                 match self.master.read(&mut buffer) {
                     Ok(n) if n > 0 => {
-                        self.all(parker, &buffer[..n], |bytes| output.write_some(bytes));
+                        // If nobody takes it, nobody takes the rest, however much that is.
+                        if !self.all(parker, &buffer[..n], |bytes| output.write_some(bytes)) {
+                            return;
+                        }
                     }
                     _ if ended => return,
                     _ => parker.park(Some(NAP)),
@@ -100,22 +109,27 @@ impl Relay {
         });
     }
 
-    /// Puts all bytes, waiting as needed; gives up at an error, or when it has to wait after the end for too long.
-    fn all(&self, parker: &Parker, mut bytes: &[u8], put: impl Fn(&[u8]) -> Result<usize, Errno>) {
-        let mut naps_after_end = 0;
+    /// Puts all bytes, waiting as needed; drops them at an error. False once nobody has taken anything for some time after
+    /// the end.
+    fn all(&self, parker: &Parker, mut bytes: &[u8], put: impl Fn(&[u8]) -> Result<usize, Errno>) -> bool {
+        let mut deadline = None;
         while !bytes.is_empty() {
             match put(bytes) {
-                Ok(n) => bytes = &bytes[n..],
+                Ok(n) => {
+                    bytes = &bytes[n..];
+                    deadline = None;
+                }
                 Err(Errno::EAGAIN) => {
-                    naps_after_end += u32::from(self.has_ended());
-                    if naps_after_end > 4 {
-                        return;
+                    let now = Instant::now();
+                    if self.has_ended() && *deadline.get_or_insert(now + AFTER_END) <= now {
+                        return false;
                     }
                     parker.park(Some(NAP));
                 }
-                Err(_) => return,
+                Err(_) => return true,
             }
         }
+        true
     }
 }
 

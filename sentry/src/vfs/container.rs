@@ -265,7 +265,9 @@ impl Builder<'_> {
             _ => return Err(Errno::EINVAL),
         };
         // The folder that it is in (`/dev/net`, `/dev/cpu/0`) is made as well, as every runtime does.
-        if let Some((folder, _)) = device.path.trim_end_matches('/').rsplit_once('/').filter(|(f, _)| !f.is_empty()) {
+        if let Some((folder, _)) =
+            device.path.trim_end_matches('/').rsplit_once('/').filter(|(f, _)| !f.is_empty())
+        {
             self.make_mount_point(folder.as_bytes(), true)?;
         }
         match self.caller.mknod(&self.place, device.path.as_bytes(), kind, device.mode) {

@@ -129,7 +129,7 @@ fn wait(sandbox: &Sandbox, id: &str, tty: bool, happenings: &Receiver<Happening>
 
 fn died(sandbox: &Sandbox, why: Option<String>) -> Failure {
     let how = sandbox.sentry.wait(Some(Duration::from_millis(200)));
-    let how = why.or(how).unwrap_or_else(|| "closed its socket".to_owned());
+    let how = why.or(how.map(|how| how.to_string())).unwrap_or_else(|| "closed its socket".to_owned());
     Failure { message: format!("the sandbox has died: the sentry {how}"), status: 1 }
 }
 

@@ -16,7 +16,7 @@ use crate::cgroup::Cgroup;
 use crate::client::{CallError, Client, Notice};
 use crate::hardening::{Hardening, Report};
 use crate::plan::NetworkPlan;
-use crate::spawn::{Child, Launcher, Programs, SpawnError, host, wait_readable};
+use crate::spawn::{Child, Ended, Launcher, Programs, SpawnError, host, wait_readable};
 
 /// How long the sentry may take to boot, and to make a container.
 const BOOT_LIMIT: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ pub enum Error {
     Call(#[from] CallError),
     /// The sentry ended early.
     #[error("the sentry {0} before it had booted")]
-    Sentry(String),
+    Sentry(Ended),
     /// The gofer could not be set up.
     #[error("files of the container: {0}")]
     Gofer(String),
@@ -188,7 +188,7 @@ impl Sandbox {
                 let early = gofer.wait(Some(Duration::from_millis(100)));
                 gofer.kill();
                 let how = early
-                    .filter(|how| how.starts_with("killed"))
+                    .filter(|how| matches!(how, Ended::Signal(_)))
                     .map(|how| format!(" (the gofer was {how})"));
                 Err(Error::Gofer(why + &how.unwrap_or_default()))
             }
@@ -230,6 +230,12 @@ impl Sandbox {
             (Reply::Ok | Reply::Started { .. }, _) => Ok(()),
             _ => Err(CallError::Confused(what).into()),
         }
+    }
+
+    /// Whether the sentry has ended, or is about to: it was asked and will not answer.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self.client.call(Request::Status, &[], CALL_LIMIT), Err(CallError::Gone))
     }
 
     /// Releases a container's first task.

@@ -99,6 +99,27 @@ impl Programs {
     }
 }
 
+/// How a process has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this status.
+    Code(i32),
+    /// This signal killed it.
+    Signal(i32),
+    /// Somebody else has waited for it.
+    Unknown,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with status {code}"),
+            Self::Signal(signal) => write!(f, "killed by signal {signal}"),
+            Self::Unknown => write!(f, "ended"),
+        }
+    }
+}
+
 /// A running sentry or gofer. Dropping it does not end it.
 #[derive(Debug)]
 pub struct Child {
@@ -113,21 +134,20 @@ impl Child {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
-    /// Waits for its end, and says how it ended if it was seen to; `None` if the time ran out.
+    /// Waits for its end; `None` if the time ran out.
     #[must_use]
-    pub fn wait(&self, limit: Option<Duration>) -> Option<String> {
+    pub fn wait(&self, limit: Option<Duration>) -> Option<Ended> {
         if !wait_readable(self.pidfd.as_fd(), limit) {
             return None;
         }
         let status = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
         Some(match status {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => format!("exited with status {code}"),
-                (None, Some(signal)) => format!("killed by signal {signal}"),
-                (None, None) => "ended".to_owned(),
+                (Some(code), _) => Ended::Code(code),
+                (None, Some(signal)) => Ended::Signal(signal),
+                (None, None) => Ended::Unknown,
             },
-            // Somebody else has waited for it.
-            Ok(None) | Err(_) => "ended".to_owned(),
+            Ok(None) | Err(_) => Ended::Unknown,
         })
     }
 
@@ -422,9 +442,9 @@ mod tests {
         let (cat, socket) = launcher.gofer(&programs, None, log.as_fd()).expect("started");
         assert_eq!(cat.wait(Some(Duration::from_millis(10))), None);
         drop(socket);
-        assert_eq!(cat.wait(Some(Duration::from_secs(5))).as_deref(), Some("exited with status 0"));
+        assert_eq!(cat.wait(Some(Duration::from_secs(5))), Some(Ended::Code(0)));
         let (cat, _socket) = launcher.gofer(&programs, None, log.as_fd()).expect("started");
         cat.kill();
-        assert_eq!(cat.wait(Some(Duration::from_secs(5))).as_deref(), Some("killed by signal 9"));
+        assert_eq!(cat.wait(Some(Duration::from_secs(5))), Some(Ended::Signal(9)));
     }
 }

@@ -107,6 +107,27 @@ impl Pod {
         fs::write(bundle.join("config.json"), config.to_string()).expect("written");
     }
 
+    /// Changes a bundle's configuration.
+    pub fn change_bundle(&self, id: &str, change: impl FnOnce(&mut serde_json::Value)) {
+        let path = self.bundle(id).join("config.json");
+        let mut config = serde_json::from_slice(&fs::read(&path).expect("there")).expect("JSON");
+        change(&mut config);
+        fs::write(path, config.to_string()).expect("written");
+    }
+
+    /// The guard of this pod's server.
+    pub fn guard(&self) -> Option<rustix::process::Pid> {
+        let socket = self.address.trim_start_matches("unix://");
+        let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+        pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+            .find(|pid| {
+                let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let mut words = line.split(|byte| *byte == 0);
+                words.clone().any(|word| word == b"guard") && words.any(|word| word == socket.as_bytes())
+            })
+            .and_then(rustix::process::Pid::from_raw)
+    }
+
     fn shim(&self, id: &str, action: &str, stdin: &[u8]) -> Output {
         let mut child = Command::new(env!("CARGO_BIN_EXE_containerd-shim-rvisor-v2"))
             .args(["-namespace", "test", "-address", "/none", "-publish-binary", "/none", "-id", id, action])
@@ -227,6 +248,13 @@ impl Pod {
     pub fn topics(&self) -> Vec<String> {
         let heard = self.collector.0.lock().expect("whole");
         heard.iter().map(|h| h.topic.trim_start_matches("/tasks/").to_owned()).collect()
+    }
+
+    /// Topics heard so far that name this container.
+    pub fn heard_of(&self, id: &str) -> Vec<String> {
+        let heard = self.collector.0.lock().expect("whole");
+        let names = |h: &&Heard| h.event.value.windows(id.len()).any(|part| part == id.as_bytes());
+        heard.iter().filter(names).map(|h| h.topic.trim_start_matches("/tasks/").to_owned()).collect()
     }
 
     /// The events of one topic.
