@@ -166,8 +166,11 @@ impl MemoryManager {
         blueprint: Blueprint,
         limits: &MemoryLimits,
     ) -> Result<u64, Errno> {
-        let mut inner = self.lock_to_change();
+        // LOCK: files are let go of outside the lock, since the last one closes: what is declared before the guard goes after it,
+        // on each way out.
+        let mut gone = Vec::new();
         let mut blueprint = blueprint;
+        let mut inner = self.lock_to_change();
         if inner.lock_future {
             blueprint.flags |= VmaFlags::LOCKED;
         }
@@ -184,12 +187,8 @@ impl MemoryManager {
         if inner.tree.count() + inner.tree.cuts(addr, end) >= MAX_MAP_COUNT {
             return Err(Errno::ENOMEM);
         }
-        let mut gone = Vec::new();
-        let made = inner.make(context, addr, blueprint, replaced > 0, &mut gone);
-        drop(inner);
-        // LOCK: files are let go of outside the lock, since the last one closes.
-        drop(gone);
-        made.map(|()| addr)
+        inner.make(context, addr, &mut blueprint, replaced > 0, &mut gone)?;
+        Ok(addr)
     }
 
     /// `munmap(2)`.
@@ -201,13 +200,10 @@ impl MemoryManager {
         if !layout::is_aligned(addr) || len == 0 || addr > END || len > END - addr {
             return Err(Errno::EINVAL);
         }
-        let pieces = {
-            let mut inner = self.lock_to_change();
-            inner.unmap(context, addr, addr + len)?
-        };
         // LOCK: files are let go of outside the lock, since the last one closes.
-        drop(pieces);
-        Ok(())
+        let mut gone = Vec::new();
+        let mut inner = self.lock_to_change();
+        inner.unmap(context, addr, addr + len, &mut gone)
     }
 
     /// `RLIMIT_STACK` was raised while the program runs: its stack is extended as far as there is room at once. On Linux
@@ -238,6 +234,8 @@ impl MemoryManager {
     /// # Errors
     /// EINVAL if none does.
     pub fn detach(&self, context: &mut dyn Context, addr: u64) -> Result<i32, Errno> {
+        // LOCK: files are let go of outside the lock, since the last one closes.
+        let mut gone = Vec::new();
         let mut inner = self.lock_to_change();
         let starting = |vma: &Vma| match &vma.backing {
             Backing::Memory { id, offset, attachment: Some(segment), .. } => {
@@ -258,11 +256,9 @@ impl MemoryManager {
             })
             .map(|vma| (vma.start, vma.end))
             .collect();
-        let mut pieces = Vec::new();
         for (start, end) in ranges {
-            pieces.append(&mut inner.unmap(context, start, end)?);
+            inner.unmap(context, start, end, &mut gone)?;
         }
-        drop(inner);
         Ok(segment)
     }
 }
@@ -325,12 +321,12 @@ impl Inner {
         &mut self,
         context: &mut dyn Context,
         addr: u64,
-        blueprint: Blueprint,
+        blueprint: &mut Blueprint,
         replaces: bool,
         gone: &mut Vec<Vma>,
     ) -> Result<(), Errno> {
         let end = addr + blueprint.len;
-        let result = host::call(context, host_call(addr, &blueprint));
+        let result = host::call(context, host_call(addr, blueprint));
         // A host that failed may or may not have unmapped what was there, or have mapped the first pieces: then it is told to
         // unmap all. Where it cannot even do that (too many pieces), it did nothing the first time either.
         let undo = result.is_err() && (replaces || blueprint.len > host::PIECE_MAX);
@@ -345,31 +341,33 @@ impl Inner {
             // LINUX: mmap(2) does not fail if the mapping cannot be populated.
             let _ = host::call(context, MemoryCall::Advise { addr, len: blueprint.len, advice });
         }
-        let Blueprint { prot, max_prot, flags, backing, .. } = blueprint;
+        let Blueprint { prot, max_prot, flags, .. } = *blueprint;
+        let backing = std::mem::replace(&mut blueprint.backing, Backing::Anonymous);
         self.tree.insert(Vma { start: addr, end, prot, max_prot, flags, backing });
         self.note_peak();
         Ok(())
     }
 
-    /// Unmaps whatever of the guest's is in the range; answers it, to be dropped outside the lock.
+    /// Unmaps whatever of the guest's is in the range. `gone`: what it was, also where the host refuses the rest; to be dropped
+    /// outside the lock.
     pub(super) fn unmap(
         &mut self,
         context: &mut dyn Context,
         start: u64,
         end: u64,
-    ) -> Result<Vec<Vma>, Errno> {
+        gone: &mut Vec<Vma>,
+    ) -> Result<(), Errno> {
         if self.tree.has_sealed(start, end) {
             return Err(Errno::EPERM);
         }
         if self.tree.count() + self.tree.cuts(start, end) > MAX_MAP_COUNT {
             return Err(Errno::ENOMEM);
         }
-        let mut gone = Vec::new();
         for (from, to) in self.guest_runs(start, end) {
             host::call(context, MemoryCall::Unmap { addr: from, len: to - from })?;
             gone.append(&mut self.tree.remove(from, to));
         }
-        Ok(gone)
+        Ok(())
     }
 
     /// The stretches of a range from the first to the last mapping of the guest's, without what is not the guest's.

@@ -103,11 +103,11 @@ impl Inner {
             if self.tree.has_special(request.new_addr, end) {
                 return Err(Errno::ENOMEM);
             }
-            gone.append(&mut self.unmap(context, request.new_addr, end)?);
+            self.unmap(context, request.new_addr, end, gone)?;
         }
         if request.old_len > request.new_len {
             let tail = request.addr + request.new_len;
-            gone.append(&mut self.unmap(context, tail, request.addr + request.old_len)?);
+            self.unmap(context, tail, request.addr + request.old_len, gone)?;
             request.old_len = request.new_len;
         }
         if request.old_len == request.new_len && !fixed && request.flags & MREMAP_DONTUNMAP == 0 {
