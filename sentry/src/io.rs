@@ -23,6 +23,11 @@ pub trait Source {
         None
     }
 
+    /// Whoever wanted this is to end: a long transfer stops where it is.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
     /// Takes `n` bytes that nobody wants to see again; no more than remain.
     ///
     /// # Errors
@@ -52,6 +57,46 @@ pub trait Source {
     }
 }
 
+/// The first so many bytes of a source.
+pub struct Limited<'a> {
+    left: usize,
+    source: &'a mut dyn Source,
+}
+
+impl<'a> Limited<'a> {
+    /// At most `limit` bytes of `source`.
+    pub fn new(source: &'a mut dyn Source, limit: u64) -> Self {
+        Self { left: usize::try_from(limit).unwrap_or(usize::MAX), source }
+    }
+}
+
+impl Source for Limited<'_> {
+    fn remaining(&self) -> usize {
+        self.source.remaining().min(self.left)
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
+        let want = buf.len().min(self.left);
+        let n = self.source.read(&mut buf[..want])?;
+        self.left -= n;
+        Ok(n)
+    }
+
+    fn peek(&self, limit: usize) -> Option<BulkIn<'_>> {
+        self.source.peek(limit.min(self.left))
+    }
+
+    fn skip(&mut self, n: usize) -> Result<(), Errno> {
+        self.source.skip(n)?;
+        self.left -= n;
+        Ok(())
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.source.is_cancelled()
+    }
+}
+
 /// Bytes on their way out of a file or socket.
 pub trait Sink {
     /// How much room is left.
@@ -62,6 +107,11 @@ pub trait Sink {
     /// # Errors
     /// EFAULT if not one byte could be written.
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Errno>;
+
+    /// Whoever wanted this is to end: a long transfer stops where it is.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
 
     /// Room for the next `len` bytes where the host can put them; what is put there counts once [`Sink::filled`] says so.
     fn room(&mut self, _len: usize) -> Option<BulkOut<'_>> {

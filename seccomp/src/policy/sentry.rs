@@ -66,9 +66,12 @@ fn files() -> Vec<Rule> {
         rule(
             libc::SYS_lseek,
             "lseek",
-            "data and holes in a donated file or a memfd; no position is ever moved",
+            "data and holes; the position of a standard stream that is a file, and where an append has ended",
         )
-        .when([one_of(2, &[libc::SEEK_DATA, libc::SEEK_HOLE])]),
+        .when([one_of(
+            2,
+            &[libc::SEEK_SET, libc::SEEK_CUR, libc::SEEK_END, libc::SEEK_DATA, libc::SEEK_HOLE],
+        )]),
         rule(libc::SYS_fsync, "fsync", "durability that a guest asks for"),
         rule(libc::SYS_fdatasync, "fdatasync", "durability that a guest asks for"),
         rule(libc::SYS_fcntl, "fcntl", "duplicate, non-blocking mode, seals; no owner, no lease, no signal")

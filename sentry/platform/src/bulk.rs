@@ -77,6 +77,16 @@ impl BulkIn<'_> {
         answer(unsafe { libc::pwrite(fd.as_fd().as_raw_fd(), at.cast(), len, position(offset)) })
     }
 
+    /// Writes them to a file of the host at its own position, `write(2)`.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn write(&self, fd: impl AsFd) -> Result<usize, Errno> {
+        let (at, len) = self.raw();
+        // SAFETY: the host reads `len` mapped bytes and trusts none of them.
+        answer(unsafe { libc::write(fd.as_fd().as_raw_fd(), at.cast(), len) })
+    }
+
     /// Copies the first bytes out, each read once.
     pub fn copy_to(&self, buf: &mut [u8]) {
         let len = buf.len().min(self.len);

@@ -15,7 +15,7 @@ use super::{Container, Hooks, fail};
 use crate::Errno;
 use crate::fs::host_stream::Stream;
 use crate::kernel::Kernel;
-use crate::mm::loader::ProgramInput;
+use crate::mm::loader::{ProgramInput, Reach};
 use crate::mm::{MemoryManager, NoSpace};
 use crate::task::{
     Credentials, Current, ExecInput, Limits, LoadedProgram, NewProcess, Process, ProcessGroup, Resource,
@@ -139,7 +139,7 @@ pub(super) fn prepare(
 
 fn program_input(config: &ProcessConfig, path: Vec<u8>) -> ProgramInput {
     let bytes = |texts: &[String]| texts.iter().map(|text| text.clone().into_bytes()).collect();
-    ProgramInput { path, argv: bytes(&config.args), envp: bytes(&config.env) }
+    ProgramInput { path, reach: Reach::Kept, argv: bytes(&config.args), envp: bytes(&config.env) }
 }
 
 /// As runc words it, which programs that drive containers look for: the first when the program is not there, the second

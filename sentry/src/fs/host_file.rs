@@ -43,7 +43,7 @@ pub fn read_at(fd: impl AsFd, sink: &mut dyn Sink, offset: u64) -> Result<usize,
     }
     copy_buffer(sink.remaining(), |buffer| {
         let mut done = 0;
-        while sink.remaining() > 0 {
+        while sink.remaining() > 0 && !(done > 0 && sink.is_cancelled()) {
             let want = sink.remaining().min(buffer.len());
             let copied = file::read_at(&fd, &mut buffer[..want], offset.saturating_add(done as u64))
                 .and_then(|got| if got == 0 { Ok((0, 0)) } else { Ok((got, sink.write(&buffer[..got])?)) });
@@ -75,6 +75,22 @@ pub fn write_at(fd: impl AsFd, source: &mut dyn Source, offset: u64, limit: usiz
     write_by(source, limit, |bytes, done| file::write_at(&fd, bytes, offset.saturating_add(done as u64)))
 }
 
+/// Writes at the end of a host file that is open with `O_APPEND`; answers how much, and where it ended. Nobody else may use the
+/// descriptor meanwhile: that its position is there is the host's answer.
+///
+/// # Errors
+/// As [`write_at`].
+pub fn append(fd: impl AsFd, source: &mut dyn Source) -> Result<(usize, u64), Errno> {
+    let written = if let Some(bytes) = source.peek(usize::MAX) {
+        let written = bytes.write(&fd)?;
+        source.skip(written)?;
+        written
+    } else {
+        write_by(source, usize::MAX, |bytes, _| file::write(&fd, bytes))?
+    };
+    Ok((written, file::position(&fd)?))
+}
+
 /// `put`: writes bytes; it is also told how many have been written before.
 fn write_by(
     source: &mut dyn Source,
@@ -83,7 +99,7 @@ fn write_by(
 ) -> Result<usize, Errno> {
     copy_buffer(source.remaining().min(limit), |buffer| {
         let mut done = 0;
-        while source.remaining() > 0 && done < limit {
+        while source.remaining() > 0 && done < limit && !(done > 0 && source.is_cancelled()) {
             let want = source.remaining().min(buffer.len()).min(limit - done);
             let copied =
                 source.read(&mut buffer[..want]).and_then(|got| Ok((got, put(&buffer[..got], done)?)));

@@ -135,6 +135,10 @@ impl FileOps for Stream {
         if done == 0 && source.remaining() > 0 { Err(Errno::EAGAIN) } else { Ok(done) }
     }
 
+    fn takes_splice(&self) -> bool {
+        true
+    }
+
     fn readiness(&self) -> Events {
         if self.is_always_ready() {
             return Events::READABLE | Events::WRITABLE;

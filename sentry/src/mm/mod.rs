@@ -44,7 +44,7 @@ use self::layout::{END, STUB_END, STUB_START, VDSO_BEFORE, VDSO_LEN};
 use self::query::WritableCache;
 use self::tree::VmaTree;
 use crate::Errno;
-use crate::vfs::Location;
+use crate::vfs::{DenyWrite, Location};
 
 /// The resource limits that memory calls look at, in bytes. `u64::MAX`: none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +101,8 @@ struct Inner {
     /// `mlockall(MCL_FUTURE)`.
     lock_future: bool,
     exe: Option<Location>,
+    /// Nobody writes to the program file as long as it runs somewhere.
+    exe_denies: Option<Arc<DenyWrite>>,
     /// As the program got it, for `/proc/PID/auxv`.
     auxv: Vec<u8>,
     /// Largest resident size seen, in bytes (`VmHWM`).
@@ -126,6 +128,7 @@ impl MemoryManager {
             brk: 0,
             lock_future: false,
             exe: None,
+            exe_denies: None,
             auxv: Vec::new(),
             peak_resident: 0,
             peak_size: 0,
@@ -187,6 +190,7 @@ impl MemoryManager {
             brk: inner.brk,
             lock_future: false,
             exe: inner.exe.clone(),
+            exe_denies: inner.exe_denies.clone(),
             auxv: inner.auxv.clone(),
             peak_resident: 0,
             peak_size: inner.tree.totals().size,

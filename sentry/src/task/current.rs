@@ -409,6 +409,9 @@ impl Current {
         deadline_ns: Option<u64>,
         mut operation: impl FnMut(&mut Self) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
+        if self.task.is_killed() {
+            return Err(Errno::ERESTARTSYS);
+        }
         let first = operation(self);
         if first.as_ref().err() != Some(&Errno::EAGAIN) || nonblocking || file.is_nonblocking() {
             return first;

@@ -378,6 +378,11 @@ impl Task {
         self.interrupted.load(Ordering::Acquire)
     }
 
+    /// It is to end, and a call that is not waiting ends early, too. PERF: one load, unless something interrupts it.
+    pub fn is_killed(&self) -> bool {
+        self.is_interrupted() && self.is_dying()
+    }
+
     /// Clears the mark; the caller is about to look at its signals.
     pub fn take_interrupt(&self) -> bool {
         self.interrupted.swap(false, Ordering::AcqRel)

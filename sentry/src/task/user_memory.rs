@@ -285,6 +285,10 @@ impl Source for UserReader<'_> {
         if done == 0 && !buf.is_empty() && self.pieces.remaining > 0 { Err(Errno::EFAULT) } else { Ok(done) }
     }
 
+    fn is_cancelled(&self) -> bool {
+        self.current.task().is_killed()
+    }
+
     fn peek(&self, limit: usize) -> Option<BulkIn<'_>> {
         let limit = limit.min(self.pieces.remaining);
         self.current.context().bulk_in(&mut self.pieces.stretches(limit))
@@ -334,6 +338,10 @@ impl Sink for UserWriter<'_> {
         } else {
             Ok(done)
         }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.current.task().is_killed()
     }
 
     fn room(&mut self, len: usize) -> Option<BulkOut<'_>> {

@@ -3,6 +3,7 @@
 //!
 //! Key types: [`Times`], [`NewTime`]. All are methods of [`Caller`].
 
+use super::modify::truncate_at;
 use super::permission::{self, Want, check_writable_mount};
 use super::walk::Caller;
 use super::{Access, Location, SetAttr, mode, now};
@@ -104,22 +105,7 @@ impl Caller<'_> {
         }
         check_writable_mount(location)?;
         self.check(&stat, Want::WRITE)?;
-        let mode = self.mode_without_privileges(&stat);
-        location.inode().set_attr(&SetAttr { size: Some(len), mode, ..SetAttr::default() })?;
-        inotify::notify_at(&self.task.kernel, location, inotify::mask::MODIFY);
-        Ok(())
-    }
-
-    /// Somebody writes to the file: if set-ID bits are to go, they go now. LINUX: `file_remove_privs`.
-    ///
-    /// # Errors
-    /// The file system's.
-    pub fn drop_privileges(&self, location: &Location) -> Result<(), Errno> {
-        let stat = location.inode().access()?;
-        match self.mode_without_privileges(&stat) {
-            Some(mode) => location.inode().set_attr(&SetAttr { mode: Some(mode), ..SetAttr::default() }),
-            None => Ok(()),
-        }
+        truncate_at(self, location, len)
     }
 
     /// `utimensat(2)`.

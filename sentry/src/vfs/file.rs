@@ -7,17 +7,18 @@
 use std::any::Any;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use platform::MapSource;
 
-use super::{FdTable, Location, Locks};
+use super::{FdTable, Location, Locks, WriteAccess};
 use crate::Errno;
 use crate::fs::epoll::Watchers;
 use crate::fs::inotify::{self, mask};
 use crate::io::{Sink, Source};
+use crate::kernel::Kernel;
 use crate::sync::{Events, WaitQueue};
-use crate::task::{Current, Task};
+use crate::task::{Credentials, Current, Task};
 
 /// Who performs an operation on a file, and how.
 #[derive(Clone, Copy)]
@@ -84,12 +85,30 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
 
-    /// Writes at `offset` (ignored by streams; with `O_APPEND` regular files write at their end and say so by [`FileOps::size`]).
+    /// Writes at `offset` (ignored by streams), whatever `O_APPEND` says. Called by [`super::Writing`] alone.
     ///
     /// # Errors
     /// As `write(2)`; EINVAL by default.
     fn write(&self, _op: &Op<'_>, _source: &mut dyn Source, _offset: u64) -> Result<usize, Errno> {
         Err(Errno::EINVAL)
+    }
+
+    /// It is a regular file with bytes of its own: [`FileOps::append`], `RLIMIT_FSIZE`, set-ID bits and capabilities concern it.
+    fn has_content(&self) -> bool {
+        false
+    }
+
+    /// Writes at the end of what [has content](FileOps::has_content), but not beyond `limit`; answers how much, and where it ended.
+    ///
+    /// # Errors
+    /// As `write(2)`; EFBIG if the end is at the limit.
+    fn append(&self, _op: &Op<'_>, _source: &mut dyn Source, _limit: u64) -> Result<(usize, u64), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Bytes can be spliced into it. LINUX: it has a `splice_write`.
+    fn takes_splice(&self) -> bool {
+        self.has_content() || self.as_socket().is_some()
     }
 
     /// May `open(2)` return? Asked after opening without `O_NONBLOCK`; EAGAIN: not yet, wait for the queue
@@ -187,7 +206,7 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::ENOTDIR)
     }
 
-    /// `ftruncate(2)`.
+    /// `ftruncate(2)`. Called by [`OpenFile::truncate`] alone.
     ///
     /// # Errors
     /// EINVAL by default.
@@ -195,7 +214,15 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
 
-    /// `fallocate(2)`.
+    /// Is there room for all that `fallocate(2)` is asked for, which is then allocated by pieces?
+    ///
+    /// # Errors
+    /// ENOSPC, where the file system is the sentry's own.
+    fn check_room(&self, _mode: u32, _offset: u64, _len: u64) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// `fallocate(2)`. Called by [`OpenFile::allocate`] alone.
     ///
     /// # Errors
     /// EOPNOTSUPP by default.
@@ -247,10 +274,27 @@ pub struct OpenFile {
     pub watchers: Watchers,
     /// Set once a lock was taken that belongs to the open file.
     locks: OnceLock<Arc<Locks>>,
+    /// Who opened it, if that was by a path.
+    opener: Option<Opener>,
+}
+
+/// By whom and how a file was opened.
+pub struct Opener {
+    /// Those who watch the file are told there when it is closed.
+    pub kernel: Weak<Kernel>,
+    /// LINUX: `f_cred`.
+    pub credentials: Arc<Credentials>,
+    /// Held by what may write.
+    pub write_access: Option<WriteAccess>,
 }
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        // LINUX: `__fput`, with the last user, who need not be a descriptor: a call under way, a mapping, a message.
+        if let Some(kernel) = self.opener.as_ref().and_then(|opener| opener.kernel.upgrade()) {
+            let event = if self.is_writable() { mask::CLOSE_WRITE } else { mask::CLOSE_NOWRITE };
+            inotify::notify_at(&kernel, &self.location, event);
+        }
         self.watchers.release(self.ops.as_ref());
         if let Some(locks) = self.locks.get() {
             locks.release_file(self.location.inode(), self.id);
@@ -262,6 +306,21 @@ impl OpenFile {
     /// Opens.
     #[must_use]
     pub fn new(ops: Arc<dyn FileOps>, location: Location, flags: u32) -> Arc<Self> {
+        Self::with_opener(ops, location, flags, None)
+    }
+
+    /// Opens by a path.
+    #[must_use]
+    pub fn opened(ops: Arc<dyn FileOps>, location: Location, flags: u32, opener: Opener) -> Arc<Self> {
+        Self::with_opener(ops, location, flags, Some(opener))
+    }
+
+    fn with_opener(
+        ops: Arc<dyn FileOps>,
+        location: Location,
+        flags: u32,
+        opener: Option<Opener>,
+    ) -> Arc<Self> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
@@ -272,6 +331,7 @@ impl OpenFile {
             id,
             watchers: Watchers::default(),
             locks: OnceLock::new(),
+            opener,
         })
     }
 
@@ -283,12 +343,13 @@ impl OpenFile {
     /// A descriptor of `table` for this open file has been closed.
     pub fn close(self: &Arc<Self>, task: &Arc<Task>, table: &FdTable) {
         self.ops.closing(task);
-        // The caller's is the last reference, unless another descriptor or a call under way has one.
-        if Arc::strong_count(self) == 1 {
-            let event = if self.is_writable() { mask::CLOSE_WRITE } else { mask::CLOSE_NOWRITE };
-            inotify::notify_at(&task.kernel, &self.location, event);
-        }
         task.kernel.vfs.locks.release_process(self.location.inode(), table.id());
+    }
+
+    /// Whether it was opened with these very credentials. LINUX: `f_cred == current_cred()`.
+    #[must_use]
+    pub fn is_opened_by(&self, credentials: &Arc<Credentials>) -> bool {
+        self.opener.as_ref().is_some_and(|opener| Arc::ptr_eq(&opener.credentials, credentials))
     }
 
     /// A lock has been taken through this open file: it goes with it.

@@ -254,6 +254,31 @@ pub trait Inode: Send + Sync + Any {
         self.stat().map(|stat| Access::from(&stat))
     }
 
+    /// Type and permission bits, true now: asked before each change of content.
+    ///
+    /// # Errors
+    /// The gofer's.
+    fn mode(&self) -> Result<u32, Errno> {
+        self.access().map(|access| access.mode)
+    }
+
+    /// Who writes to it and who runs it, if it is a regular file that can be run.
+    fn write_count(&self) -> Option<&super::WriteCount> {
+        None
+    }
+
+    /// The content is about to change: file capabilities go.
+    ///
+    /// # Errors
+    /// The gofer's.
+    fn drop_capabilities(&self) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// The content has been changed by somebody who may keep these permission bits, set-ID bits among them: they are put back
+    /// where a host's kernel has taken them away.
+    fn keep_set_id(&self, _bits: u32) {}
+
     /// A name of this node has been made, removed or replaced through its directory.
     fn links_changed(&self) {}
 

@@ -16,6 +16,7 @@ mod inode;
 #[cfg(test)]
 mod lifetime_tests;
 mod locks;
+mod modify;
 mod mount;
 pub mod mount_text;
 pub mod mounting;
@@ -27,19 +28,21 @@ mod system;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod write_count;
 
 pub use attributes::{NewTime, Times};
 pub use dentry::{Cached, Dentry, Tree};
 pub use dentry_cache::DentryCache;
 pub use directory::DirectoryFile;
 pub use fd_table::{Descriptor, Fd, FdTable};
-pub use file::{DirEntry, FileOps, Mappable, Op, OpenFile, Pages, Whence};
+pub use file::{DirEntry, FileOps, Mappable, Op, OpenFile, Opener, Pages, Whence};
 pub use fs_context::FsContext;
 pub use inode::{
     Access, Caching, FileSystem, Inode, LinkTarget, Linkable, NewKind, NewNode, SetAttr, Stat, StatFs, mode,
     now,
 };
 pub use locks::{Conflict, LockKind, LockOwner, LockRange, Locks};
+pub use modify::{Place, Writing};
 pub use mount::{Mount, MountNamespace};
 pub use open::{How, open_flags};
 pub use rename::{RENAME_EXCHANGE, RENAME_NOREPLACE};
@@ -48,6 +51,7 @@ pub use system::{
     minor,
 };
 pub use walk::{Caller, Found, Last, LastName, Lookup, NAME_MAX};
+pub use write_count::{DenyWrite, WriteAccess, WriteCount};
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, Weak};

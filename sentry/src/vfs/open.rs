@@ -5,15 +5,18 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use super::modify::truncate_at;
 use super::open_flags::{
     O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH, O_TMPFILE_BIT, O_TRUNC,
 };
 use super::permission::{self, Want, ms};
 use super::walk::{Caller, Last, LastName, Lookup, Walk};
-use super::{Access, Dentry, DirectoryFile, FileOps, Linkable, Location, NewKind, OpenFile, SetAttr, mode};
+use super::{
+    Access, Dentry, DenyWrite, DirectoryFile, FileOps, Linkable, Location, NewKind, OpenFile, Opener,
+    WriteAccess, mode,
+};
 use crate::Errno;
 use crate::fs::inotify;
-use crate::task::Capability;
 
 /// How a path is to be opened.
 #[derive(Debug, Clone, Copy, Default)]
@@ -199,7 +202,10 @@ impl Caller<'_> {
         let dentry = Dentry::unnamed(&dir.location.dentry, inode, label.as_bytes(), linkable);
         let location = Location { mount: Arc::clone(&dir.location.mount), dentry };
         let flags = how.flags & !(O_TMPFILE_BIT | O_DIRECTORY | O_EXCL);
-        self.open_found(&location, flags, Made::Now)
+        let file = self.open_found(&location, flags, Made::Now)?;
+        // LINUX: `F_GETFL` shows them.
+        file.set_flags(file.flags() | how.flags & (O_TMPFILE_BIT | O_DIRECTORY));
+        Ok(file)
     }
 
     /// Opens what a walk has found, with the checks of LINUX `may_open`.
@@ -211,10 +217,14 @@ impl Caller<'_> {
         if made == Made::Before {
             self.check_may_open(location, &access, flags)?;
         }
-        if flags & O_TRUNC != 0 && access.is_regular() && made == Made::Before {
-            self.truncate_opened(location, &access)?;
+        let cuts = flags & O_TRUNC != 0 && access.is_regular();
+        let writes = access.is_regular() && flags & O_ACCMODE != 0;
+        let write_access = if writes { Some(WriteAccess::take(location.inode())?) } else { None };
+        if cuts && made == Made::Before {
+            // LINUX: `handle_truncate`, which asks no size: an empty file's times move, too.
+            truncate_at(self, location, 0)?;
         }
-        let file = self.open_unchecked(location, &access, flags)?;
+        let file = self.open_with(location, &access, flags, write_access)?;
         inotify::notify_at(&self.task.kernel, location, inotify::mask::OPEN);
         Ok(file)
     }
@@ -229,13 +239,28 @@ impl Caller<'_> {
         access: &Access,
         flags: u32,
     ) -> Result<Arc<OpenFile>, Errno> {
+        self.open_with(location, access, flags, None)
+    }
+
+    fn open_with(
+        &self,
+        location: &Location,
+        access: &Access,
+        flags: u32,
+        write_access: Option<WriteAccess>,
+    ) -> Result<Arc<OpenFile>, Errno> {
         let kept = flags & super::open_flags::KEPT | super::open_flags::O_LARGEFILE;
         let ops: Arc<dyn FileOps> = if access.is_dir() {
             Arc::new(DirectoryFile::new(location.clone()))
         } else {
             location.inode().open(self.task, location, flags)?
         };
-        Ok(OpenFile::new(ops, location.clone(), kept))
+        let opener = Opener {
+            kernel: Arc::downgrade(&self.task.kernel),
+            credentials: Arc::clone(&self.credentials),
+            write_access,
+        };
+        Ok(OpenFile::opened(ops, location.clone(), kept, opener))
     }
 
     fn check_may_open(&self, location: &Location, access: &Access, flags: u32) -> Result<(), Errno> {
@@ -266,27 +291,6 @@ impl Caller<'_> {
         Ok(())
     }
 
-    /// LINUX: `handle_truncate`, which asks no size: an empty file's times move, too.
-    fn truncate_opened(&self, location: &Location, access: &Access) -> Result<(), Errno> {
-        let mode = self.mode_without_privileges(access);
-        location.inode().set_attr(&SetAttr { size: Some(0), mode, ..SetAttr::default() })?;
-        inotify::notify_at(&self.task.kernel, location, inotify::mask::MODIFY);
-        Ok(())
-    }
-
-    /// The permission bits that are left when somebody unprivileged changes the content; `None`: they stay.
-    /// LINUX: `setattr_should_drop_suidgid`.
-    pub(super) fn mode_without_privileges(&self, access: &Access) -> Option<u32> {
-        if access.mode & 0o6000 == 0 || !access.is_regular() || self.has(Capability::Fsetid) {
-            return None;
-        }
-        let mut bits = access.mode & 0o7777 & !mode::S_ISUID;
-        if bits & 0o010 != 0 || !self.credentials.in_group(access.gid) {
-            bits &= !mode::S_ISGID;
-        }
-        (bits != access.mode & 0o7777).then_some(bits)
-    }
-
     /// Opens a program: regular, executable, on a mount that allows it. LINUX: `do_open_execat`.
     ///
     /// # Errors
@@ -300,6 +304,7 @@ impl Caller<'_> {
             return Err(Errno::EACCES);
         }
         self.check(&found.access, Want::EXEC)?;
+        drop(DenyWrite::take(found.location.inode())?);
         self.open_unchecked(&found.location, &found.access, 0)
     }
 }

@@ -3,10 +3,9 @@
 use linux_abi::fs::{AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, UTIME_NOW, UTIME_OMIT, Utimbuf};
 use linux_abi::time::{Timespec, Timeval};
 use linux_abi::{Errno, UserCStr, UserPtr};
-use sentry::task::{Current, INFINITY, Resource};
+use sentry::task::Current;
 use sentry::vfs::{Caller, Fd, Location, Lookup, NewTime, Times};
 
-use super::rw::{writable, write_failed};
 use super::{CWD, find, lookup};
 
 const NS: i64 = 1_000_000_000;
@@ -184,9 +183,6 @@ fn set_times_of(current: &Current, fd: Fd, times: Times) -> Result<(), Errno> {
 pub(crate) fn truncate(current: &mut Current, path: UserCStr, len: i64) -> Result<(), Errno> {
     let len = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
     let found = find(current, CWD, path, Lookup::FOLLOW)?;
-    if current.process().limit(Resource::Fsize).soft != INFINITY && len > found.stat()?.size {
-        check_size(current, len)?;
-    }
     Caller::of(current.task()).truncate(&found.location, len)
 }
 
@@ -197,21 +193,7 @@ pub(crate) fn ftruncate(current: &mut Current, fd: Fd, len: i64) -> Result<(), E
     if !file.is_writable() || !file.location.inode().access()?.is_regular() {
         return Err(Errno::EINVAL);
     }
-    if current.process().limit(Resource::Fsize).soft != INFINITY && len > file.ops.size()? {
-        check_size(current, len)?;
-    }
-    Caller::of(current.task()).drop_privileges(&file.location)?;
-    file.ops.truncate(len)
-}
-
-/// `RLIMIT_FSIZE`.
-fn check_size(current: &Current, len: u64) -> Result<(), Errno> {
-    let limit = current.process().limit(Resource::Fsize).soft;
-    if limit == INFINITY || len <= limit {
-        return Ok(());
-    }
-    write_failed(current, Errno::EFBIG);
-    Err(Errno::EFBIG)
+    file.truncate(current.task(), len)
 }
 
 /// `fallocate(2)`: <https://man7.org/linux/man-pages/man2/fallocate.2.html>
@@ -226,7 +208,7 @@ pub(crate) fn fallocate(
     const KNOWN: u32 = 1 | 2 | 16;
     const KEEP_SIZE: u32 = 1;
     const PUNCH_HOLE: u32 = 2;
-    let file = writable(current, fd)?;
+    let file = current.files().get(fd)?;
     let (Ok(offset), Ok(len)) = (u64::try_from(offset), u64::try_from(len)) else {
         return Err(Errno::EINVAL);
     };
@@ -236,6 +218,9 @@ pub(crate) fn fallocate(
     if mode & !KNOWN != 0 || mode & PUNCH_HOLE != 0 && mode & KEEP_SIZE == 0 {
         return Err(Errno::EOPNOTSUPP);
     }
+    if !file.is_writable() {
+        return Err(Errno::EBADF);
+    }
     let stat = file.location.inode().access()?;
     if stat.is_dir() {
         return Err(Errno::EISDIR);
@@ -243,9 +228,6 @@ pub(crate) fn fallocate(
     if !stat.is_regular() {
         return Err(if file.ops.is_seekable() { Errno::ENODEV } else { Errno::ESPIPE });
     }
-    let end = offset.checked_add(len).filter(|&end| end <= i64::MAX.cast_unsigned()).ok_or(Errno::EFBIG)?;
-    if mode & KEEP_SIZE == 0 {
-        check_size(current, end)?;
-    }
-    file.ops.allocate(mode, offset, len)
+    offset.checked_add(len).filter(|&end| end <= i64::MAX.cast_unsigned()).ok_or(Errno::EFBIG)?;
+    file.allocate(current.task(), mode, offset, len)
 }

@@ -1,9 +1,11 @@
 //! Names: removing, linking, renaming, making nodes, reading links.
 
+use std::sync::Arc;
+
 use linux_abi::fs::{AT_EMPTY_PATH, AT_REMOVEDIR, AT_SYMLINK_FOLLOW};
 use linux_abi::{Errno, UserCStr, UserPtr};
 use sentry::task::{Capability, Current};
-use sentry::vfs::{Caller, Fd, LinkTarget, Lookup, NewKind, mode};
+use sentry::vfs::{Caller, Fd, LinkTarget, Lookup, NewKind, OpenFile, mode};
 
 use super::{CWD, read_path, start};
 
@@ -41,13 +43,17 @@ pub(crate) fn linkat(
         return Err(Errno::EINVAL);
     }
     let caller = Caller::of(current.task());
-    if flags & AT_EMPTY_PATH != 0 && !caller.has(Capability::DacReadSearch) {
-        return Err(Errno::ENOENT);
-    }
     let mut lookup = Lookup::empty();
     lookup.set(Lookup::FOLLOW, flags & AT_SYMLINK_FOLLOW != 0);
     lookup.set(Lookup::EMPTY, flags & AT_EMPTY_PATH != 0);
     let old = read_path(current, old, lookup)?;
+    // LINUX: since 6.10 whoever opened the descriptor may, too.
+    if old.is_empty() && !caller.has(Capability::DacReadSearch) {
+        let may = |file: Arc<OpenFile>| file.is_opened_by(&caller.credentials);
+        if !current.files().get_any(old_dir).is_ok_and(may) {
+            return Err(Errno::ENOENT);
+        }
+    }
     let old_start = start(current, old_dir, &old)?;
     let old = caller.resolve(&old_start, &old, lookup)?;
     let new = current.read_path(new)?;

@@ -1,41 +1,21 @@
 //! `read`, `write`, `pread64`, `pwrite64`, `lseek`; the transfers that `vector.rs` makes of several pieces, too.
 //!
-//! Key types: [`Place`] (where in the file), the functions [`read_into`] and [`write_from`].
+//! Key functions: [`read_into`] and [`write_from`].
 
 use std::sync::Arc;
 
 use linux_abi::net::msg;
-use linux_abi::signal::{SIGPIPE, SIGXFSZ, SigInfo};
+use linux_abi::signal::{SIGPIPE, SigInfo};
 use linux_abi::{Errno, UserPtr};
-use platform::BulkIn;
 use sentry::fs::inotify;
 use sentry::io::{Sink, Source};
 use sentry::sync::Events;
 use sentry::task::signal::Sender;
-use sentry::task::{Current, INFINITY, Iovec, Resource};
-use sentry::vfs::open_flags::{O_APPEND, O_NONBLOCK};
-use sentry::vfs::{Caller, Fd, Op, OpenFile, Whence};
+use sentry::task::{Current, Iovec};
+use sentry::vfs::open_flags::O_NONBLOCK;
+use sentry::vfs::{Fd, Op, OpenFile, Place, Whence};
 
 use crate::net::io;
-
-/// Most bytes of one transfer.
-const TRANSFER_MAX: usize = 0x7fff_f000;
-
-/// Where in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// At its position, which moves.
-    Position,
-    /// At this offset.
-    At(u64),
-}
-
-impl Place {
-    /// An offset from a register.
-    pub(super) fn at(offset: i64) -> Result<Self, Errno> {
-        u64::try_from(offset).map(Self::At).map_err(|_| Errno::EINVAL)
-    }
-}
 
 /// Where the bytes are in guest memory.
 pub(super) enum Memory {
@@ -44,6 +24,13 @@ pub(super) enum Memory {
 }
 
 impl Memory {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::One(_, len) => *len == 0,
+            Self::Several(pieces) => pieces.iter().all(|piece| piece.len == 0),
+        }
+    }
+
     fn pieces(&self) -> Result<Vec<Iovec>, Errno> {
         match self {
             Self::One(buf, len) => io::one_piece(*buf, *len),
@@ -168,7 +155,11 @@ pub(super) fn write_from(
     let task = Arc::clone(current.task());
     let op = Op { task: &task, flags: file.flags() | more_flags };
     let nonblocking = op.flags & O_NONBLOCK != 0;
-    let limit = if is_seekable { before_write(current, file)? } else { INFINITY };
+    if memory.is_empty() && file.ops.has_content() {
+        // LINUX: nothing is written, and nothing changes.
+        return Ok(0);
+    }
+    let writing = file.begin_write(&op)?;
     // What a stream has taken before it had to wait is not taken again.
     let mut done = 0;
     let result = current.block_on_file(file, Events::WRITABLE, nonblocking, None, |current| {
@@ -176,16 +167,13 @@ pub(super) fn write_from(
             Memory::One(buf, len) => current.user_reader(*buf, *len)?,
             Memory::Several(pieces) => current.user_reader_of(pieces.clone()),
         };
-        let mut source = Limited { skip: done, left: usize::MAX, source: &mut source };
-        source.skip_done()?;
-        let n = write_at_place(file, &op, &mut source, place, limit)?;
+        source.skip(done)?;
+        let n = writing.write(&mut source, place)?;
         done += n;
-        let is_partial = !is_seekable && n > 0 && source.source.remaining() > 0;
+        let is_partial = !is_seekable && n > 0 && source.remaining() > 0;
         if is_partial && !nonblocking && file.ops.can_wait() { Err(Errno::EAGAIN) } else { Ok(()) }
     });
-    if done > 0 {
-        inotify::notify_at(&task.kernel, &file.location, inotify::mask::MODIFY);
-    }
+    drop(writing);
     match result {
         Ok(()) => Ok(done),
         Err(_) if done > 0 => Ok(done),
@@ -196,89 +184,10 @@ pub(super) fn write_from(
     }
 }
 
-fn write_at_place(
-    file: &OpenFile,
-    op: &Op<'_>,
-    source: &mut Limited<'_>,
-    place: Place,
-    limit: u64,
-) -> Result<usize, Errno> {
-    if !file.ops.is_seekable() {
-        return file.ops.write(op, source, 0);
-    }
-    let appends = op.flags & O_APPEND != 0;
-    let mut position = file.lock_position();
-    let offset = match place {
-        // The file finds its end itself.
-        _ if appends && limit == INFINITY => 0,
-        _ if appends => file.ops.size()?,
-        Place::At(offset) => offset,
-        Place::Position => *position,
-    };
-    if limit != INFINITY {
-        let room = limit.checked_sub(offset).filter(|&room| room > 0).ok_or(Errno::EFBIG)?;
-        source.left = usize::try_from(room).unwrap_or(usize::MAX);
-    }
-    if offset > i64::MAX.cast_unsigned() - TRANSFER_MAX as u64 {
-        return Err(Errno::EFBIG);
-    }
-    let n = file.ops.write(op, source, offset)?;
-    if place == Place::Position {
-        *position = if appends { file.ops.size()? } else { offset + n as u64 };
-    }
-    Ok(n)
-}
-
-/// Set-ID bits go; answers `RLIMIT_FSIZE`.
-fn before_write(current: &Current, file: &OpenFile) -> Result<u64, Errno> {
-    Caller::of(current.task()).drop_privileges(&file.location)?;
-    Ok(current.process().limit(Resource::Fsize).soft)
-}
-
-/// SIGPIPE and SIGXFSZ go to the thread that wrote.
+/// SIGPIPE goes to the thread that wrote.
 pub(super) fn write_failed(current: &Current, errno: Errno) {
-    let signal = match errno {
-        Errno::EPIPE => SIGPIPE,
-        Errno::EFBIG if current.process().limit(Resource::Fsize).soft != INFINITY => SIGXFSZ,
-        _ => return,
-    };
-    current.task().send(SigInfo::kernel(signal), Sender::Kernel);
-}
-
-/// A source of which the beginning is skipped and only so much is taken.
-struct Limited<'a> {
-    skip: usize,
-    left: usize,
-    source: &'a mut dyn Source,
-}
-
-impl Limited<'_> {
-    /// Goes over what has been written already.
-    fn skip_done(&mut self) -> Result<(), Errno> {
-        self.source.skip(std::mem::take(&mut self.skip))
-    }
-}
-
-impl Source for Limited<'_> {
-    fn remaining(&self) -> usize {
-        self.source.remaining().min(self.left)
-    }
-
-    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Errno> {
-        let want = buf.len().min(self.left);
-        let n = self.source.read(&mut buf[..want])?;
-        self.left -= n;
-        Ok(n)
-    }
-
-    fn peek(&self, limit: usize) -> Option<BulkIn<'_>> {
-        self.source.peek(limit.min(self.left))
-    }
-
-    fn skip(&mut self, n: usize) -> Result<(), Errno> {
-        self.source.skip(n)?;
-        self.left -= n;
-        Ok(())
+    if errno == Errno::EPIPE {
+        current.task().send(SigInfo::kernel(SIGPIPE), Sender::Kernel);
     }
 }
 

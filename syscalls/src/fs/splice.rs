@@ -8,9 +8,9 @@ use sentry::io::VecSink;
 use sentry::sync::Events;
 use sentry::task::{Current, Iovec};
 use sentry::vfs::open_flags::{O_APPEND, O_NONBLOCK};
-use sentry::vfs::{Fd, OpenFile};
+use sentry::vfs::{Fd, OpenFile, Place};
 
-use super::rw::{Memory, Place, read_into, readable, writable, write_failed, write_from};
+use super::rw::{Memory, read_into, readable, writable, write_failed, write_from};
 use super::transfer::Offset;
 
 /// `SPLICE_F_NONBLOCK`.
@@ -43,7 +43,8 @@ pub(crate) fn splice(
         (Some(_), Some(_)) => between_pipes(current, &input, &output, len, nonblocking, true),
         (Some(_), None) if !input_offset.is_null() => Err(Errno::ESPIPE),
         (Some(from), None) => {
-            if output.flags() & O_APPEND != 0 {
+            // Before anybody waits for the pipe.
+            if output.flags() & O_APPEND != 0 || !output.ops.takes_splice() {
                 return Err(Errno::EINVAL);
             }
             let mut to = Offset::read(current, &output, output_offset)?;
@@ -106,8 +107,11 @@ fn out_of_pipe(
     nonblocking: bool,
 ) -> Result<usize, Errno> {
     let task = Arc::clone(current.task());
+    let op = output.op(&task);
+    // LOCK: what asks the gofer is done before the pipe's lock is taken.
+    let writing = output.begin_write(&op)?;
     loop {
-        let moved = from.drain_with(len, |mut bytes| output.ops.write(&output.op(&task), &mut bytes, at));
+        let moved = from.drain_with(len, |mut bytes| writing.write(&mut bytes, Place::At(at)));
         match moved {
             Err(Errno::EAGAIN) if !nonblocking => {}
             result => return result,
@@ -145,8 +149,10 @@ fn into_pipe(
     // Others may have filled the pipe meanwhile: what has been read from a stream must not be lost.
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
+        let op = output.op(&task);
+        let writing = output.begin_write(&op)?;
         let n = current.block_on_file(output, Events::WRITABLE, false, None, |_| {
-            output.ops.write(&output.op(&task), &mut &*rest, 0)
+            writing.write(&mut &*rest, Place::At(0))
         })?;
         rest = rest.get(n..).unwrap_or_default();
     }
@@ -182,10 +188,36 @@ pub(crate) fn vmsplice(
     let file = current.files().get(fd)?;
     let end = pipe::end_of(&file).ok_or(Errno::EBADF)?;
     let is_writer = end.is_writer();
-    let memory = Memory::Several(current.read_iovecs(pieces, count)?);
-    if is_writer {
-        write_from(current, &file, &memory, Place::Position, more_flags)
-    } else {
-        read_into(current, &file, &memory, Place::Position, more_flags)
+    let pieces = current.read_iovecs(pieces, count)?;
+    if !is_writer {
+        return read_into(current, &file, &Memory::Several(pieces), Place::Position, more_flags);
     }
+    // LINUX: it waits for room once and takes what fits; what does not is the caller's to bring again.
+    loop {
+        let room = end.room().max(1);
+        let memory = Memory::Several(cut(&pieces, room as u64));
+        match write_from(current, &file, &memory, Place::Position, O_NONBLOCK) {
+            Err(Errno::EAGAIN) if more_flags == 0 && !file.is_nonblocking() => {
+                current.block_on_file(&file, Events::WRITABLE, false, None, |_| {
+                    if end.room() > 0 || file.ops.readiness().contains(Events::ERR) {
+                        Ok(())
+                    } else {
+                        Err(Errno::EAGAIN)
+                    }
+                })?;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// The first `len` bytes of some pieces.
+fn cut(pieces: &[Iovec], len: u64) -> Vec<Iovec> {
+    let mut left = len;
+    let taken = pieces.iter().map(|piece| {
+        let len = piece.len.min(left);
+        left -= len;
+        Iovec { base: piece.base, len }
+    });
+    taken.collect()
 }

@@ -7,7 +7,7 @@ use sentry::io::VecSink;
 use sentry::sync::Events;
 use sentry::task::Current;
 use sentry::vfs::open_flags::O_APPEND;
-use sentry::vfs::{Fd, OpenFile};
+use sentry::vfs::{Fd, OpenFile, Place};
 
 use super::rw::{readable, writable, write_failed};
 
@@ -62,7 +62,7 @@ pub(super) fn copy(
     len: usize,
 ) -> Result<usize, Errno> {
     let mut done = 0;
-    while done < len {
+    while done < len && !(done > 0 && current.task().is_killed()) {
         let step = copy_step(current, (input, from.at), (output, to.at), STEP.min(len - done));
         match step {
             Ok((got, put)) => {
@@ -96,8 +96,10 @@ fn copy_step(
         return Ok((0, 0));
     }
     let bytes = sink.bytes;
+    let op = output.op(&task);
+    let writing = output.begin_write(&op)?;
     let put = current.block_on_file(output, Events::WRITABLE, false, None, |_| {
-        output.ops.write(&output.op(&task), &mut bytes.as_slice(), to)
+        writing.write(&mut bytes.as_slice(), Place::At(to))
     })?;
     Ok((got, put))
 }
@@ -113,7 +115,7 @@ pub(crate) fn sendfile(
     let input = readable(current, input)?;
     let mut from = Offset::read(current, &input, offset)?;
     let output = writable(current, out)?;
-    if !input.ops.is_seekable() || output.flags() & O_APPEND != 0 {
+    if !input.ops.is_seekable() || output.flags() & O_APPEND != 0 || !output.ops.takes_splice() {
         return Err(Errno::EINVAL);
     }
     let mut to = Offset::read(current, &output, UserPtr::new(0))?;
@@ -139,8 +141,10 @@ pub(crate) fn copy_file_range(
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
-    for file in [&input, &output] {
+    let mut devices = [0; 2];
+    for (file, device) in [&input, &output].into_iter().zip(&mut devices) {
         let stat = file.location.inode().access()?;
+        *device = stat.dev;
         if stat.is_dir() {
             return Err(Errno::EISDIR);
         }
@@ -151,9 +155,15 @@ pub(crate) fn copy_file_range(
     if output.flags() & O_APPEND != 0 {
         return Err(Errno::EBADF);
     }
+    // LINUX: `generic_copy_file_checks`: not between file systems, since 5.19.
+    if devices[0] != devices[1] {
+        return Err(Errno::EXDEV);
+    }
     let mut from = Offset::read(current, &input, input_offset)?;
     let mut to = Offset::read(current, &output, output_offset)?;
-    let len = len.min(TRANSFER_MAX);
+    // LINUX: `generic_copy_file_checks` cuts the length at the end of what is read before it looks for an overlap.
+    let there = input.ops.size()?.saturating_sub(from.at);
+    let len = len.min(TRANSFER_MAX).min(usize::try_from(there).unwrap_or(usize::MAX));
     let is_same = Arc::ptr_eq(input.location.inode(), output.location.inode());
     if is_same && from.at < to.at.saturating_add(len as u64) && to.at < from.at.saturating_add(len as u64) {
         return Err(Errno::EINVAL);

@@ -2,10 +2,10 @@
 
 use linux_abi::{Errno, UserPtr};
 use sentry::task::{Current, Iovec};
-use sentry::vfs::Fd;
 use sentry::vfs::open_flags::{O_APPEND, O_DSYNC, O_NONBLOCK, O_SYNC};
+use sentry::vfs::{Fd, Place};
 
-use super::rw::{Memory, Place, read_into, readable, writable, write_from};
+use super::rw::{Memory, read_into, readable, writable, write_from};
 
 /// `readv(2)`: <https://man7.org/linux/man-pages/man2/readv.2.html>
 pub(crate) fn readv(

@@ -1,7 +1,7 @@
 //! `execve`, `execveat`.
 
 use linux_abi::{Errno, UserCStr, UserPtr};
-use sentry::mm::loader::ProgramInput;
+use sentry::mm::loader::{ProgramInput, Reach};
 use sentry::task::{Current, ExecInput, Outcome};
 use sentry::vfs::{Caller, Fd, Lookup};
 
@@ -68,13 +68,16 @@ fn exec(
     let argv = read_strings(current, argv, &mut room)?;
     let envp = read_strings(current, envp, &mut room)?;
     // LINUX: alloc_bprm.
+    let is_by_descriptor = dir.0 != AT_FDCWD && path.first() != Some(&b'/');
+    let is_lost = is_by_descriptor && current.files().descriptor(dir)?.close_on_exec;
+    let reach = if is_lost { Reach::Lost } else { Reach::Kept };
     let path = match dir.0 {
         AT_FDCWD => path,
         _ if path.first() == Some(&b'/') => path,
         fd if path.is_empty() => format!("/dev/fd/{fd}").into_bytes(),
         fd => [format!("/dev/fd/{fd}/").as_bytes(), &path].concat(),
     };
-    current.exec(ExecInput { file, program: ProgramInput { path, argv, envp } })
+    current.exec(ExecInput { file, program: ProgramInput { path, reach, argv, envp } })
 }
 
 /// Reads an array of strings that ends with a null pointer; the null pointer itself is an empty array.

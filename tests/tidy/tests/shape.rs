@@ -113,3 +113,20 @@ fn the_kernel_does_not_name_the_host() {
         }
     }
 }
+
+/// `RLIMIT_FSIZE`, set-ID bits, capabilities and events belong to each change of content: see `vfs/modify.rs`.
+#[test]
+fn content_is_changed_in_one_place() {
+    const CALLS: [&str; 4] = [".ops.write(", ".ops.append(", ".ops.truncate(", ".ops.allocate("];
+    let repo = Repo::read();
+    let mut found = 0;
+    for file in repo.rust().filter(|file| is_kernel(file) && !file.path.ends_with("tests.rs")) {
+        for (number, line) in file.code().iter().enumerate() {
+            let changes = CALLS.iter().any(|call| line.contains(call));
+            found += usize::from(changes);
+            let may = file.path == "sentry/src/vfs/modify.rs";
+            assert!(may || !changes, "{}:{}: {line}", file.path, number + 1);
+        }
+    }
+    assert!(found >= CALLS.len(), "the calls have other names now");
+}

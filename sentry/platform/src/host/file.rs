@@ -25,6 +25,14 @@ pub fn write(fd: impl AsFd, buf: &[u8]) -> Result<usize, Errno> {
     rustix::io::write(fd, buf).map_err(errno)
 }
 
+/// The open file's own position.
+///
+/// # Errors
+/// As `lseek(2)`.
+pub fn position(fd: impl AsFd) -> Result<u64, Errno> {
+    rustix::fs::seek(fd, rustix::fs::SeekFrom::Current(0)).map_err(errno)
+}
+
 /// Reads at `offset`.
 ///
 /// # Errors

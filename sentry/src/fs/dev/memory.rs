@@ -97,6 +97,10 @@ impl FileOps for Device {
         }
     }
 
+    fn takes_splice(&self) -> bool {
+        true
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }

@@ -11,9 +11,16 @@ use platform::host::file;
 use super::{Donated, GoferInode};
 use crate::Errno;
 use crate::fs::host_file;
-use crate::io::{Sink, Source};
+use crate::io::{Limited, Sink, Source};
 use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_DSYNC, O_RDONLY, O_RDWR, O_SYNC, O_WRONLY};
 use crate::vfs::{FileOps, Mappable, Op, Pages, Whence};
+
+/// Whether a write goes to the end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Appends {
+    Yes,
+    No,
+}
 
 /// An open file.
 pub struct GoferFile {
@@ -27,6 +34,23 @@ pub struct GoferFile {
 impl GoferFile {
     pub(super) fn new(inode: Arc<GoferInode>, file: Arc<Donated>, is_appending: bool) -> Self {
         Self { inode, file, is_appending }
+    }
+
+    /// The host's descriptor that does or does not write at the end: `fcntl(F_SETFL)` may have changed its mind since the open,
+    /// and `pwritev2(2)` may ask for it once.
+    fn file_that(&self, appends: Appends) -> Result<Arc<Donated>, Errno> {
+        match (appends, self.is_appending) {
+            (Appends::Yes, false) => self.inode.file(O_RDWR | O_APPEND),
+            (Appends::No, true) => self.inode.file(O_RDWR),
+            _ => Ok(Arc::clone(&self.file)),
+        }
+    }
+
+    fn sync_written(&self, op: &Op<'_>) -> Result<(), Errno> {
+        if op.flags & O_DSYNC == 0 {
+            return Ok(());
+        }
+        file::sync(&*self.file, op.flags & O_SYNC != O_SYNC)
     }
 
     /// The host's descriptor, for transfers that the stub makes.
@@ -44,21 +68,35 @@ impl FileOps for GoferFile {
     }
 
     fn write(&self, op: &Op<'_>, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
-        // `fcntl(F_SETFL)` may have changed its mind since the open.
-        let appends = op.flags & O_APPEND != 0;
-        let file = if appends == self.is_appending {
-            Arc::clone(&self.file)
-        } else {
-            self.inode.file(O_RDWR | op.flags & O_APPEND)?
-        };
+        let file = self.file_that(Appends::No)?;
         let written = {
             let _changing = self.inode.changing();
             host_file::write_at(&*file, source, offset, usize::MAX)?
         };
-        if op.flags & O_DSYNC != 0 {
-            file::sync(&*self.file, op.flags & O_SYNC != O_SYNC)?;
-        }
+        self.sync_written(op)?;
         Ok(written)
+    }
+
+    fn append(&self, op: &Op<'_>, source: &mut dyn Source, limit: u64) -> Result<(usize, u64), Errno> {
+        let file = self.file_that(Appends::Yes)?;
+        let written = {
+            let _changing = self.inode.changing();
+            // The host's descriptor is shared, and so is its position.
+            let _one_at_a_time = self.inode.lock_appends();
+            if limit == u64::MAX {
+                host_file::append(&*file, source)?
+            } else {
+                let (end, _) = file::size_and_blocks(&*file)?;
+                let room = limit.checked_sub(end).filter(|&room| room > 0).ok_or(Errno::EFBIG)?;
+                host_file::append(&*file, &mut Limited::new(source, room))?
+            }
+        };
+        self.sync_written(op)?;
+        Ok(written)
+    }
+
+    fn has_content(&self) -> bool {
+        true
     }
 
     fn is_seekable(&self) -> bool {

@@ -20,7 +20,7 @@ use crate::task::Task;
 use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_EXCL, O_RDONLY, O_RDWR};
 use crate::vfs::{
     Access, Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Linkable, Location, NewKind, NewNode,
-    SetAttr, SocketSlot, Stat, mode,
+    SetAttr, SocketSlot, Stat, WriteCount, mode,
 };
 
 /// A node.
@@ -36,6 +36,11 @@ pub struct GoferInode {
     is_access_due: AtomicBool,
     /// LOCK: held while the gofer opens the file, so that it is asked once; no other file's is taken under it.
     files: Mutex<Files>,
+    write_count: WriteCount,
+    /// LOCK: held across a write at the end and the question where it ended.
+    appends: Mutex<()>,
+    /// LOCK: held while permission bits change, so that none are put back that have just been taken away.
+    bits: Mutex<()>,
     /// A directory's names, as last listed.
     pub(super) listing: Kept,
     /// A name has been made or removed: if it was the last, the gofer's descriptor holds blocks that nobody wants.
@@ -89,6 +94,9 @@ impl GoferInode {
             is_access_due: AtomicBool::new(attributes.is_access_due()),
             attributes: Mutex::new(attributes),
             files: Mutex::default(),
+            write_count: WriteCount::default(),
+            appends: Mutex::default(),
+            bits: Mutex::default(),
             listing: Kept::default(),
             have_links_changed: AtomicBool::new(false),
             kept_at: AtomicU64::new(0),
@@ -123,6 +131,10 @@ impl GoferInode {
     /// To be held while bytes or size change through the host's descriptor.
     pub(super) fn changing(&self) -> Change<'_> {
         self.changes.begin()
+    }
+
+    pub(super) fn lock_appends(&self) -> MutexGuard<'_, ()> {
+        self.appends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes have been read through the host's descriptor.
@@ -207,7 +219,10 @@ impl GoferInode {
         };
         let mut attributes = self.attributes();
         let mut stat = attributes.stat;
-        stat.mode = stat.kind() | host.st_mode & 0o7777;
+        if self.shared.trust == Trust::Revalidate {
+            // Of what is ours alone only we change the bits; the host's may lack some for the time of a write.
+            stat.mode = stat.kind() | host.st_mode & 0o7777;
+        }
         stat.size = u64::try_from(host.st_size).unwrap_or(0);
         stat.blocks = u64::try_from(host.st_blocks).unwrap_or(0);
         stat.atime_ns = time(host.st_atime, host.st_atime_nsec);
@@ -332,6 +347,36 @@ impl Inode for GoferInode {
         self.stat().map(|stat| Access::from(&stat))
     }
 
+    fn mode(&self) -> Result<u32, Errno> {
+        match (self.shared.trust, self.any_file()) {
+            (Trust::Exclusive, _) => Ok(self.attributes().stat.mode),
+            // PERF: the host says it at once, and whose it is does not matter.
+            (Trust::Revalidate, Some(file)) => Ok(file::stat(&*file)?.st_mode),
+            (Trust::Revalidate, None) => self.access().map(|access| access.mode),
+        }
+    }
+
+    fn write_count(&self) -> Option<&WriteCount> {
+        Some(&self.write_count)
+    }
+
+    /// LINUX: the host's kernel takes set-ID bits away whenever the sentry writes, which has no `CAP_FSETID`.
+    fn keep_set_id(&self, bits: u32) {
+        let _bits = self.bits.lock().unwrap_or_else(PoisonError::into_inner);
+        let others =
+            self.any_file().and_then(|file| file::stat(&*file).ok()).map(|stat| stat.st_mode & 0o1777);
+        if others.is_some_and(|others| others != bits & 0o1777) {
+            // Somebody has changed them meanwhile, which stands.
+            return;
+        }
+        let asked = self.asking();
+        let request = gofer_protocol::SetAttr { mode: Some(bits), ..gofer_protocol::SetAttr::default() };
+        // The bytes are written: a set-ID bit that is lost is a right less.
+        if let Ok(told) = self.shared.client().set_attr(self.node, request) {
+            self.learn(&told, asked);
+        }
+    }
+
     fn links_changed(&self) {
         self.have_links_changed.store(true, Ordering::Relaxed);
         self.changes.add();
@@ -352,6 +397,7 @@ impl Inode for GoferInode {
             let _changing = self.changing();
             return file::truncate(&*file, *size);
         }
+        let _bits = self.bits.lock().unwrap_or_else(PoisonError::into_inner);
         let request = gofer_protocol::SetAttr {
             mode: change.mode,
             uid: change.uid,

@@ -372,6 +372,10 @@ impl FileOps for End {
         if self.writes { self.pipe.write(source, op.flags & O_DIRECT != 0) } else { Err(Errno::EBADF) }
     }
 
+    fn takes_splice(&self) -> bool {
+        true
+    }
+
     fn open_ready(&self) -> Result<(), Errno> {
         let inner = self.pipe.lock();
         // LINUX: fs/pipe.c `wait_for_partner`: one that came and went counts.

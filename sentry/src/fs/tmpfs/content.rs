@@ -109,22 +109,27 @@ impl Content {
         if offset >= size { Ok(0) } else { host_file::read_at(&*file, sink, offset) }
     }
 
-    /// Writes at `offset`, or at the end for `None`.
+    /// Writes at `offset`, or at the end for `None`, but not beyond `limit`; answers how much, and where it ended.
     ///
     /// # Errors
     /// EPERM if sealed; EFBIG; ENOSPC; the source's.
-    pub fn write(&self, source: &mut dyn Source, offset: Option<u64>) -> Result<usize, Errno> {
+    pub fn write(
+        &self,
+        source: &mut dyn Source,
+        offset: Option<u64>,
+        limit: u64,
+    ) -> Result<(usize, u64), Errno> {
         let mut inner = self.lock();
         let size = inner.size();
         let offset = offset.unwrap_or(size);
         let wanted = source.remaining() as u64;
         if wanted == 0 {
-            return Ok(0);
+            return Ok((0, offset));
         }
         if inner.seals & (seal::WRITE | seal::FUTURE_WRITE) != 0 {
             return Err(Errno::EPERM);
         }
-        let mut end = offset.saturating_add(wanted).min(SIZE_MAX);
+        let mut end = offset.saturating_add(wanted).min(SIZE_MAX).min(limit);
         if inner.seals & seal::GROW != 0 && end > size {
             end = size;
             if offset >= end {
@@ -148,7 +153,7 @@ impl Content {
             }
         };
         self.recharge(&mut inner, size, offset);
-        written
+        written.map(|n| (n, offset + n as u64))
     }
 
     /// How far a write may go before the file system is full.
@@ -247,9 +252,7 @@ impl Content {
             if end > old && inner.seals & seal::GROW != 0 {
                 return Err(Errno::EPERM);
             }
-            if len > self.shared.free_bytes().saturating_add(inner.charged) {
-                return Err(Errno::ENOSPC);
-            }
+            self.find_room(&inner, len)?;
         }
         let file = self.to_memory(&mut inner)?;
         file::allocate(&*file, mode, offset, len)?;
@@ -260,6 +263,19 @@ impl Content {
         }
         self.recharge(&mut inner, old, u64::MAX);
         Ok(())
+    }
+
+    fn find_room(&self, inner: &Inner, len: u64) -> Result<(), Errno> {
+        if len > self.shared.free_bytes().saturating_add(inner.charged) { Err(Errno::ENOSPC) } else { Ok(()) }
+    }
+
+    /// Is there room for what `fallocate(2)` is asked for as a whole?
+    ///
+    /// # Errors
+    /// ENOSPC.
+    pub fn check_room(&self, mode: u32, _offset: u64, len: u64) -> Result<(), Errno> {
+        const PUNCH_HOLE: u32 = 2;
+        if mode & PUNCH_HOLE != 0 { Ok(()) } else { self.find_room(&self.lock(), len) }
     }
 
     /// The host file, for mapping.

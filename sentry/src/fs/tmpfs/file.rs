@@ -9,7 +9,7 @@ use super::TmpInode;
 use super::content::Content;
 use crate::Errno;
 use crate::io::{Sink, Source};
-use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_NOATIME, O_RDWR, O_WRONLY};
+use crate::vfs::open_flags::{O_ACCMODE, O_NOATIME, O_RDWR, O_WRONLY};
 use crate::vfs::permission::ms;
 use crate::vfs::{FileOps, Mappable, Mount, Op, Pages, Whence};
 
@@ -47,20 +47,37 @@ impl TmpFile {
 
 impl FileOps for TmpFile {
     fn read(&self, op: &Op<'_>, sink: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
+        // LINUX: at the end of the file, too, but not if nothing was asked for.
+        let is_access = sink.remaining() > 0;
         let n = self.content()?.read(sink, offset)?;
-        if n > 0 && op.flags & O_NOATIME == 0 && self.mount.flags() & ms::NOATIME == 0 {
+        if is_access && op.flags & O_NOATIME == 0 && self.mount.flags() & ms::NOATIME == 0 {
             self.inode.touch_access();
         }
         Ok(n)
     }
 
-    fn write(&self, op: &Op<'_>, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
-        let at = (op.flags & O_APPEND == 0).then_some(offset);
-        let n = self.content()?.write(source, at)?;
+    fn write(&self, _: &Op<'_>, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
+        let (n, _) = self.content()?.write(source, Some(offset), u64::MAX)?;
         if n > 0 {
             self.inode.touch();
         }
         Ok(n)
+    }
+
+    fn append(&self, _: &Op<'_>, source: &mut dyn Source, limit: u64) -> Result<(usize, u64), Errno> {
+        let (n, end) = self.content()?.write(source, None, limit)?;
+        if n > 0 {
+            self.inode.touch();
+        }
+        Ok((n, end))
+    }
+
+    fn has_content(&self) -> bool {
+        true
+    }
+
+    fn check_room(&self, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
+        self.content()?.check_room(mode, offset, len)
     }
 
     fn is_seekable(&self) -> bool {

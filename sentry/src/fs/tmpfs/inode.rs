@@ -14,7 +14,7 @@ use crate::Errno;
 use crate::task::Task;
 use crate::vfs::{
     Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Linkable, Location, NewKind, NewNode, SetAttr,
-    SocketSlot, Stat, mode, now,
+    SocketSlot, Stat, WriteCount, mode, now,
 };
 
 /// Bytes of extended attributes, names and values, of one node. ENOSPC above.
@@ -31,6 +31,7 @@ pub struct TmpInode {
     stat: Mutex<Stat>,
     /// LOCK: leaf.
     xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    write_count: WriteCount,
 }
 
 /// What the kinds of nodes need.
@@ -98,6 +99,7 @@ impl TmpInode {
             kind,
             stat: Mutex::new(stat),
             xattrs: Mutex::default(),
+            write_count: WriteCount::default(),
         }))
     }
 
@@ -167,11 +169,25 @@ impl Inode for TmpInode {
         if let Some(size) = change.size {
             self.content().ok_or(Errno::EINVAL)?.truncate(size)?;
         }
+        let seals = if change.mode.is_some() { self.content().map_or(0, Content::seals) } else { 0 };
         let mut stat = self.stat();
+        if change.mode.is_some_and(|bits| seals & seal::EXEC != 0 && (bits ^ stat.mode) & 0o111 != 0) {
+            return Err(Errno::EPERM);
+        }
         change.apply(&mut stat);
         if change.size.is_some() {
             stat.mtime_ns = stat.ctime_ns;
         }
+        Ok(())
+    }
+
+    fn write_count(&self) -> Option<&WriteCount> {
+        Some(&self.write_count)
+    }
+
+    fn drop_capabilities(&self) -> Result<(), Errno> {
+        let mut xattrs = self.xattrs.lock().unwrap_or_else(PoisonError::into_inner);
+        xattrs.remove(CAPABILITIES);
         Ok(())
     }
 
@@ -291,6 +307,9 @@ impl Inode for TmpInode {
         self
     }
 }
+
+/// What a change of content takes away. LINUX: `cap_inode_killpriv`.
+const CAPABILITIES: &[u8] = b"security.capability";
 
 fn check_xattr_name(name: &[u8]) -> Result<(), Errno> {
     let known: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];

@@ -24,10 +24,10 @@ fn read(content: &Content, offset: u64, len: usize) -> Vec<u8> {
 #[test]
 fn small_content_survives_the_move_to_a_memory_file() {
     let (_, content) = content(1 << 30, seal::SEAL);
-    assert_eq!(content.write(&mut &b"abc"[..], Some(1)), Ok(3));
+    assert_eq!(content.write(&mut &b"abc"[..], Some(1), u64::MAX).map(|(n, _)| n), Ok(3));
     assert_eq!(read(&content, 0, 10), b"\0abc");
     let big = vec![b'x'; 600_000];
-    assert_eq!(content.write(&mut big.as_slice(), None), Ok(big.len()));
+    assert_eq!(content.write(&mut big.as_slice(), None, u64::MAX).map(|(n, _)| n), Ok(big.len()));
     assert_eq!(content.size_and_blocks().0, 600_004);
     assert_eq!(read(&content, 0, 6), b"\0abcxx");
     assert_eq!(read(&content, 4, 700_000), big);
@@ -39,9 +39,9 @@ fn small_content_survives_the_move_to_a_memory_file() {
 #[test]
 fn a_full_file_system_takes_no_more() {
     let (shared, content) = content(8192, seal::SEAL);
-    assert_eq!(content.write(&mut vec![1; 10_000].as_slice(), Some(0)), Ok(8192));
-    assert_eq!(content.write(&mut &b"x"[..], None), Err(Errno::ENOSPC));
-    assert_eq!(content.write(&mut &b"x"[..], Some(100)), Ok(1));
+    assert_eq!(content.write(&mut vec![1; 10_000].as_slice(), Some(0), u64::MAX).map(|(n, _)| n), Ok(8192));
+    assert_eq!(content.write(&mut &b"x"[..], None, u64::MAX).map(|(n, _)| n), Err(Errno::ENOSPC));
+    assert_eq!(content.write(&mut &b"x"[..], Some(100), u64::MAX).map(|(n, _)| n), Ok(1));
     assert_eq!(shared.free_bytes(), 0);
     content.truncate(1).expect("can shrink");
     assert_eq!(shared.free_bytes(), 4096);
@@ -54,7 +54,7 @@ fn holes_cost_nothing() {
     let (shared, content) = content(1 << 20, seal::SEAL);
     content.truncate(1 << 30).expect("a hole");
     assert_eq!(content.size_and_blocks(), (1 << 30, 0));
-    assert_eq!(content.write(&mut &b"x"[..], Some(1 << 29)), Ok(1));
+    assert_eq!(content.write(&mut &b"x"[..], Some(1 << 29), u64::MAX).map(|(n, _)| n), Ok(1));
     assert_eq!(shared.free_bytes(), (1 << 20) - 4096);
     assert_eq!(content.seek_sparse(true, 0), Ok(1 << 29));
     assert_eq!(content.seek_sparse(false, 1 << 29), Ok((1 << 29) + 4096));
@@ -66,14 +66,14 @@ fn holes_cost_nothing() {
 #[test]
 fn seals_hold() {
     let (_, content) = content(1 << 20, 0);
-    assert_eq!(content.write(&mut &b"data"[..], None), Ok(4));
+    assert_eq!(content.write(&mut &b"data"[..], None, u64::MAX).map(|(n, _)| n), Ok(4));
     content.add_seals(seal::GROW | seal::SHRINK).expect("may be sealed");
     assert_eq!(content.truncate(5), Err(Errno::EPERM));
     assert_eq!(content.truncate(3), Err(Errno::EPERM));
-    assert_eq!(content.write(&mut &b"DATA!"[..], Some(0)), Ok(4));
-    assert_eq!(content.write(&mut &b"x"[..], None), Err(Errno::EPERM));
+    assert_eq!(content.write(&mut &b"DATA!"[..], Some(0), u64::MAX).map(|(n, _)| n), Ok(4));
+    assert_eq!(content.write(&mut &b"x"[..], None, u64::MAX).map(|(n, _)| n), Err(Errno::EPERM));
     content.add_seals(seal::WRITE | seal::SEAL).expect("may be sealed");
-    assert_eq!(content.write(&mut &b"x"[..], Some(0)), Err(Errno::EPERM));
+    assert_eq!(content.write(&mut &b"x"[..], Some(0), u64::MAX).map(|(n, _)| n), Err(Errno::EPERM));
     assert!(content.map(true).is_err());
     assert!(content.map(false).is_ok());
     assert_eq!(content.add_seals(seal::WRITE), Err(Errno::EPERM));

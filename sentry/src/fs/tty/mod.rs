@@ -282,6 +282,10 @@ impl Drop for Master {
 }
 
 impl FileOps for Master {
+    fn takes_splice(&self) -> bool {
+        true
+    }
+
     fn read(&self, _: &Op<'_>, sink: &mut dyn Sink, _: u64) -> Result<usize, Errno> {
         let n = sink.remaining().min(STEP);
         if n == 0 { Ok(0) } else { sink.write(&self.0.take_output(n)?) }
@@ -372,6 +376,10 @@ impl Drop for Slave {
 }
 
 impl FileOps for Slave {
+    fn takes_splice(&self) -> bool {
+        true
+    }
+
     fn read(&self, op: &Op<'_>, sink: &mut dyn Sink, _: u64) -> Result<usize, Errno> {
         if self.0.lock().hung_up {
             return Ok(0);

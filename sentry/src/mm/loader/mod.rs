@@ -33,7 +33,7 @@ use super::{MemoryLimits, MemoryManager};
 use crate::Errno;
 use crate::io::VecSink;
 use crate::task::Task;
-use crate::vfs::{Mappable, OpenFile};
+use crate::vfs::{DenyWrite, Mappable, OpenFile};
 
 /// Most scripts that may be interpreted by scripts. LINUX: `exec_binprm`, ELOOP above.
 const MAX_INTERPRETERS: usize = 5;
@@ -94,10 +94,21 @@ impl ProgramFile for TaskFile {
 /// Opens an interpreter by path, checked for execution as `execve` checks the program itself.
 pub type Opener<'a> = dyn FnMut(&[u8]) -> Result<Box<dyn ProgramFile>, Errno> + 'a;
 
+/// Whether the path of a program still leads to it when it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// An interpreter can open it.
+    Kept,
+    /// It is a descriptor's that is closed on the way. LINUX: `BINPRM_FLAGS_PATH_INACCESSIBLE`.
+    Lost,
+}
+
 /// What `execve(2)` was given.
 pub struct ProgramInput {
     /// Path as given (`AT_EXECFN`); `/dev/fd/N` for descriptors.
     pub path: Vec<u8>,
+    /// Whether that is of use to an interpreter.
+    pub reach: Reach,
     /// Arguments, without zero bytes.
     pub argv: Vec<Vec<u8>>,
     /// Environment, without zero bytes.
@@ -167,6 +178,9 @@ impl Program {
             let Some(script) = script::parse(&head)? else {
                 break Elf::parse(&head, file.as_ref(), Errno::ENOEXEC)?;
             };
+            if input.reach == Reach::Lost {
+                return Err(Errno::ENOENT);
+            }
             if followed == MAX_INTERPRETERS {
                 return Err(Errno::ELOOP);
             }
@@ -245,7 +259,7 @@ impl Program {
         if image.address < stack.0 || mm.space().write(image.address, &image.bytes) != image.bytes.len() {
             return Err(Errno::EFAULT);
         }
-        self.note(mm, &program, &image);
+        self.note(mm, &program, &image)?;
         let registers = Registers {
             rip: entry,
             rsp: image.address,
@@ -258,9 +272,11 @@ impl Program {
     }
 
     /// What others want to know of the program later.
-    fn note(&self, mm: &MemoryManager, program: &segments::Loaded, image: &StackImage) {
+    fn note(&self, mm: &MemoryManager, program: &segments::Loaded, image: &StackImage) -> Result<(), Errno> {
+        let exe = self.file.open_file().map(|file| file.location.clone());
+        let denies = exe.as_ref().map(|exe| DenyWrite::take(exe.inode())).transpose()?;
         let mut inner = mm.lock();
-        inner.exe = self.file.open_file().map(|file| file.location.clone());
+        (inner.exe, inner.exe_denies) = (exe, denies.map(Arc::new));
         inner.auxv.clone_from(&image.auxv);
         inner.program.start_code = program.code.0;
         inner.program.end_code = program.code.1;
@@ -269,6 +285,7 @@ impl Program {
         inner.program.start_stack = image.address;
         (inner.program.arg_start, inner.program.arg_end) = image.args;
         (inner.program.env_start, inner.program.env_end) = image.env;
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use platform::fake::FakeSpace;
 use platform::host::file;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Ids, LoadResult, Opener, Program, ProgramFile, ProgramInput};
+use super::{Ids, LoadResult, Opener, Program, ProgramFile, ProgramInput, Reach};
 use crate::Errno;
 use crate::mm::layout::{Aslr, STUB_END, STUB_START};
 use crate::mm::tests::Dice;
@@ -91,6 +91,7 @@ fn small_program(kind: u16) -> Vec<u8> {
 
 fn input(argv: &[&str]) -> ProgramInput {
     ProgramInput {
+        reach: Reach::Kept,
         path: b"/bin/program".to_vec(),
         argv: argv.iter().map(|text| text.as_bytes().to_vec()).collect(),
         envp: vec![b"HOME=/root".to_vec()],

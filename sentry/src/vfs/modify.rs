@@ -1,0 +1,244 @@
+//! Changing what is in a file: the one way that every change goes, whatever call it comes from.
+//!
+//! Key types: [`Writing`], [`Place`]. `write(2)` and its kin, `sendfile`, `splice`, `copy_file_range`, `truncate`, `fallocate`
+//! and `O_TRUNC` share what Linux does for each of them: `RLIMIT_FSIZE` with SIGXFSZ (`generic_write_check_limits`,
+//! `inode_newsize_ok`), set-ID bits and file capabilities that go (`file_remove_privs`), and the event for those who watch.
+//! `tests/tidy` sees to it that nobody else calls the operations of [`super::FileOps`] that change content.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use linux_abi::signal::{SIGXFSZ, SigInfo};
+
+use super::open_flags::O_APPEND;
+use super::walk::Caller;
+use super::{Access, Location, Op, OpenFile, SetAttr, WriteAccess, mode};
+use crate::Errno;
+use crate::fs::inotify;
+use crate::io::{Limited, Source};
+use crate::task::signal::Sender;
+use crate::task::{Capability, INFINITY, Resource, Task};
+
+/// Most bytes of one transfer. LINUX: `MAX_RW_COUNT`.
+const TRANSFER_MAX: u64 = 0x7fff_f000;
+
+/// Where in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At its position, which moves.
+    Position,
+    /// At this offset.
+    At(u64),
+}
+
+impl Place {
+    /// An offset as the guest gives it.
+    ///
+    /// # Errors
+    /// EINVAL for a negative one.
+    pub fn at(offset: i64) -> Result<Self, Errno> {
+        u64::try_from(offset).map(Self::At).map_err(|_| Errno::EINVAL)
+    }
+}
+
+/// A change of a file's content by one call: begun before its first byte, dropped after its last.
+pub struct Writing<'a> {
+    file: &'a OpenFile,
+    op: Op<'a>,
+    /// `RLIMIT_FSIZE`.
+    limit: u64,
+    /// Set-ID bits that stay.
+    kept_bits: Option<u32>,
+    has_written: Cell<bool>,
+    has_met_limit: Cell<bool>,
+}
+
+impl OpenFile {
+    /// Begins to write. LOCK: none may be held that the gofer's answer waits for.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn begin_write<'a>(&'a self, op: &Op<'a>) -> Result<Writing<'a>, Errno> {
+        let (mut limit, mut kept_bits) = (INFINITY, None);
+        if self.ops.has_content() {
+            limit = op.task.process.limit(Resource::Fsize).soft;
+            kept_bits = drop_privileges(op.task, &self.location)?;
+        }
+        let (has_written, has_met_limit) = (Cell::new(false), Cell::new(false));
+        Ok(Writing { file: self, op: *op, limit, kept_bits, has_written, has_met_limit })
+    }
+
+    /// `ftruncate(2)`.
+    ///
+    /// # Errors
+    /// As the man page.
+    pub fn truncate(&self, task: &Arc<Task>, len: u64) -> Result<(), Errno> {
+        if task.process.limit(Resource::Fsize).soft != INFINITY && len > self.ops.size()? {
+            check_size(task, len)?;
+        }
+        let kept_bits = drop_privileges(task, &self.location)?;
+        self.ops.truncate(len)?;
+        changed(task, &self.location, kept_bits);
+        Ok(())
+    }
+
+    /// `fallocate(2)`; the arguments have been checked. A long stretch is allocated by pieces, so that the caller can be ended.
+    ///
+    /// # Errors
+    /// As the man page; EINTR for a caller that is to end.
+    pub fn allocate(&self, task: &Arc<Task>, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
+        const KEEP_SIZE: u32 = 1;
+        const PUNCH_HOLE: u32 = 2;
+        /// Bytes allocated at a time.
+        const STEP: u64 = 64 << 20;
+        if mode & KEEP_SIZE == 0 && offset + len > self.ops.size()? {
+            check_size(task, offset + len)?;
+        }
+        self.ops.check_room(mode, offset, len)?;
+        let kept_bits = drop_privileges(task, &self.location)?;
+        let step = if mode & PUNCH_HOLE == 0 { STEP } else { len };
+        let mut done = 0;
+        while done < len {
+            if task.is_killed() {
+                return Err(Errno::EINTR);
+            }
+            let piece = step.min(len - done);
+            self.ops.allocate(mode, offset + done, piece)?;
+            done += piece;
+        }
+        changed(task, &self.location, kept_bits);
+        Ok(())
+    }
+}
+
+impl Writing<'_> {
+    /// Writes what the source has; at the end of a file that is open with `O_APPEND`.
+    ///
+    /// # Errors
+    /// As `write(2)`.
+    pub fn write(&self, source: &mut dyn Source, place: Place) -> Result<usize, Errno> {
+        let written = if self.file.ops.is_seekable() {
+            self.write_at_place(source, place)
+        } else {
+            self.file.ops.write(&self.op, source, 0)
+        };
+        match written {
+            Ok(n) if n > 0 => self.has_written.set(true),
+            Err(Errno::EFBIG) if self.limit != INFINITY => self.has_met_limit.set(true),
+            _ => {}
+        }
+        written
+    }
+
+    fn write_at_place(&self, source: &mut dyn Source, place: Place) -> Result<usize, Errno> {
+        // LINUX: only what moves the position holds it (`f_pos_lock`): positioned writes run side by side.
+        let mut position = match place {
+            Place::Position => Some(self.file.lock_position()),
+            Place::At(_) => None,
+        };
+        let (n, end) = if self.op.flags & O_APPEND != 0 && self.file.ops.has_content() {
+            self.file.ops.append(&self.op, source, self.limit)?
+        } else {
+            let offset = match (place, &position) {
+                (Place::At(offset), _) => offset,
+                (Place::Position, position) => position.as_ref().map_or(0, |position| **position),
+            };
+            let n = self.write_within_limit(source, offset)?;
+            (n, offset + n as u64)
+        };
+        if let Some(position) = &mut position {
+            **position = end;
+        }
+        Ok(n)
+    }
+
+    fn write_within_limit(&self, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
+        if offset > i64::MAX.cast_unsigned() - TRANSFER_MAX {
+            return Err(Errno::EFBIG);
+        }
+        if self.limit == INFINITY || source.remaining() == 0 {
+            return self.file.ops.write(&self.op, source, offset);
+        }
+        let room = self.limit.checked_sub(offset).filter(|&room| room > 0).ok_or(Errno::EFBIG)?;
+        self.file.ops.write(&self.op, &mut Limited::new(source, room), offset)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if self.has_written.get() {
+            changed(self.op.task, &self.file.location, self.kept_bits);
+        }
+        if self.has_met_limit.get() {
+            self.op.task.send(SigInfo::kernel(SIGXFSZ), Sender::Kernel);
+        }
+    }
+}
+
+/// `truncate(2)` and `O_TRUNC`, of a file that need not be open; the caller may write to it.
+///
+/// # Errors
+/// EFBIG, with SIGXFSZ; the file system's.
+pub(super) fn truncate_at(caller: &Caller<'_>, location: &Location, len: u64) -> Result<(), Errno> {
+    let inode = location.inode();
+    let task = caller.task;
+    let _write_access = WriteAccess::take(inode)?;
+    if task.process.limit(Resource::Fsize).soft != INFINITY && len > inode.stat()?.size {
+        check_size(task, len)?;
+    }
+    inode.drop_capabilities()?;
+    let access = inode.access()?;
+    let mode = mode_without_privileges(caller, &access);
+    let kept_bits = mode.unwrap_or(access.mode & 0o7777);
+    inode.set_attr(&SetAttr { size: Some(len), mode, ..SetAttr::default() })?;
+    changed(task, location, (kept_bits & 0o6000 != 0).then_some(kept_bits));
+    Ok(())
+}
+
+/// `RLIMIT_FSIZE` for a file that grows to `len` bytes. LINUX: `inode_newsize_ok`.
+fn check_size(task: &Arc<Task>, len: u64) -> Result<(), Errno> {
+    if len <= task.process.limit(Resource::Fsize).soft {
+        return Ok(());
+    }
+    task.send(SigInfo::kernel(SIGXFSZ), Sender::Kernel);
+    Err(Errno::EFBIG)
+}
+
+/// The content changes: file capabilities go, set-ID bits unless the writer may keep them; answers the bits that stay, if
+/// there are some of these among them. LINUX: `file_remove_privs`.
+fn drop_privileges(task: &Arc<Task>, location: &Location) -> Result<Option<u32>, Errno> {
+    let inode = location.inode();
+    inode.drop_capabilities()?;
+    // PERF: nobody is asked for an owner unless there is such a bit.
+    if inode.mode()? & 0o6000 == 0 {
+        return Ok(None);
+    }
+    let access = inode.access()?;
+    let mode = mode_without_privileges(&Caller::of(task), &access);
+    if let Some(mode) = mode {
+        inode.set_attr(&SetAttr { mode: Some(mode), ..SetAttr::default() })?;
+    }
+    let kept = mode.unwrap_or(access.mode & 0o7777);
+    Ok((kept & 0o6000 != 0).then_some(kept))
+}
+
+/// The permission bits that are left when this caller changes the content; `None`: they stay.
+/// LINUX: `setattr_should_drop_suidgid`.
+fn mode_without_privileges(caller: &Caller<'_>, access: &Access) -> Option<u32> {
+    if access.mode & 0o6000 == 0 || !access.is_regular() || caller.has(Capability::Fsetid) {
+        return None;
+    }
+    let mut bits = access.mode & 0o7777 & !mode::S_ISUID;
+    if bits & 0o010 != 0 || !caller.credentials.in_group(access.gid) {
+        bits &= !mode::S_ISGID;
+    }
+    (bits != access.mode & 0o7777).then_some(bits)
+}
+
+/// The content has changed.
+fn changed(task: &Arc<Task>, location: &Location, kept_bits: Option<u32>) {
+    if let Some(bits) = kept_bits {
+        location.inode().keep_set_id(bits);
+    }
+    inotify::notify_at(&task.kernel, location, inotify::mask::MODIFY);
+}
