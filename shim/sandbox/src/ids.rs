@@ -64,6 +64,12 @@ impl std::str::FromStr for Range {
 }
 
 impl Range {
+    /// The id is one of them.
+    #[must_use]
+    pub fn contains(self, uid: u32) -> bool {
+        self.overlaps(u64::from(uid), 1)
+    }
+
     fn overlaps(self, first: u64, count: u64) -> bool {
         let (start, end) = (u64::from(self.first), u64::from(self.first) + u64::from(self.count));
         first < end && start < first.saturating_add(count)

@@ -13,6 +13,7 @@ pub mod crash;
 pub mod cri;
 pub mod debian;
 pub mod life;
+pub mod posture;
 
 /// What tries a behaviour.
 pub type Trial = std::rc::Rc<dyn Fn(&World) -> Result<()>>;
@@ -61,6 +62,7 @@ pub fn all() -> Vec<Case> {
         bad::cases(),
         cri::cases(),
         crash::cases(),
+        posture::cases(),
     ]
     .concat()
 }
