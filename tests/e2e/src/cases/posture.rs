@@ -28,6 +28,9 @@ pub fn cases() -> Vec<Case> {
 
 /// The file beside this crate.
 type Table = toml::Table;
+/// `code, jt, jf, k`, as the kernel gives it back.
+type Instruction = (u16, u8, u8, u32);
+type Filter = Vec<Instruction>;
 
 /// A process, and which part of the table speaks about it.
 struct Live {
@@ -227,7 +230,7 @@ fn filters(table: &Table, live: &[Live]) -> Result<()> {
     argv.extend(threads.iter().map(|(_, task)| task.to_string()));
     let argv: Vec<_> = argv.iter().map(String::as_str).collect();
     let answer = run(&argv, None, 60)?.ok()?;
-    let installed: BTreeMap<String, Vec<Vec<(u16, u8, u8, u32)>>> = serde_json::from_str(&answer.stdout)?;
+    let installed: BTreeMap<String, Vec<Filter>> = serde_json::from_str(&answer.stdout)?;
     let mut guests = 0;
     for (live, task) in threads {
         let has = &installed[&task.to_string()];
@@ -247,7 +250,7 @@ fn filters(table: &Table, live: &[Live]) -> Result<()> {
 }
 
 /// The one filter is the policy's, to the last instruction.
-fn same(has: &[Vec<(u16, u8, u8, u32)>], policy: &Policy) -> Result<()> {
+fn same(has: &[Filter], policy: &Policy) -> Result<()> {
     ensure!(has.len() == 1, "{} filters", has.len());
     let wanted: Vec<_> =
         policy.compile(Unexpected::Kill).iter().map(|i: &sock_filter| (i.code, i.jt, i.jf, i.k)).collect();
@@ -273,7 +276,7 @@ fn proc_fds(pid: i32) -> Result<i32> {
 }
 
 /// One filter is an agent's, two a guest's.
-fn stub(table: &Table, has: &[Vec<(u16, u8, u8, u32)>]) -> Result<()> {
+fn stub(table: &Table, has: &[Filter]) -> Result<()> {
     let list = match has.len() {
         1 => "agent_calls",
         2 => "guest_calls",
@@ -305,12 +308,12 @@ const X32_GETPID: u32 = X32_BIT | 39;
 /// The stub's word to the sentry, which is no call of the host's: `sentry/platform/src/stub/layout.rs`.
 const NOTIFY_NR: u32 = 0x7fff;
 
-fn may_allow(filter: &[(u16, u8, u8, u32)], nr: u32) -> bool {
+fn may_allow(filter: &[Instruction], nr: u32) -> bool {
     may_allow_on(filter, nr, ARCH_X86_64)
 }
 
 /// Whether a filter lets a call through for any arguments and from any place: both ways of a test on those are taken.
-fn may_allow_on(filter: &[(u16, u8, u8, u32)], nr: u32, arch: u32) -> bool {
+fn may_allow_on(filter: &[Instruction], nr: u32, arch: u32) -> bool {
     const ALLOW: u32 = 0x7fff_0000;
     let mut ways: Vec<(usize, Option<u32>)> = vec![(0, None)];
     let mut seen = BTreeSet::new();
