@@ -3,10 +3,11 @@
 //! Key type: [`HostEpoll`]. Level and edge, one-shot and exclusive mean what they mean to the guest, since it is the
 //! host that keeps the account; nothing is asked again after an event.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use linux_abi::Errno;
+use rustix::event::PollFlags;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::errno;
@@ -19,6 +20,9 @@ const BATCH: usize = 256;
 const FINE: Duration = Duration::from_millis(4);
 
 /// An instance.
+///
+/// INVARIANT: nobody else gets its descriptor (it is no [`AsFd`]), so that it cannot be added to another instance or to the poller's: an
+/// instance of the host in another has been a way into the host's kernel more than once.
 #[derive(Debug)]
 pub struct HostEpoll(OwnedFd);
 
@@ -59,6 +63,12 @@ impl HostEpoll {
         epoll::delete(&self.0, fd).map_err(errno)
     }
 
+    /// Something is ready now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        super::poller::readiness(&self.0) & PollFlags::IN.bits() != 0
+    }
+
     /// What is ready now, at most `max`.
     #[must_use]
     pub fn collect(&self, max: usize) -> Vec<Found> {
@@ -80,12 +90,6 @@ impl HostEpoll {
         let mut events = Vec::with_capacity(max.min(BATCH));
         parker.park_in(self.0.as_fd(), &mut events, max, timeout);
         found(&events)
-    }
-}
-
-impl AsFd for HostEpoll {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 

@@ -2,17 +2,18 @@
 //!
 //! Key types: [`Hosted`] (what an instance has of it), [`Place`] (a file in it). The waiting thread sleeps in the host's instance, so that a packet
 //! wakes it and nobody else. Only who watches the *instance* (another instance, poll) is told through its wait queue,
-//! by the poller's thread.
+//! by the poller's thread, which watches each of the files, too. INVARIANT: no instance of the host is ever in another of the host: races between
+//! the two ends of such a pair are what the host's epoll has been exploited by.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use platform::host::epoll::{Found, HostEpoll};
 use platform::host::file;
-use platform::host::poller::{Poller, Ready, Watch, readiness};
+use platform::host::poller::{Poller, Ready, Watch};
 
-use super::{Epoll, Interest, WAKEUP};
+use super::{Epoll, Interest, Source, WAKEUP, lock};
 use crate::Errno;
 use crate::descriptors::{Charge, Share};
 use crate::sync::Events;
@@ -25,17 +26,25 @@ pub(super) struct Hosted {
     poller: Arc<Poller>,
     /// Somebody watches the instance.
     is_watched: AtomicBool,
-    /// `None` if the host refused.
-    watch: OnceLock<Option<Watch>>,
     turn: AtomicBool,
 }
 
-/// A file in the host's instance: its own descriptor, or another one if that is there already (`dup(2)` in the guest).
-pub(super) struct Place(Option<(OwnedFd, Charge)>);
+/// A file in the host's instance.
+pub(super) struct Place {
+    /// Its descriptor there if its own is there already (`dup(2)` in the guest).
+    other: Option<(OwnedFd, Charge)>,
+    /// While the instance is watched, its descriptor is, by the poller.
+    /// LOCK: taken alone.
+    watch: Mutex<Option<(Watch, Charge)>>,
+}
 
 impl Place {
+    fn new(other: Option<(OwnedFd, Charge)>) -> Self {
+        Self { other, watch: Mutex::default() }
+    }
+
     fn fd<'a>(&'a self, own: BorrowedFd<'a>) -> BorrowedFd<'a> {
-        self.0.as_ref().map_or(own, |(other, _)| other.as_fd())
+        self.other.as_ref().map_or(own, |(other, _)| other.as_fd())
     }
 }
 
@@ -52,7 +61,6 @@ impl Hosted {
             share,
             poller,
             is_watched: AtomicBool::new(false),
-            watch: OnceLock::new(),
             turn: AtomicBool::new(false),
         }
     }
@@ -68,8 +76,7 @@ impl Hosted {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        let ready = self.get().map_or(0, readiness);
-        Events::from_bits_truncate(u32::from(ready)).contains(Events::IN)
+        self.get().is_some_and(HostEpoll::is_ready)
     }
 
     pub(super) fn modify(&self, place: &Place, own: BorrowedFd<'_>, interest: Interest) -> Result<(), Errno> {
@@ -92,12 +99,12 @@ impl Epoll {
         let host = self.host()?;
         let (events, data) = (interest.events & !WAKEUP, interest.data);
         match host.add(fd, events, data) {
-            Ok(()) => Ok(Place(None)),
+            Ok(()) => Ok(Place::new(None)),
             Err(Errno::EEXIST) => {
                 let charge = self.hosted.share.take().map_err(no_room)?;
                 let other = file::duplicate(fd).map_err(no_room)?;
                 host.add(&other, events, data)?;
-                Ok(Place(Some((other, charge))))
+                Ok(Place::new(Some((other, charge))))
             }
             Err(errno) => Err(errno),
         }
@@ -109,9 +116,6 @@ impl Epoll {
             let charge = self.hosted.share.take().map_err(no_room)?;
             let new = HostEpoll::new().map_err(no_room)?;
             let _ = self.hosted.host.set((new, charge));
-            if self.hosted.is_watched.load(Ordering::SeqCst) {
-                self.start_watch();
-            }
             // Those who sleep for the queue alone are to sleep in the host from now on.
             self.queue.wake(Events::all());
         }
@@ -120,18 +124,40 @@ impl Epoll {
 
     /// From now on the wait queue hears of the host's files, too.
     pub(super) fn watch_hosted(&self) {
-        self.hosted.is_watched.store(true, Ordering::SeqCst);
-        if self.hosted.get().is_some() {
-            self.start_watch();
+        if self.hosted.is_watched.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let items: Vec<_> = lock(&self.items).values().cloned().collect();
+        for item in items {
+            if let (Some(Source::Host(place)), Some(file)) = (&*lock(&item.source), item.file.upgrade())
+                && let Some(own) = file.ops.host_descriptor()
+            {
+                self.watch_place(place, own);
+            }
         }
     }
 
-    fn start_watch(&self) {
+    /// The wait queue hears of this file if anybody watches the instance. Without a descriptor to spare it does not.
+    pub(super) fn watch_place(&self, place: &Place, own: BorrowedFd<'_>) {
+        if !self.hosted.is_watched.load(Ordering::SeqCst) {
+            return;
+        }
         let start = || {
             let receiver: Arc<dyn Ready> = self.me.upgrade()?;
-            self.hosted.poller.watch(self.hosted.get()?, &receiver).ok()
+            let charge = self.hosted.share.take().ok()?;
+            Some((self.hosted.poller.watch(own, &receiver).ok()?, charge))
         };
-        self.hosted.watch.get_or_init(start);
+        let mut watch = place.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        if watch.is_none() {
+            *watch = start();
+        }
+    }
+
+    /// The host has been asked for something else: what is ready may be so from now on.
+    pub(super) fn interest_changed(&self) {
+        if self.hosted.is_watched.load(Ordering::SeqCst) && self.hosted.is_ready() {
+            self.queue.wake(Events::READABLE);
+        }
     }
 }
 

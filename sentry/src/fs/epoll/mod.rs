@@ -191,7 +191,9 @@ impl Epoll {
         }
         let item = Item::new(self, file, key, interest);
         if let Some(host) = file.ops.host_descriptor() {
-            *lock(&item.source) = Some(Source::Host(self.add_hosted(host, interest)?));
+            let place = self.add_hosted(host, interest)?;
+            self.watch_place(&place, host);
+            *lock(&item.source) = Some(Source::Host(place));
         } else if file.ops.wait_queue().is_none() {
             return Err(Errno::EPERM);
         }
@@ -212,7 +214,9 @@ impl Epoll {
         item.data.store(interest.data, Ordering::Release);
         item.events.store(interest.events | Events::ALWAYS.bits(), Ordering::Release);
         if let (Some(Source::Host(place)), Some(host)) = (&*lock(&item.source), file.ops.host_descriptor()) {
-            return self.hosted.modify(place, host, interest);
+            self.hosted.modify(place, host, interest)?;
+            self.interest_changed();
+            return Ok(());
         }
         drop(items);
         item.list_if_ready(file);

@@ -16,14 +16,15 @@ use toml::Value;
 use super::Case;
 use crate::command::{run, wait_until};
 use crate::processes::{self, Process};
-use crate::world::{BUSYBOX, World};
+use crate::world::{BUSYBOX, DEBIAN, World};
 
 /// The cases of this file.
 pub fn cases() -> Vec<Case> {
-    vec![Case {
-        needs_ours: true,
-        ..Case::new("posture: every process has what the table says and no more", posture)
-    }]
+    let ours = |case: Case| Case { needs_ours: true, ..case };
+    vec![
+        ours(Case::new("posture: every process has what the table says and no more", posture)),
+        ours(Case::new("posture: no epoll instance of the host watches another", epolls)),
+    ]
 }
 
 /// The file beside this crate.
@@ -54,6 +55,59 @@ fn posture(w: &World) -> Result<()> {
         .and_then(|()| compare(&table, &container.id));
     container.clean();
     outcome
+}
+
+/// A guest's instance that watches another, with a socket in that, and both of them used.
+const NESTED: &str = "
+import select, socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 0))
+inner, outer = select.epoll(), select.epoll()
+outer.register(inner.fileno()); inner.register(s.fileno(), select.EPOLLIN)
+s.sendto(b'x', s.getsockname())
+assert outer.poll() == [(inner.fileno(), select.EPOLLIN)]
+open('/made', 'w').close()
+time.sleep(1000)
+";
+
+/// Races between the two ends of such a pair have been a way into the host's kernel.
+fn epolls(w: &World) -> Result<()> {
+    let container = w.container();
+    let outcome = container
+        .run(&["-d"], DEBIAN, &["python3", "-c", NESTED])
+        .and_then(crate::command::Answer::ok)
+        .and_then(|_| {
+            wait_until("the guest has nested its instances", Duration::from_secs(20), || {
+                Ok(container.exec("look", &["test", "-e", "/made"])?.status == 0)
+            })
+        })
+        .and_then(|()| no_nested_epolls(&container.id));
+    container.clean();
+    outcome
+}
+
+/// LINUX: proc(5), fdinfo: an instance tells the descriptor of each file that it watches.
+fn no_nested_epolls(id: &str) -> Result<()> {
+    let sentry = processes::find(id, processes::Role::Sentry).context("a sentry")?.pid;
+    let leads_to_epoll = |fd: &str| {
+        std::fs::read_link(format!("/proc/{sentry}/fd/{fd}"))
+            .is_ok_and(|target| target == Path::new("anon_inode:[eventpoll]"))
+    };
+    let (mut instances, mut watched) = (0, 0);
+    for entry in std::fs::read_dir(format!("/proc/{sentry}/fd"))? {
+        let fd = entry?.file_name().to_string_lossy().into_owned();
+        if !leads_to_epoll(&fd) {
+            continue;
+        }
+        instances += 1;
+        for line in std::fs::read_to_string(format!("/proc/{sentry}/fdinfo/{fd}"))?.lines() {
+            let Some(target) = line.strip_prefix("tfd:") else { continue };
+            let target = target.split_whitespace().next().unwrap_or_default();
+            watched += 1;
+            ensure!(!leads_to_epoll(target), "instance {fd} watches instance {target}: {line}");
+        }
+    }
+    ensure!(instances >= 2 && watched >= 2, "{instances} instances with {watched} files were seen");
+    Ok(())
 }
 
 fn compare(table: &Table, id: &str) -> Result<()> {
