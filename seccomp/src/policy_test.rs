@@ -147,6 +147,94 @@ fn the_sentry_has_a_narrow_door() {
     }
 }
 
+/// Kinds of calls by which pages of files have been written that nobody may write, and protocols below sockets by which kernels have been
+/// taken over. No optimisation is worth one: see `docs/THREAT-MODEL.md`, "Bugs of the host's kernel".
+#[test]
+fn no_process_moves_file_pages_or_reaches_rare_protocols() {
+    let calls = [
+        libc::SYS_splice,
+        libc::SYS_vmsplice,
+        libc::SYS_tee,
+        libc::SYS_sendfile,
+        libc::SYS_copy_file_range,
+        libc::SYS_io_uring_setup,
+        libc::SYS_io_uring_enter,
+        libc::SYS_bpf,
+        libc::SYS_userfaultfd,
+        libc::SYS_perf_event_open,
+        libc::SYS_keyctl,
+        libc::SYS_add_key,
+        libc::SYS_mbind,
+        libc::SYS_remap_file_pages,
+        libc::SYS_futex_waitv,
+    ];
+    let families = [
+        libc::AF_ALG,
+        libc::AF_NETLINK,
+        libc::AF_PACKET,
+        libc::AF_RXRPC,
+        libc::AF_KEY,
+        libc::AF_VSOCK,
+        libc::AF_TIPC,
+    ];
+    // LINUX: `linux/in.h`, `linux/in6.h`, `linux/tcp.h`.
+    let (ip_xfrm_policy, ipv6_xfrm_policy, tcp_zerocopy_receive) = (17, 35, 35);
+    for policy in policies() {
+        for nr in calls {
+            for args in [[0; 6], [1; 6]] {
+                assert_eq!(answer(&policy, nr, args), Action::KillProcess, "{}: {nr}", policy.name);
+            }
+        }
+        for family in families {
+            for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET] {
+                let args = [family, kind, 0, 0, 0, 0].map(|arg| u64::from(arg.cast_unsigned()));
+                assert_eq!(
+                    answer(&policy, libc::SYS_socket, args),
+                    Action::KillProcess,
+                    "{}: {family}",
+                    policy.name
+                );
+            }
+        }
+        // Upper-layer protocols (TLS), TCP repair, transforms (xfrm), filters, zero copy.
+        let options = [
+            (libc::IPPROTO_TCP, libc::TCP_ULP),
+            (libc::IPPROTO_TCP, libc::TCP_REPAIR),
+            (libc::IPPROTO_TCP, tcp_zerocopy_receive),
+            (libc::IPPROTO_IP, ip_xfrm_policy),
+            (libc::IPPROTO_IPV6, ipv6_xfrm_policy),
+            (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER),
+            (libc::SOL_SOCKET, libc::SO_ATTACH_BPF),
+            (libc::SOL_SOCKET, libc::SO_ZEROCOPY),
+            (libc::SOL_UDP, libc::UDP_ENCAP),
+        ];
+        for (level, option) in options {
+            let args = [3, level, option, 0, 4, 0].map(|arg| u64::from(arg.cast_unsigned()));
+            assert_eq!(
+                answer(&policy, libc::SYS_setsockopt, args),
+                Action::KillProcess,
+                "{}: {level} {option}",
+                policy.name
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_is_sent_without_copying() {
+    let zero_copy = u64::from(libc::MSG_ZEROCOPY.cast_unsigned());
+    for policy in policies() {
+        assert_eq!(answer(&policy, libc::SYS_sendmsg, [3, 0, 0x4040, 0, 0, 0]), Action::Allow);
+        for (nr, args) in [
+            (libc::SYS_sendmsg, [3, 0, zero_copy | 0x40, 0, 0, 0]),
+            (libc::SYS_sendto, [3, 0, 1, zero_copy, 0, 0]),
+            (libc::SYS_sendmmsg, [3, 0, 1, zero_copy, 0, 0]),
+        ] {
+            assert_eq!(answer(&policy, nr, args), Action::KillProcess, "{}: {nr}", policy.name);
+        }
+    }
+}
+
 #[test]
 fn only_the_ptrace_platform_may_ptrace() {
     let has = |platform| sentry(platform).rules.iter().any(|rule| rule.name == "ptrace");

@@ -3,7 +3,7 @@
 //! No network, no other process, nothing executable. Its root directory is the container's, so even
 //! a resolution that goes wrong ends inside; its procfs is that of its own pid namespace. Each call is one that `gofer/src/ops` or `gofer/src/serve.rs` makes.
 
-use super::{common, is, one_of, only_int_bits};
+use super::{common, is, one_of, only_int_bits, sends_copies};
 use crate::bpf::{Cond, Test};
 use crate::rule::{Door, Policy, Rule};
 
@@ -150,7 +150,7 @@ fn files() -> Vec<Rule> {
 fn control() -> Vec<Rule> {
     let rule = |nr, name, why| Rule::new(nr, name, Door::Control, why);
     vec![
-        rule(libc::SYS_sendmsg, "sendmsg", "answers to the sentry, with descriptors"),
+        rule(libc::SYS_sendmsg, "sendmsg", "answers to the sentry, with descriptors").when([sends_copies()]),
         rule(libc::SYS_recvmsg, "recvmsg", "requests of the sentry"),
         rule(libc::SYS_socketpair, "socketpair", "one more channel to the sentry; joined to nothing else")
             .when([is(0, libc::AF_UNIX)]),

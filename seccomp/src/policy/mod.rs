@@ -22,6 +22,11 @@ fn only_int_bits(arg: u8, allowed: i32) -> Cond {
     Cond::int(arg, Test::Masked { mask: u64::from(!allowed.cast_unsigned()), value: 0 })
 }
 
+/// Flags of `sendmsg`: what is sent is copied, so that no page of a file or of a guest travels in the host's network stack.
+fn sends_copies() -> Cond {
+    Cond::int(2, Test::Masked { mask: u64::from(libc::MSG_ZEROCOPY.cast_unsigned()), value: 0 })
+}
+
 /// An `int` argument is one of these.
 fn one_of(arg: u8, values: &[i32]) -> Cond {
     Cond::int(arg, Test::In(values.iter().map(|value| value.cast_unsigned()).collect()))

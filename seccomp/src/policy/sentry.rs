@@ -4,7 +4,7 @@
 //! A call that is only refused, with an errno that the C library can live with, is none of them.
 //! Organised by door, so that taking a door away takes its calls away.
 
-use super::{common, is, one_of, only_int_bits, options};
+use super::{common, is, one_of, only_int_bits, options, sends_copies};
 use crate::bpf::{Cond, Test};
 use crate::rule::{Door, Policy, Rule};
 
@@ -147,7 +147,8 @@ fn network() -> Vec<Rule> {
             .when(get(libc::IPPROTO_TCP, &options::TCP, &options::TCP_READ))
             .when(get(libc::IPPROTO_IP, &options::IP, &options::IP_READ))
             .when(get(libc::IPPROTO_IPV6, &options::IPV6, &[])),
-        rule(libc::SYS_sendmsg, "sendmsg", "datagrams and streams; requests to the gofer with descriptors"),
+        rule(libc::SYS_sendmsg, "sendmsg", "datagrams and streams; requests to the gofer with descriptors")
+            .when([sends_copies()]),
         rule(libc::SYS_recvmsg, "recvmsg", "datagrams and streams; the gofer's and the shim's messages"),
     ]
 }
