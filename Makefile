@@ -7,6 +7,7 @@
 #   make lint     rustfmt, clippy with warnings as errors, the licence check if it is installed
 #   make unit     unit tests and tidy only: no root, seconds
 #   make e2e      cases under the system's containerd; ONLY=text picks, RUNTIME= and CONTAINERD= choose
+#   make soak     5,000 execs in one container and 2,000 containers that lose a part; hours
 #   make docs     prints docs/SYSCALLS.md from the table
 #   make clean    removes what was built and cached
 
@@ -18,7 +19,7 @@ export RVISOR_CACHE ?= $(CURDIR)/.cache
 export RVISOR_BIN := $(BIN)/rvisor
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
-.PHONY: demo test bench build lint unit e2e docs images clean
+.PHONY: demo test bench build lint unit e2e soak docs images clean
 
 demo: images build
 	$(BIN)/e2e --demo --runtime $(RUNTIME) --bin-dir $(BIN)
@@ -42,6 +43,9 @@ unit:
 
 e2e: images build
 	$(BIN)/e2e --runtime $(RUNTIME) --containerd $(CONTAINERD) --bin-dir $(BIN) $(addprefix --only ,$(ONLY))
+
+soak: images build
+	nice $(BIN)/e2e --runtime $(RUNTIME) --containerd $(CONTAINERD) --bin-dir $(BIN) --only soak: --soak 5000
 
 docs: build
 	$(BIN)/rvisor syscalls > docs/SYSCALLS.md

@@ -33,6 +33,7 @@ pub mod machine;
 pub mod mm;
 pub mod net;
 pub mod sync;
+pub mod sysctls;
 pub mod task;
 #[cfg(test)]
 mod testing;

@@ -11,6 +11,7 @@ use platform::host::clock::{Clock, now_ns};
 use platform::host::{file, machine};
 
 use crate::kernel_log::KernelLog;
+use crate::sysctls::Sysctls;
 
 /// The release that `uname(2)` tells; programs look for features by it.
 pub const RELEASE: &str = "6.6.0-rvisor";
@@ -37,6 +38,8 @@ pub struct Machine {
     pub boot_id: String,
     /// The kernel log.
     pub log: KernelLog,
+    /// What has been set of `/proc/sys`.
+    pub sysctls: Sysctls,
     default_hostname: String,
     /// What all guests held, and when that was asked. LOCK: leaf.
     used: Mutex<Option<(u64, u64)>>,
@@ -79,6 +82,7 @@ impl Machine {
             host_memory,
             boot_id: random_uuid(),
             log,
+            sysctls: Sysctls::default(),
             default_hostname,
             used: Mutex::default(),
             uts: Mutex::default(),

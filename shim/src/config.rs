@@ -17,8 +17,13 @@ use sandbox::plan;
 use sandbox::spawn::Programs;
 use serde::Deserialize;
 
+/// What the names of our annotations begin with.
+pub(crate) const ANNOTATIONS: &str = "dev.rvisor.";
 /// Read when the handler names no other.
 const DEFAULT_PATH: &str = "/etc/rvisor/config.toml";
+
+/// How much may be logged.
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// The operator's choices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -64,25 +69,34 @@ impl Config {
         if !["", "auto", "systrap", "ptrace"].contains(&config.platform.as_str()) {
             bail!("configuration: platform {:?} is none of auto, systrap, ptrace", config.platform);
         }
+        if !config.log_level.is_empty() && !LEVELS.contains(&config.log_level.as_str()) {
+            bail!("configuration: log_level {:?} is none of {}", config.log_level, LEVELS.join(", "));
+        }
         config.tuning()?;
         config.hardening()?;
         Ok(config)
     }
 
     /// Applies a container's own wishes.
-    pub(crate) fn annotated(mut self, annotations: &[(String, String)]) -> Self {
-        for (key, value) in annotations {
-            match (key.as_str(), value.as_str()) {
-                ("dev.rvisor.platform", "auto" | "systrap" | "ptrace") => self.platform.clone_from(value),
-                ("dev.rvisor.strace", _) => self.strace = value == "true",
-                ("dev.rvisor.tuning", list) if plan::parse_tuning(list).is_ok() => {
-                    self.tuning.clone_from(value)
+    pub(crate) fn annotated(mut self, annotations: &[(String, String)]) -> anyhow::Result<Self> {
+        let ours =
+            annotations.iter().filter_map(|(key, value)| Some((key.strip_prefix(ANNOTATIONS)?, value)));
+        for (key, value) in ours {
+            match (key, value.as_str()) {
+                ("platform", "auto" | "systrap" | "ptrace") => self.platform.clone_from(value),
+                ("strace", "true" | "false") => self.strace = value == "true",
+                ("tuning", list) => {
+                    let parsed = plan::parse_tuning(list);
+                    parsed.map_err(|why| anyhow::anyhow!("annotation {ANNOTATIONS}{key}: {why}"))?;
+                    self.tuning.clone_from(value);
                 }
-                ("dev.rvisor.log-level", _) => self.log_level.clone_from(value),
-                _ => {}
+                ("log-level", level) if LEVELS.contains(&level) => self.log_level.clone_from(value),
+                _ => {
+                    bail!("annotation {ANNOTATIONS}{key}: {value:?} is no value of it, or it does not exist")
+                }
             }
         }
-        self
+        Ok(self)
     }
 
     fn tuning(&self) -> anyhow::Result<Tuning> {
@@ -152,6 +166,13 @@ impl Options {
     fn decode(any: &Any) -> anyhow::Result<Self> {
         let name = any.type_url.rsplit('/').next().unwrap_or_default();
         if name != "runtimeoptions.v1.Options" {
+            if !any.value.is_empty() {
+                tracing::warn!(
+                    field = "options",
+                    value = name,
+                    "not done: options of another runtime are not read"
+                );
+            }
             return Ok(Self::default());
         }
         Self::decode_fields(&any.value).context("options of the runtime handler")
@@ -234,17 +255,46 @@ mod tests {
 
     #[test]
     fn mistakes_in_the_file_are_one_line() {
-        for text in ["platform = \"kvm\"", "tuning = \"no-sense\"", "colour = 3", "platform = "] {
+        for text in [
+            "log_level = \"loud\"",
+            "platform = \"kvm\"",
+            "tuning = \"no-sense\"",
+            "colour = 3",
+            "platform = ",
+        ] {
             let error = format!("{:#}", Config::parse(text).expect_err(text));
             assert!(error.starts_with("configuration: ") && !error.contains('\n'), "{error}");
         }
     }
 
     #[test]
-    fn annotations_come_last_and_bad_ones_do_nothing() {
-        let pairs =
-            [("dev.rvisor.platform", "ptrace"), ("dev.rvisor.strace", "true"), ("dev.rvisor.tuning", "x")];
-        let config = Config::default().annotated(&pairs.map(|(k, v)| (k.to_owned(), v.to_owned())));
-        assert_eq!((config.platform.as_str(), config.strace, config.tuning.as_str()), ("ptrace", true, ""));
+    fn annotations_come_last_and_bad_ones_are_refused() {
+        let annotated = |pairs: &[(&str, &str)]| -> anyhow::Result<Config> {
+            let pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            Config { strace: true, ..Config::default() }.annotated(&pairs)
+        };
+        let pairs = [
+            ("dev.rvisor.platform", "ptrace"),
+            ("dev.rvisor.strace", "false"),
+            ("dev.rvisor.tuning", "no-spin"),
+            ("dev.rvisor.log-level", "debug"),
+            ("other", "x"),
+        ];
+        let config = annotated(&pairs).expect("good");
+        let told =
+            (config.platform.as_str(), config.strace, config.tuning.as_str(), config.log_level.as_str());
+        assert_eq!(told, ("ptrace", false, "no-spin", "debug"));
+        let bad = [
+            ("platform", "kvm"),
+            ("strace", "yes"),
+            ("tuning", "x"),
+            ("log-level", "loud"),
+            ("colour", "red"),
+        ];
+        for (key, value) in bad {
+            let key = format!("dev.rvisor.{key}");
+            let error = annotated(&[(&key, value)]).expect_err(&key).to_string();
+            assert!(error.starts_with(&format!("annotation {key}: ")), "{error}");
+        }
     }
 }

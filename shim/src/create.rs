@@ -5,6 +5,7 @@
 //! [`Undo`], which runs backwards unless all went well.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,12 +13,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use anyhow::Context;
 use containerd_shim_protos::api::CreateTaskRequest;
 use sandbox::cgroup::{Cgroup, CgroupPath, Tree};
+use sandbox::fields;
 use sandbox::hooks::{self, State};
 use sandbox::plan::{self, Plan, Role};
 use sandbox::rootfs::{self, RootMount};
 use sandbox::{BootOptions, Sandbox};
 
-use crate::config::Config;
+use crate::config::{ANNOTATIONS, Config};
 use crate::failure::{Asked, Failure, Outcome};
 use crate::io::{self, Stdio};
 use crate::log;
@@ -54,8 +56,8 @@ pub(crate) fn create(pod: &Arc<Pod>, request: &CreateTaskRequest) -> Outcome<Arc
     let bundle = PathBuf::from(&request.bundle);
     let mut undo = Undo::default();
     let mut plan = plan::plan(&request.id, &bundle, &plan::read_spec(&bundle)?)?;
-    for note in &plan.notes {
-        tracing::warn!(container = request.id, "{note}");
+    if plan.has_host_name {
+        plan.container.hostname = plan::host_name();
     }
     if !request.checkpoint.is_empty() {
         return Err(Failure::new(ttrpc::Code::UNIMPLEMENTED, "checkpoints are not supported"));
@@ -65,7 +67,11 @@ pub(crate) fn create(pod: &Arc<Pod>, request: &CreateTaskRequest) -> Outcome<Arc
     let mut record = announce(pod, &bundle, &plan, &mut undo)?;
     mount_root(request, &bundle, &mut undo)?;
     let (cgroup, sandbox_cgroup) = cgroups(&plan, &mut undo)?;
+    if cgroup.as_ref().is_some_and(Cgroup::is_v2) {
+        plan.notes.extend(fields::missing_on_v2(&plan.resources));
+    }
     let running = running(pod, request, &plan, sandbox_cgroup, &mut undo)?;
+    pods_namespaces(pod, &running, &mut plan)?;
     let mut state = State::new(&request.id, &bundle, &plan.oci_version, &plan.annotations);
     state.pid = running.sandbox.sentry.pid;
     for (kind, hooks) in [
@@ -96,7 +102,7 @@ pub(crate) fn create(pod: &Arc<Pod>, request: &CreateTaskRequest) -> Outcome<Arc
     // The sentry is the first container's to clean up.
     note_processes(pod, &mut record, if bundle == pod.bundle { &pids } else { &pids[1..] }, &bundle);
     undo.forget();
-    Ok(Arc::new(Task {
+    let task = Arc::new(Task {
         id: request.id.clone(),
         bundle,
         init: Process::new(stdio, opened.hold),
@@ -105,12 +111,52 @@ pub(crate) fn create(pod: &Arc<Pod>, request: &CreateTaskRequest) -> Outcome<Arc
         cgroup_shared,
         hooks: plan.hooks,
         state,
+        noted: std::sync::Mutex::default(),
         execs: std::sync::Mutex::default(),
         paused: AtomicBool::new(false),
         freezer: std::sync::Mutex::default(),
         ending: AtomicBool::new(false),
         oom_told: AtomicU64::new(0),
-    }))
+    });
+    task.note(plan.notes);
+    Ok(task)
+}
+
+/// Namespaces that are named by a path must be the pod's, where the container is anyway; among those of processes it may
+/// be that of any container of the pod.
+fn pods_namespaces(pod: &Pod, running: &Running, plan: &mut Plan) -> Outcome<()> {
+    if !matches!(plan.role, Role::Member(_)) {
+        return Ok(());
+    }
+    let which = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    for (kind, path) in &plan.joins {
+        let ns = if kind == "network" { "net" } else { kind };
+        if kind == "pid"
+            && let Some(task) = pod.task_of(path)
+        {
+            // The first one's is the pod's.
+            if task.bundle != pod.bundle {
+                plan.container.share_pid_namespace = false;
+                plan.container.pid_namespace_of = Some(task.id.clone());
+            }
+            continue;
+        }
+        let own = PathBuf::from(format!("/proc/{}/ns/{ns}", running.sandbox.sentry.pid));
+        let is_pods = running.joins.contains(&(kind.clone(), path.clone()))
+            || which(path).is_some_and(|found| Some(found) == which(&own));
+        if !is_pods {
+            let text = format!("config.json: linux.namespaces: {kind} {}: not of this pod", path.display());
+            return Err(Failure::invalid(text));
+        }
+    }
+    for (key, value) in plan.annotations.iter().filter(|(key, _)| key.starts_with(ANNOTATIONS)) {
+        if !running.annotations.contains(&(key.clone(), value.clone())) {
+            let field = format!("annotations.{key}");
+            let why = "it is the pod's first container that decides for the sandbox";
+            plan.notes.push(fields::note(&field, &serde_json::json!(value), why));
+        }
+    }
+    Ok(())
 }
 
 fn mount_root(request: &CreateTaskRequest, bundle: &Path, undo: &mut Undo) -> Outcome<()> {
@@ -177,7 +223,7 @@ fn running(
         }
         (None, Role::Alone | Role::Sandbox) => {}
     }
-    let config = Config::load(request.options.as_ref())?.annotated(&plan.annotations);
+    let config = Config::load(request.options.as_ref())?.annotated(&plan.annotations)?;
     let (log, tail) = sentry_log(&config, &request.id)?;
     let notices = pod.notices.clone();
     let generation = pod.generations.fetch_add(1, Ordering::Relaxed);
@@ -185,6 +231,7 @@ fn running(
         config: config.boot(&request.id, &plan.container.hostname),
         programs: config.programs()?,
         network: plan.network.clone(),
+        sysctls: plan.container.sysctls.clone(),
         cgroup: cgroup.clone(),
         hardening: config.hardening()?,
         log: log.as_fd(),
@@ -201,7 +248,8 @@ fn running(
         speculation = report.speculation,
         "sandbox booted"
     );
-    let running = Arc::new(Running { generation, sandbox, cgroup, tail });
+    let (joins, annotations) = (plan.joins.clone(), plan.annotations.clone());
+    let running = Arc::new(Running { generation, sandbox, cgroup, tail, joins, annotations });
     *slot = Some(Arc::clone(&running));
     let pod = Arc::clone(pod);
     undo.add(move || pod.end_sandbox());

@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::OFlags;
+use sandbox::fields::Note;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::unix::pipe;
 
@@ -44,6 +45,11 @@ pub(crate) fn start(debug: bool) {
         .with_ansi(false)
         .with_target(false)
         .init();
+}
+
+/// Tells the operator of something that was asked for and is not done.
+pub(crate) fn note(container: &str, note: &Note) {
+    tracing::warn!(container, field = note.field, value = note.value, "not done: {}", note.why);
 }
 
 /// The last line that a child has written.

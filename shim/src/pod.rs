@@ -7,7 +7,7 @@
 //! LOCK: `sandbox` and `tasks` are never held across an await.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -56,6 +56,10 @@ pub(crate) struct Running {
     pub(crate) sandbox: Sandbox,
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) tail: Tail,
+    /// Namespaces that were made for the pod by its engine.
+    pub(crate) joins: Vec<(String, PathBuf)>,
+    /// Of the pod's first container.
+    pub(crate) annotations: Vec<(String, String)>,
 }
 
 /// Everything of one server.
@@ -126,6 +130,12 @@ impl Pod {
     pub(crate) fn task(&self, id: &str) -> Outcome<Arc<Task>> {
         let found = self.tasks().get(id).cloned().flatten();
         found.ok_or_else(|| Failure::not_found(format!("container {id} not created")))
+    }
+
+    /// The container whose process is meant by `/proc/PID/ns/...`.
+    pub(crate) fn task_of(&self, path: &Path) -> Option<Arc<Task>> {
+        let pid: u32 = path.strip_prefix("/proc").ok()?.iter().next()?.to_str()?.parse().ok()?;
+        self.tasks().values().flatten().find(|task| task.pid() == pid).cloned()
     }
 
     /// One process of a container.

@@ -17,7 +17,9 @@ use containerd_shim_protos::api::{
 };
 use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::shim_async::Task as TaskService;
+use sandbox::fields::{self, Part};
 use sandbox::{plan, spec};
+use serde::de::DeserializeOwned;
 use ttrpc::Code;
 use ttrpc::r#async::TtrpcContext;
 
@@ -28,7 +30,7 @@ use crate::io::Stdio;
 use crate::metrics;
 use crate::pod::Pod;
 use crate::process::Phase;
-use crate::task::Which;
+use crate::task::{Task, Which};
 
 /// The Task service of one pod.
 #[derive(Debug, Clone)]
@@ -170,8 +172,14 @@ impl TaskService for Service {
         detached(async move {
             let task = pod.task(&request.id)?;
             let Some(any) = request.resources.as_ref() else { return Ok(()) };
-            let resources: spec::Resources = serde_json::from_slice(&any.value)
-                .map_err(|error| Failure::invalid(format!("resources: {error}")))?;
+            let resources: spec::Resources = asked(&task, Part::Resources, &any.value)?;
+            if task.cgroup.as_ref().is_some_and(sandbox::cgroup::Cgroup::is_v2) {
+                task.note(fields::missing_on_v2(&resources));
+            }
+            let why = "annotations do not change";
+            for (key, value) in &request.annotations {
+                task.note(vec![fields::note(&format!("annotations.{key}"), &serde_json::json!(value), why)]);
+            }
             pod.update(task, resources).await
         })
         .await?;
@@ -199,18 +207,26 @@ impl TaskService for Service {
     }
 }
 
+/// Reads what is asked of a container, refuses what is refused and notes what is not done.
+fn asked<T: DeserializeOwned>(task: &Task, part: Part, bytes: &[u8]) -> Outcome<T> {
+    let name = part.name();
+    let wrong = |error: serde_json::Error| Failure::invalid(format!("{name}: {error}"));
+    let written = serde_json::from_slice(bytes).map_err(wrong)?;
+    let notes = fields::review(part, &written).map_err(|why| Failure::invalid(format!("{name}: {why}")))?;
+    let read = serde_json::from_value(written).map_err(wrong)?;
+    task.note(notes);
+    Ok(read)
+}
+
 fn exec(pod: &Pod, request: &ExecProcessRequest) -> Outcome<()> {
     let task = pod.task(&request.id)?;
     let process: spec::Process = match request.spec.as_ref() {
-        Some(any) => serde_json::from_slice(&any.value)
-            .map_err(|error| Failure::invalid(format!("process: {error}")))?,
+        Some(any) => asked(&task, Part::Process, &any.value)?,
         None => return Err(Failure::invalid("process is missing")),
     };
     let mut notes = Vec::new();
     let mut config = plan::process_config(&process, &mut notes)?;
-    for note in notes {
-        tracing::warn!(container = task.id, "{note}");
-    }
+    task.note(notes);
     config.terminal = request.terminal;
     let stdio = Stdio {
         stdin: request.stdin.clone(),

@@ -2,18 +2,23 @@
 //!
 //! Key types: [`Task`] and [`Exec`]. What happens to them is in `pod`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use control::ProcessConfig;
 use sandbox::cgroup::Cgroup;
+use sandbox::fields::Note;
 use sandbox::hooks::State;
 use sandbox::spec::Hooks;
 
 use crate::failure::{Failure, Outcome};
+use crate::log;
 use crate::process::{Phase, Process};
+
+/// Most notes on one container that are written down.
+const NOTED_MAX: usize = 64;
 
 /// One container.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub(crate) struct Task {
     pub(crate) cgroup_shared: bool,
     pub(crate) hooks: Hooks,
     pub(crate) state: State,
+    /// What of its processes' and updates' wishes has been noted as not done.
+    pub(crate) noted: Mutex<HashSet<Note>>,
     pub(crate) execs: Mutex<HashMap<String, Arc<Exec>>>,
     /// Whether its processes are stopped, for who only looks.
     pub(crate) paused: AtomicBool,
@@ -71,6 +78,17 @@ impl Task {
         match execs.get(exec) {
             Some(found) => Ok(Which::Exec(Arc::clone(self), exec.to_owned(), Arc::clone(found))),
             None => Err(Failure::not_found(format!("process {exec} does not exist in task {}", self.id))),
+        }
+    }
+
+    /// Writes down what is not done, each only once: probes ask the same every few seconds.
+    pub(crate) fn note(&self, notes: Vec<Note>) {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        for note in notes {
+            if noted.len() < NOTED_MAX && !noted.contains(&note) {
+                log::note(&self.id, &note);
+                noted.insert(note);
+            }
         }
     }
 

@@ -249,6 +249,8 @@ pub struct ContainerConfig {
     pub process: ProcessConfig,
     /// Host name (UTS namespace of this container); empty: the sandbox's.
     pub hostname: String,
+    /// NIS domain name of the same namespace; empty: none.
+    pub domainname: String,
     /// The root file system may not be written.
     pub root_readonly: bool,
     /// Mounts in order.
@@ -257,10 +259,13 @@ pub struct ContainerConfig {
     pub masked_paths: Vec<String>,
     /// Paths that may not be written.
     pub readonly_paths: Vec<String>,
-    /// Guest sysctls, e.g. `net.core.somaxconn`.
+    /// Guest sysctls, e.g. `net.core.somaxconn`: what `/proc/sys` tells in all the sandbox. The host's network has been
+    /// told of its own already.
     pub sysctls: Vec<(String, String)>,
     /// Share the pid namespace of the sandbox's first container.
     pub share_pid_namespace: bool,
+    /// Or that of this container, which must run.
+    pub pid_namespace_of: Option<String>,
     /// Device nodes to make in /dev besides the default ones.
     pub devices: Vec<Device>,
     /// Signals end the init process as they end any other, so that Ctrl-C ends a command in the foreground. Otherwise

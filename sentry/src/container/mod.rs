@@ -242,7 +242,10 @@ impl Sandbox {
             return fail(FailureKind::InvalidArgument, "create came without the gofer's socket");
         };
         let internal = |message: String| Failure { kind: FailureKind::Internal, message };
-        let pids = self.namespace(config.share_pid_namespace);
+        let pids = self.namespace(&config)?;
+        for (name, value) in &config.sysctls {
+            self.kernel.machine.sysctls.set(name, value);
+        }
         let mounts = self.hooks.build_root(&self.kernel, &config, gofer, &pids).map_err(internal)?;
         let template = self.kernel.platform.new_template().map_err(|error| internal(chain(&error)))?;
         let pidfd = duplicate(template.pidfd()).map_err(|errno| internal(format!("template: {errno}")))?;
@@ -250,9 +253,13 @@ impl Sandbox {
         let origin = Arc::new(Origin { template, killed_by_host: false.into(), notices });
         let state = Mutex::new(State { phase: Phase::Stopped, started: HashMap::new() });
         let container = Arc::new(Container { config, origin, pids, mounts, state });
-        let ContainerConfig { process, hostname, .. } = &container.config;
+        let ContainerConfig { process, hostname, domainname, .. } = &container.config;
+        let uts = self.kernel.machine.uts(&id);
         if !hostname.is_empty() {
-            self.kernel.machine.uts(&id).set_hostname(hostname.as_bytes());
+            uts.set_hostname(hostname.as_bytes());
+        }
+        if !domainname.is_empty() {
+            uts.set_domainname(domainname.as_bytes());
         }
         let prepared = match prepare(&self.kernel, &container, process, stdio, self.hooks.as_ref()) {
             Ok(prepared) => prepared,
@@ -268,13 +275,21 @@ impl Sandbox {
         Ok((pid, pidfd))
     }
 
-    fn namespace(&self, share: bool) -> Arc<PidNamespace> {
+    fn namespace(&self, config: &ContainerConfig) -> Result<Arc<PidNamespace>, Failure> {
+        if let Some(id) = &config.pid_namespace_of {
+            let target = self.container(id)?;
+            // LINUX: pid_namespaces(7), nothing starts in one whose first process has ended.
+            if matches!(lock(&target.state).phase, Phase::Stopped) {
+                return fail(FailureKind::FailedPrecondition, format!("container {id} is not running"));
+            }
+            return Ok(Arc::clone(&target.pids));
+        }
         let mut shared = lock(&self.shared_pids);
-        match shared.as_ref() {
-            Some(namespace) if share => Arc::clone(namespace),
+        Ok(match shared.as_ref() {
+            Some(namespace) if config.share_pid_namespace => Arc::clone(namespace),
             Some(_) => PidNamespace::new(),
             None => Arc::clone(shared.insert(PidNamespace::new())),
-        }
+        })
     }
 
     fn start(&self, id: &str) -> Result<Reply, Failure> {

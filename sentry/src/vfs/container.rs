@@ -309,7 +309,8 @@ impl Builder<'_> {
     }
 }
 
-/// Splits an OCI mount's options into flags and what the file system itself understands.
+/// Splits a mount's options into flags and what the file system itself understands. The shim has read what else an OCI
+/// mount may have.
 fn parse_options(options: &[String]) -> ParsedOptions {
     let mut parsed = ParsedOptions { flags: ms::RELATIME, data: String::new() };
     for option in options {
@@ -327,9 +328,7 @@ fn parse_options(options: &[String]) -> ParsedOptions {
             "sync" => (ms::SYNCHRONOUS, 0),
             "nosymfollow" => (ms::NOSYMFOLLOW, 0),
             "strictatime" => (0, ms::RELATIME | ms::NOATIME),
-            "relatime" | "norelatime" | "atime" | "diratime" | "async" | "defaults" | "bind" | "rbind"
-            | "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" | "unbindable"
-            | "runbindable" | "tmpcopyup" | "rro" | "idmap" | "ridmap" => (0, 0),
+            "relatime" | "async" => (0, 0),
             data => {
                 if !parsed.data.is_empty() {
                     parsed.data.push(',');

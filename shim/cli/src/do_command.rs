@@ -80,6 +80,7 @@ pub(crate) fn run(args: DoArgs) -> Result<u8, Failure> {
         boot: args.sandbox.boot_config(&id, HOSTNAME),
         container,
         gofer,
+        sysctls: Vec::new(),
         network: if args.network == "host" { NetworkPlan::Host } else { NetworkPlan::New },
         cgroup: None,
         sandbox_cgroup: None,

@@ -35,6 +35,8 @@ pub(crate) struct Job {
     pub(crate) container: ContainerConfig,
     pub(crate) gofer: GoferConfig,
     pub(crate) network: NetworkPlan,
+    /// What is set in that network.
+    pub(crate) sysctls: Vec<(String, String)>,
     /// The container's, made already.
     pub(crate) cgroup: Option<Cgroup>,
     /// The sentry's.
@@ -59,6 +61,7 @@ pub(crate) fn run(job: Job, args: &SandboxArgs) -> Result<u8, Failure> {
         config: job.boot,
         programs: Programs::find()?,
         network: job.network,
+        sysctls: job.sysctls,
         cgroup: job.sandbox_cgroup,
         hardening: args.hardening(),
         log: log.as_fd(),

@@ -27,7 +27,10 @@ pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
     let bundle = args.bundle.canonicalize().with_context(|| format!("bundle {}", args.bundle.display()))?;
     let mut plan = plan::plan(&id, &bundle, &plan::read_spec(&bundle)?)?;
     for note in &plan.notes {
-        complain(note);
+        complain(&note.to_string());
+    }
+    if plan.has_host_name {
+        plan.container.hostname = plan::host_name();
     }
     let process = &mut plan.container.process;
     if process.terminal && !terminal::is_interactive() {
@@ -40,6 +43,7 @@ pub(crate) fn run(args: RunArgs) -> Result<u8, Failure> {
     }
     let (container, sandbox) = cgroups(&plan)?;
     let job = foreground::Job {
+        sysctls: plan.container.sysctls.clone(),
         boot: args.sandbox.boot_config(&id, &plan.container.hostname),
         container: plan.container,
         gofer: plan.gofer,

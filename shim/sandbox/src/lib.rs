@@ -8,6 +8,7 @@
 
 pub mod cgroup;
 pub mod client;
+pub mod fields;
 pub mod hardening;
 pub mod hooks;
 pub mod ids;
@@ -16,6 +17,7 @@ pub mod rootfs;
 pub mod spawn;
 pub mod spec;
 
+mod asked;
 mod sandbox;
 
 pub use hardening::Hardening;

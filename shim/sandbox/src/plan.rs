@@ -1,8 +1,8 @@
 //! What has to be made for this bundle? A pure function from `config.json` to a [`Plan`]: no host is touched.
 //!
 //! Key types: [`Plan`] (everything that `spawn`, `cgroup` and the sentry are told) and [`PlanError`] (one line
-//! for the person who wrote the bundle). What is unknown but harmless (a capability of a newer kernel) is left
-//! out and named in [`Plan::notes`]; what cannot be meant otherwise is an error.
+//! for the person who wrote the bundle). What is asked for and not done is named in [`Plan::notes`] or an error: `fields`
+//! has it field by field, `asked` for those where the value decides.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -10,7 +10,9 @@ use control::{
     Capabilities, ContainerConfig, Device, GoferConfig, GoferMount, Mount, ProcessConfig, Rlimit, Tuning,
 };
 
+use crate::asked;
 use crate::cgroup::CgroupPath;
+use crate::fields::{self, Note, Part};
 use crate::spec::{self, Hooks, Resources, Spec};
 
 /// Everything about one container, decided.
@@ -34,8 +36,12 @@ pub struct Plan {
     pub annotations: Vec<(String, String)>,
     /// The specification's version that the bundle was written for.
     pub oci_version: String,
-    /// What was ignored, one line each, for the log.
-    pub notes: Vec<String>,
+    /// What was asked for and is not done, for the log.
+    pub notes: Vec<Note>,
+    /// Namespaces of the pod that it wants to be in: kind and path.
+    pub joins: Vec<(String, PathBuf)>,
+    /// Without a UTS namespace of its own: its host name is the host's.
+    pub has_host_name: bool,
 }
 
 /// A container's part in its pod.
@@ -96,7 +102,7 @@ const PATH_MAX: usize = 4096;
 pub fn read_spec(bundle: &Path) -> Result<Spec, PlanError> {
     let path = bundle.join("config.json");
     let text = std::fs::read(&path).map_err(|cause| PlanError::Unreadable { path: path.clone(), cause })?;
-    serde_json::from_slice(&text).map_err(|cause| PlanError::Malformed { path, cause })
+    serde_json::from_slice(&text).and_then(Spec::new).map_err(|cause| PlanError::Malformed { path, cause })
 }
 
 /// Decides everything about container `id` in `bundle`.
@@ -105,8 +111,12 @@ pub fn read_spec(bundle: &Path) -> Result<Spec, PlanError> {
 /// The first field that cannot be right.
 pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<Plan, PlanError> {
     check_id(id)?;
-    let mut notes = Vec::new();
+    let mut notes = fields::review(Part::Config, &spec.written).map_err(PlanError::Field)?;
     let role = role(spec)?;
+    let joins = asked::namespaces(spec, &role, &mut notes)?;
+    asked::personality(spec)?;
+    asked::propagation(spec, &mut notes);
+    asked::devices(spec, &mut notes);
     let process = spec.process.as_ref().ok_or_else(|| field("process is missing"))?;
     let root = spec.root.as_ref().ok_or_else(|| field("root is missing"))?;
     if root.path.as_os_str().is_empty() {
@@ -117,7 +127,8 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<Plan, PlanError> {
         root_readonly: root.readonly,
         ..GoferConfig::default()
     };
-    let mounts = mounts(spec, bundle, &mut gofer.mounts)?;
+    let mounts = mounts(spec, bundle, &mut gofer.mounts, &mut notes)?;
+    let sysctls = asked::sysctls(spec, &role, &mut notes)?;
     let shares = match &role {
         Role::Member(_) => namespace(spec, "pid").is_none_or(|ns| !ns.path.as_os_str().is_empty()),
         Role::Alone | Role::Sandbox => false,
@@ -126,16 +137,23 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<Plan, PlanError> {
         container: id.to_owned(),
         process: process_config(process, &mut notes)?,
         hostname: spec.hostname.clone(),
+        domainname: spec.domainname.clone(),
         root_readonly: root.readonly,
         mounts,
         masked_paths: spec.linux.masked_paths.clone(),
         readonly_paths: spec.linux.readonly_paths.clone(),
-        sysctls: sorted(&spec.linux.sysctl),
+        sysctls,
         share_pid_namespace: shares,
+        pid_namespace_of: None,
         init_obeys_signals: false,
         devices: spec.linux.devices.iter().map(device).collect::<Result<_, _>>()?,
     };
     let cgroup = match spec.linux.cgroups_path.as_str() {
+        // As runc: limits need a place.
+        "" if spec.linux.resources != Resources::default() => Some(
+            CgroupPath::parse(&format!("/{id}"))
+                .map_err(|why| field(&format!("linux.cgroupsPath: {why}")))?,
+        ),
         "" => None,
         text => Some(CgroupPath::parse(text).map_err(|why| field(&format!("linux.cgroupsPath: {why}")))?),
     };
@@ -150,17 +168,25 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<Plan, PlanError> {
         annotations: sorted(&spec.annotations),
         oci_version: spec.oci_version.clone(),
         notes,
+        joins,
+        has_host_name: spec.hostname.is_empty() && namespace(spec, "uts").is_none(),
     })
 }
 
-fn field(text: &str) -> PlanError {
+pub(crate) fn field(text: &str) -> PlanError {
     PlanError::Field(text.to_owned())
 }
 
-fn sorted(map: &std::collections::HashMap<String, String>) -> Vec<(String, String)> {
+pub(crate) fn sorted(map: &std::collections::HashMap<String, String>) -> Vec<(String, String)> {
     let mut list: Vec<_> = map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     list.sort();
     list
+}
+
+/// The host's name, for containers that share its UTS namespace.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// A path of the config: relative ones start at the bundle.
@@ -203,7 +229,7 @@ pub fn group(id: &str, spec: &Spec) -> String {
     SANDBOX_ID_KEYS.iter().find_map(|key| spec.annotations.get(*key)).map_or(id, String::as_str).to_owned()
 }
 
-fn namespace<'a>(spec: &'a Spec, kind: &str) -> Option<&'a spec::Namespace> {
+pub(crate) fn namespace<'a>(spec: &'a Spec, kind: &str) -> Option<&'a spec::Namespace> {
     spec.linux.namespaces.iter().find(|ns| ns.kind == kind)
 }
 
@@ -218,8 +244,8 @@ fn network(spec: &Spec) -> NetworkPlan {
 /// The process of a config or of an exec request, in the sentry's terms.
 ///
 /// # Errors
-/// No program, or a working directory that is not absolute.
-pub fn process_config(process: &spec::Process, notes: &mut Vec<String>) -> Result<ProcessConfig, PlanError> {
+/// No program, a working directory that is not absolute, or a limit that cannot be.
+pub fn process_config(process: &spec::Process, notes: &mut Vec<Note>) -> Result<ProcessConfig, PlanError> {
     if process.args.is_empty() {
         return Err(field("process.args is empty"));
     }
@@ -239,7 +265,11 @@ pub fn process_config(process: &spec::Process, notes: &mut Vec<String>) -> Resul
         permitted: mask(&names.permitted),
         ambient: mask(&names.ambient),
     };
-    let limit = |r: &spec::Rlimit| Rlimit { kind: r.kind.clone(), soft: r.soft, hard: r.hard };
+    let limit = |r: &spec::Rlimit| match RLIMITS.contains(&r.kind.trim_start_matches("RLIMIT_")) {
+        _ if r.soft > r.hard => Err(field(&format!("process.rlimits: {} is softer than hard", r.kind))),
+        true => Ok(Rlimit { kind: r.kind.clone(), soft: r.soft, hard: r.hard }),
+        false => Err(field(&format!("process.rlimits: {:?} does not exist", r.kind))),
+    };
     let size = process.console_size.unwrap_or_default();
     Ok(ProcessConfig {
         args: process.args.clone(),
@@ -252,11 +282,31 @@ pub fn process_config(process: &spec::Process, notes: &mut Vec<String>) -> Resul
         terminal: process.terminal,
         console_size: (size.width, size.height),
         capabilities,
-        rlimits: process.rlimits.iter().map(limit).collect(),
+        rlimits: process.rlimits.iter().map(limit).collect::<Result<_, _>>()?,
         no_new_privileges: process.no_new_privileges,
         oom_score_adj: process.oom_score_adj.unwrap_or(0),
     })
 }
+
+/// LINUX: setrlimit(2).
+const RLIMITS: [&str; 16] = [
+    "AS",
+    "CORE",
+    "CPU",
+    "DATA",
+    "FSIZE",
+    "LOCKS",
+    "MEMLOCK",
+    "MSGQUEUE",
+    "NICE",
+    "NOFILE",
+    "NPROC",
+    "RSS",
+    "RTPRIO",
+    "RTTIME",
+    "SIGPENDING",
+    "STACK",
+];
 
 /// LINUX: `include/uapi/linux/capability.h`, in the order of their numbers.
 pub const CAPABILITIES: [&str; 41] = [
@@ -303,14 +353,16 @@ pub const CAPABILITIES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
-fn capability_mask(names: &[String], notes: &mut Vec<String>) -> u64 {
+fn capability_mask(names: &[String], notes: &mut Vec<Note>) -> u64 {
     let mut mask = 0;
     for name in names {
         let upper = name.to_ascii_uppercase();
         let plain = upper.strip_prefix("CAP_").unwrap_or(&upper);
         match CAPABILITIES.iter().position(|known| *known == plain) {
             Some(bit) => mask |= 1 << bit,
-            None => notes.push(format!("unknown capability {name:?} ignored")),
+            None => {
+                asked::add(notes, "process.capabilities", name, "there is no such capability; it is left out")
+            }
         }
     }
     mask
@@ -373,25 +425,22 @@ pub fn parse_tuning(list: &str) -> Result<Tuning, String> {
     Ok(tuning)
 }
 
-/// Options that mean something to the host's mount table only.
-fn is_propagation(option: &str) -> bool {
-    matches!(
-        option,
-        "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" | "unbindable" | "runbindable"
-    )
-}
-
-fn mounts(spec: &Spec, bundle: &Path, volumes: &mut Vec<GoferMount>) -> Result<Vec<Mount>, PlanError> {
+fn mounts(
+    spec: &Spec,
+    bundle: &Path,
+    volumes: &mut Vec<GoferMount>,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<Mount>, PlanError> {
     let mut mounts: Vec<Mount> = Vec::new();
     for mount in &spec.mounts {
         check_destination(&mount.destination)?;
         let planned = match mount_kind(mount)? {
-            "bind" => bind(mount, bundle, volumes),
+            "bind" => bind(mount, bundle, volumes, notes)?,
             kind => Mount {
                 destination: mount.destination.clone(),
                 kind: kind.to_owned(),
                 gofer_mount: 0,
-                options: mount.options.iter().filter(|o| !is_propagation(o)).cloned().collect(),
+                options: asked::mount_options(mount, notes)?,
             },
         };
         // CRI's sandbox config mounts /dev/shm twice; the later one hides the earlier.
@@ -419,21 +468,25 @@ fn mount_kind(mount: &spec::Mount) -> Result<&'static str, PlanError> {
     }
 }
 
-fn bind(mount: &spec::Mount, bundle: &Path, volumes: &mut Vec<GoferMount>) -> Mount {
-    let readonly = mount.options.iter().any(|o| o == "ro" || o == "rro");
+fn bind(
+    mount: &spec::Mount,
+    bundle: &Path,
+    volumes: &mut Vec<GoferMount>,
+    notes: &mut Vec<Note>,
+) -> Result<Mount, PlanError> {
+    let options = asked::mount_options(mount, notes)?;
     volumes.push(GoferMount {
         source: host_path(bundle, &mount.source),
-        readonly,
+        readonly: options.iter().any(|o| o == "ro"),
         recursive: mount.options.iter().any(|o| o == "rbind"),
         allow_host_sockets: false,
     });
-    let kept = |o: &&String| !is_propagation(o) && !matches!(o.as_str(), "bind" | "rbind");
-    Mount {
+    Ok(Mount {
         destination: mount.destination.clone(),
         kind: "bind".to_owned(),
         gofer_mount: u32::try_from(volumes.len()).expect("a config holds fewer mounts"),
-        options: mount.options.iter().filter(kept).cloned().collect(),
-    }
+        options,
+    })
 }
 
 #[cfg(test)]

@@ -56,6 +56,8 @@ pub struct BootOptions<'a> {
     pub programs: Programs,
     /// Where it lives.
     pub network: NetworkPlan,
+    /// What is set there, by name with dots.
+    pub sysctls: Vec<(String, String)>,
     /// What its own processes are charged to.
     pub cgroup: Option<Cgroup>,
     /// What is added between it and its neighbours.
@@ -99,7 +101,7 @@ impl Sandbox {
     /// # Errors
     /// See [`Error`]; nothing is left running.
     pub fn boot(options: BootOptions<'_>, hear: impl FnMut(Notice) + Send + 'static) -> Result<Self, Error> {
-        let launcher = Launcher::start(&options.network, &options.hardening)?;
+        let launcher = Launcher::start(&options.network, &options.sysctls, &options.hardening)?;
         let cgroup = options.cgroup.as_ref();
         let (sentry, socket) = launcher.sentry(&options.programs, cgroup, options.log)?;
         let log_level = options.config.log_level.clone();

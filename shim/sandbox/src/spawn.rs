@@ -43,6 +43,14 @@ pub enum SpawnError {
         /// Why.
         cause: io::Error,
     },
+    /// A sysctl of the network cannot be set.
+    #[error("sysctl {name}: {cause}")]
+    Sysctl {
+        /// Its name.
+        name: String,
+        /// Why.
+        cause: io::Error,
+    },
     /// The child did not come up.
     #[error("cannot start {name}: {cause}")]
     Jail {
@@ -204,7 +212,11 @@ impl Launcher {
     ///
     /// # Errors
     /// The network namespace cannot be made or entered; no user id is left.
-    pub fn start(network: &NetworkPlan, hardening: &Hardening) -> Result<Self, SpawnError> {
+    pub fn start(
+        network: &NetworkPlan,
+        sysctls: &[(String, String)],
+        hardening: &Hardening,
+    ) -> Result<Self, SpawnError> {
         let id = hardening.ids.map(ids::take).transpose()?.flatten();
         if let (Some(range), None, true) = (hardening.ids, &id, rustix::process::geteuid().is_root()) {
             tracing::warn!("user ids {range} do not exist in this container: the sandbox runs as nobody");
@@ -212,12 +224,13 @@ impl Launcher {
         let wants_cores = hardening.core_scheduling;
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (ready, entered) = mpsc::sync_channel(1);
-        let network = network.clone();
+        let (network, sysctls) = (network.clone(), sysctls.to_vec());
         std::thread::Builder::new()
             .name("launcher".to_owned())
             .stack_size(LAUNCHER_STACK)
             .spawn(move || {
-                let result = enter_network(&network).map(|()| own_cores(wants_cores));
+                let set = || set_sysctls(&network, &sysctls);
+                let result = enter_network(&network).and_then(|()| set()).map(|()| own_cores(wants_cores));
                 let failed = result.is_err();
                 if ready.send(result).is_err() || failed {
                     return;
@@ -350,15 +363,33 @@ fn is_host_network() -> bool {
     own.is_ok_and(|own| std::fs::read_link("/proc/1/ns/net").is_ok_and(|host| host == own))
 }
 
+/// See [`open_ports`].
+const OPENED: [(&str, &str); 2] = [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 4294967294")];
+
 /// The sentry has no capabilities, so low ports and ping sockets must be open to it in the pod's own namespace;
 /// who among the guests may use them is the sentry's decision.
 fn open_ports() {
-    let settings = [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 4294967294")];
-    for (name, value) in settings {
+    for (name, value) in OPENED {
         if let Err(error) = std::fs::write(format!("/proc/sys/net/ipv4/{name}"), value) {
             tracing::warn!(name, %error, "guests cannot use low ports or ping");
         }
     }
+}
+
+/// Sets what belongs to the pod's network, where its sockets are. The two of [`open_ports`] are the sentry's to keep: it
+/// tells guests apart, which the host, to which all of them are the sentry, cannot.
+fn set_sysctls(network: &NetworkPlan, sysctls: &[(String, String)]) -> Result<(), SpawnError> {
+    for (name, value) in sysctls.iter().filter(|(name, _)| name.starts_with("net.")) {
+        let failed = |cause| SpawnError::Sysctl { name: name.clone(), cause };
+        if *network == NetworkPlan::Host || is_host_network() {
+            return Err(failed(io::Error::other("not allowed in host network namespace")));
+        }
+        if OPENED.iter().any(|(opened, _)| name.strip_prefix("net.ipv4.") == Some(*opened)) {
+            continue;
+        }
+        std::fs::write(format!("/proc/sys/{}", name.replace('.', "/")), value).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Starts one child; runs on the launching thread.
@@ -420,7 +451,7 @@ mod tests {
 
     #[test]
     fn a_missing_binary_is_named() {
-        let launcher = Launcher::start(&NetworkPlan::Host, &none()).expect("a thread");
+        let launcher = Launcher::start(&NetworkPlan::Host, &[], &none()).expect("a thread");
         let programs = Programs { sentry: "/nowhere/sentry".into(), gofer: "/nowhere/gofer".into() };
         let log = File::options().write(true).open("/dev/null").expect("there is one");
         let error = launcher.sentry(&programs, None, log.as_fd()).expect_err("no such file");
@@ -429,14 +460,14 @@ mod tests {
 
     #[test]
     fn a_network_namespace_that_is_not_there_is_named() {
-        let error = Launcher::start(&NetworkPlan::Path("/run/netns/none-such".into()), &none())
+        let error = Launcher::start(&NetworkPlan::Path("/run/netns/none-such".into()), &[], &none())
             .expect_err("no such file");
         assert!(error.to_string().starts_with("network namespace /run/netns/none-such: "), "{error}");
     }
 
     #[test]
     fn the_end_of_a_child_is_seen_and_explained() {
-        let launcher = Launcher::start(&NetworkPlan::Host, &none()).expect("a thread");
+        let launcher = Launcher::start(&NetworkPlan::Host, &[], &none()).expect("a thread");
         let programs = Programs { sentry: "/bin/true".into(), gofer: "/bin/cat".into() };
         let log = File::options().write(true).open("/dev/null").expect("there is one");
         let (cat, socket) = launcher.gofer(&programs, None, log.as_fd()).expect("started");

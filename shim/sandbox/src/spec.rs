@@ -1,6 +1,6 @@
 //! What of an OCI `config.json` do we read, and how forgiving are we?
 //!
-//! Key type: [`Spec`]. Only the fields that rvisor acts on; everything else is ignored, and names from open
+//! Key type: [`Spec`]. Only the fields that rvisor acts on; what becomes of the others is in `fields`. Names from open
 //! lists (capabilities, limits, namespaces) stay strings until `plan` looks at them, so that a config written
 //! for a newer kernel or a newer specification still parses. Go writes `null` for an empty slice; so do we read it.
 
@@ -31,6 +31,9 @@ pub struct Spec {
     /// Host name.
     #[serde(deserialize_with = "nullable")]
     pub hostname: String,
+    /// NIS domain name.
+    #[serde(deserialize_with = "nullable")]
+    pub domainname: String,
     /// Mounts, in order.
     #[serde(deserialize_with = "nullable")]
     pub mounts: Vec<Mount>,
@@ -42,6 +45,20 @@ pub struct Spec {
     /// Linux' part.
     #[serde(deserialize_with = "nullable")]
     pub linux: Linux,
+    /// All that was written, for `fields`.
+    #[serde(skip)]
+    pub written: serde_json::Value,
+}
+
+impl Spec {
+    /// From all that was written.
+    ///
+    /// # Errors
+    /// A field of the wrong type.
+    pub fn new(written: serde_json::Value) -> Result<Self, serde_json::Error> {
+        let spec = Self::deserialize(&written)?;
+        Ok(Self { written, ..spec })
+    }
 }
 
 /// A process: `process` in the config, and what an exec request carries.
@@ -189,6 +206,40 @@ pub struct Linux {
     /// Paths that may not be written.
     #[serde(deserialize_with = "nullable")]
     pub readonly_paths: Vec<String>,
+    /// Which of the container's user ids stand for which of the host's.
+    #[serde(deserialize_with = "nullable")]
+    pub uid_mappings: Vec<IdMapping>,
+    /// The same for groups.
+    #[serde(deserialize_with = "nullable")]
+    pub gid_mappings: Vec<IdMapping>,
+    /// Whether later mounts below the root go in or out.
+    #[serde(deserialize_with = "nullable")]
+    pub rootfs_propagation: String,
+    /// How system calls behave.
+    pub personality: Option<Personality>,
+}
+
+/// A range of ids.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub struct IdMapping {
+    /// The first in the container.
+    #[serde(rename = "containerID")]
+    pub container_id: u32,
+    /// The first on the host.
+    #[serde(rename = "hostID")]
+    pub host_id: u32,
+    /// How many.
+    pub size: u32,
+}
+
+/// `personality(2)`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Personality {
+    /// `LINUX` or `LINUX32`.
+    #[serde(deserialize_with = "nullable")]
+    pub domain: String,
 }
 
 /// A namespace to make (no path) or join.
@@ -252,6 +303,7 @@ pub struct Memory {
     /// Tendency to swap, 0 to 100.
     pub swappiness: Option<u64>,
     /// Do not kill when over the limit.
+    #[serde(rename = "disableOOMKiller")]
     pub disable_oom_killer: Option<bool>,
 }
 

@@ -91,6 +91,15 @@ impl Answer {
         ensure!(self.stdout.contains(expected), "does not print {expected:?}: {self}");
         Ok(self)
     }
+
+    /// Standard error must contain this.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn says(self, expected: &str) -> Result<Self> {
+        ensure!(self.stderr.contains(expected), "does not say {expected:?}: {self}");
+        Ok(self)
+    }
 }
 
 impl std::fmt::Display for Answer {

@@ -17,6 +17,8 @@ use guest_tests::{Expectations, Judgement};
 /// After this long no further case is started: the rest has failed. So a runtime in which everything hangs
 /// is cleaned up after as well, before a caller loses patience.
 const BUDGET: Duration = Duration::from_secs(720);
+/// What is added to that for each round of the soak cases.
+const SOAK_ROUND: Duration = Duration::from_secs(2);
 /// The case that the runner itself adds.
 const LEFT: &str = "nothing is left behind";
 
@@ -45,6 +47,7 @@ fn run() -> Result<usize> {
     let expectations = expectations(&options)?;
     let mut tally = Tally::default();
     let started = Instant::now();
+    let budget = BUDGET + SOAK_ROUND * u32::try_from(options.soak)?;
     {
         let world = World::start(&options, &mark)?;
         let version = world.ctr(&["version"])?.stdout;
@@ -58,7 +61,7 @@ fn run() -> Result<usize> {
             if options.demo {
                 println!("\n== {}", case.name);
             }
-            let outcome = attempt(case, &world, started);
+            let outcome = attempt(case, &world, started, budget);
             let took = begun.elapsed().as_secs_f64();
             tally.take(case, outcome, took, &expectations);
         }
@@ -134,10 +137,10 @@ fn expectations(options: &Options) -> Result<Expectations> {
     Ok(list)
 }
 
-fn attempt(case: &Case, world: &World, started: Instant) -> Result<()> {
-    match started.elapsed() < BUDGET {
+fn attempt(case: &Case, world: &World, started: Instant, budget: Duration) -> Result<()> {
+    match started.elapsed() < budget {
         true => (case.run)(world),
-        false => Err(anyhow::anyhow!("not tried: {BUDGET:?} are over")),
+        false => Err(anyhow::anyhow!("not tried: {budget:?} are over")),
     }
 }
 

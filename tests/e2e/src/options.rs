@@ -8,7 +8,10 @@ use anyhow::{Context, Result, bail};
 
 /// What the runner says about itself.
 pub const USAGE: &str = "e2e [--runtime NAME] [--containerd system|1.7|2.1] [--bin-dir DIR] [--cache DIR] \
-    [--only TEXT]... [--times N] [--demo] [--list] [--keep-log FILE]";
+    [--only TEXT]... [--times N] [--soak N] [--demo] [--list] [--keep-log FILE]";
+
+/// Rounds of the soak cases in an ordinary run; `make soak` has many more.
+const SOAK: usize = 60;
 
 /// The runner's switches.
 #[derive(Debug, Clone)]
@@ -25,6 +28,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// How often each case is tried, to find what fails now and then.
     pub times: usize,
+    /// How many rounds the soak cases have.
+    pub soak: usize,
     /// Only the demo's cases, shown as they run.
     pub demo: bool,
     /// Print the names and end.
@@ -47,6 +52,7 @@ impl Options {
             cache: std::env::var_os("RVISOR_CACHE").map_or_else(|| root.join(".cache"), PathBuf::from),
             only: Vec::new(),
             times: 1,
+            soak: SOAK,
             demo: false,
             list: false,
             keep_log: None,
@@ -60,6 +66,7 @@ impl Options {
                 "--cache" => options.cache = value()?.into(),
                 "--only" => options.only.push(value()?),
                 "--times" => options.times = value()?.parse().context("--times")?,
+                "--soak" => options.soak = value()?.parse().context("--soak")?,
                 "--keep-log" => options.keep_log = Some(value()?.into()),
                 "--demo" => options.demo = true,
                 "--list" => options.list = true,

@@ -21,10 +21,12 @@ pub enum Role {
     Template,
     /// The host process of a guest process.
     Stub,
+    /// Who cleans up after the shim.
+    Guard,
 }
 
 impl Role {
-    /// All of them.
+    /// All but the guard, whose death ends nothing.
     pub const ALL: [Self; 5] = [Self::Shim, Self::Sentry, Self::Gofer, Self::Template, Self::Stub];
 
     /// The word in a case's name.
@@ -36,6 +38,7 @@ impl Role {
             Self::Gofer => "gofer",
             Self::Template => "template",
             Self::Stub => "stub",
+            Self::Guard => "guard",
         }
     }
 }
@@ -61,6 +64,19 @@ impl Process {
     pub fn kill(&self) -> Result<()> {
         let pid = Pid::from_raw(self.pid).context("pid 0")?;
         kill_process(pid, Signal::KILL).with_context(|| format!("kill {} ({})", self.pid, self.name))
+    }
+
+    /// How many descriptors it has, and KiB of memory of its own.
+    ///
+    /// # Errors
+    /// When it has gone.
+    pub fn figures(&self) -> Result<(usize, u64)> {
+        let directory = Path::new("/proc").join(self.pid.to_string());
+        let descriptors = std::fs::read_dir(directory.join("fd")).with_context(|| self.name.clone())?.count();
+        let rollup = std::fs::read_to_string(directory.join("smaps_rollup"))?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        Ok((descriptors, kib.context("no Private_Dirty")?))
     }
 }
 
@@ -141,6 +157,11 @@ pub fn find(id: &str, role: Role) -> Option<Process> {
             .iter()
             .find(|p| p.line.contains("containerd-shim") && !p.line.ends_with(" guard"))
             .cloned(),
+        Role::Guard => {
+            // It is nobody's child.
+            let names = |p: &&Process| p.line.ends_with(" guard") && p.line.split(' ').any(|word| word == id);
+            all().values().find(names).cloned()
+        }
         Role::Sentry => sentry(),
         Role::Gofer => named("rvisor-gofer"),
         // The sentry's first stub, from which templates are forked; the container's template; then the stubs that run

@@ -40,7 +40,7 @@ impl FileSystemType for ProcType {
         let dev = request.kernel.vfs.new_device();
         let mut tree = Tree::new(dev);
         system::fill(&mut tree);
-        sysctl::fill(&mut tree);
+        sysctl::fill(&mut tree, &request.kernel.machine.sysctls);
         let root = Root { fixed: tree.finish(), namespace: Arc::clone(request.pid_namespace), dev };
         Ok(Arc::new(ProcFs { root: DirectoryNode::new(Attributes::with_ino(dev, 0o555, 1), root) }))
     }

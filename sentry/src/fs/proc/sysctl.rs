@@ -1,13 +1,15 @@
 //! `/proc/sys`: what the sandbox's kernel can be told, and mostly what it tells.
 //!
-//! Values that change nothing here are kept per mount, so that programs read back what they wrote. Those that would need
-//! the host's leave are read-only.
+//! Values that change nothing here are kept, so that programs read back what they wrote. Those that would need the host's
+//! leave are read-only. What the container's configuration has set is told in place of the value here, and where there is
+//! none.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::super::pseudo::{Attributes, Kind, Text, Tree};
 use crate::Errno;
 use crate::machine::{RELEASE, VERSION, random_uuid};
+use crate::sysctls::Sysctls;
 use crate::task::{Capability, PID_MAX, Task};
 
 /// Longest value that is kept.
@@ -85,7 +87,7 @@ const FIXED: &[(&str, &str)] = &[
     ("net/ipv6/conf/lo/disable_ipv6", "0"),
 ];
 
-/// Values that root of a container may write, and that are kept without effect.
+/// Values that root of a container may write, and that are kept; `Sysctls` has those that have an effect.
 const KEPT: &[(&str, &str)] = &[
     ("kernel/shmmax", "18446744073692774399"),
     ("kernel/shmall", "18446744073692774399"),
@@ -130,12 +132,22 @@ const KEPT: &[(&str, &str)] = &[
     ("net/ipv6/conf/all/forwarding", "0"),
 ];
 
-pub(super) fn fill(tree: &mut Tree) {
+/// Values that have files of their own below.
+const OWN: [&str; 1] = ["kernel/domainname"];
+
+pub(super) fn fill(tree: &mut Tree, set: &Sysctls) {
     for (path, value) in FIXED {
+        let value = set.get(path).unwrap_or_else(|| (*value).to_owned());
         tree.text(&format!("sys/{path}"), format!("{value}\n"));
     }
     for (path, value) in KEPT {
         kept(tree, path, value);
+    }
+    let is_new =
+        |path: &str| !OWN.contains(&path) && FIXED.iter().chain(KEPT).all(|(known, _)| *known != path);
+    for path in set.paths().into_iter().filter(|path| is_new(path)) {
+        let value = set.get(&path).unwrap_or_default();
+        tree.text(&format!("sys/{path}"), format!("{value}\n"));
     }
     tree.text("sys/kernel/osrelease", format!("{RELEASE}\n"));
     tree.text("sys/kernel/version", format!("{VERSION}\n"));
@@ -169,21 +181,19 @@ fn attributes(permissions: u32) -> Attributes {
     Attributes::new(0, permissions)
 }
 
-/// The value is kept and does nothing.
-fn kept(tree: &mut Tree, path: &str, value: &str) {
-    let value = Arc::new(Mutex::new(value.as_bytes().to_vec()));
-    let theirs = Arc::clone(&value);
-    let read = move |_: &Arc<Task>| {
-        let value = value.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok([&value[..], b"\n"].concat())
+/// The value is kept for all who ask.
+fn kept(tree: &mut Tree, path: &'static str, value: &'static str) {
+    let read = move |task: &Arc<Task>| {
+        let set = task.kernel.machine.sysctls.get(path);
+        Ok([set.as_deref().unwrap_or(value).as_bytes(), b"\n"].concat())
     };
-    let write = move |_: &Arc<Task>, bytes: &[u8]| {
+    let write = move |task: &Arc<Task>, bytes: &[u8]| {
         let bytes = bytes.trim_ascii();
         let is_numbers = bytes.iter().all(|byte| byte.is_ascii_digit() || b" \t-".contains(byte));
         if bytes.is_empty() || bytes.len() > VALUE_MAX || !is_numbers {
             return Err(Errno::EINVAL);
         }
-        *theirs.lock().unwrap_or_else(PoisonError::into_inner) = bytes.to_vec();
+        task.kernel.machine.sysctls.set(path, &String::from_utf8_lossy(bytes));
         Ok(())
     };
     tree.put(&format!("sys/{path}"), Kind::File, Text::writable(attributes(0o644), read, write));

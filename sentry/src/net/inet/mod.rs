@@ -27,8 +27,6 @@ use crate::sync::Events;
 use crate::task::{Capability, Current, Task, WaitEnd};
 use crate::vfs::{FileOps, Op, OpenFile};
 
-/// Ports below need `CAP_NET_BIND_SERVICE`. LINUX: `net.ipv4.ip_unprivileged_port_start`.
-pub const UNPRIVILEGED_PORT_START: u16 = 1024;
 /// No datagram is longer.
 const DATAGRAM_MAX: usize = 65_535;
 /// Bytes of a stream that are sent or received at a time.
@@ -67,6 +65,13 @@ pub fn new(task: &Arc<Task>, family: u16, kind: u32, protocol: i32) -> Result<Ar
     };
     if !is_known {
         return Err(Errno::EPROTONOSUPPORT);
+    }
+    if protocol == icmp {
+        let who = task.credentials();
+        let groups = who.groups.iter().copied().chain([who.egid]);
+        if !task.kernel.machine.sysctls.may_ping(groups) {
+            return Err(Errno::EACCES);
+        }
     }
     let place = task.kernel.net.host_place(task)?;
     let fd = host::new(family, kind, protocol).map_err(descriptor_error)?;
@@ -145,7 +150,7 @@ impl InetSocket {
 
     fn check_port(&self, task: &Task, address: &[u8]) -> Result<(), Errno> {
         let port = address.get(2..4).and_then(|port| port.try_into().ok()).map_or(0, u16::from_be_bytes);
-        let is_low = port != 0 && port < UNPRIVILEGED_PORT_START;
+        let is_low = port != 0 && u32::from(port) < task.kernel.machine.sysctls.unprivileged_port_start();
         if is_low && !task.credentials().has(Capability::NetBindService) {
             return Err(Errno::EACCES);
         }

@@ -59,6 +59,11 @@ pub(super) fn apply(hierarchies: &[Hierarchy], path: &CgroupPath, resources: &Re
         // A host without the controller cannot keep the limit; containerd's own runtime says so too.
         None => Err(io::Error::new(io::ErrorKind::Unsupported, format!("{file}: no {controller} hierarchy"))),
     };
+    if let Some(file) = resources.unified.keys().next() {
+        // As runc: these are files of the other version.
+        let text = format!("unified {file}: the host has cgroup version 1");
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
     if let Some(cpu) = &resources.cpu {
         if let Some(shares) = cpu.shares.filter(|s| *s != 0) {
             set("cpu", "cpu.shares", shares.to_string())?;

@@ -167,7 +167,7 @@ fn configured(w: &World, pointer: &str, value: Value) -> Result<Answer> {
 }
 
 /// Runs a configuration that is right but for one change.
-fn changed(w: &World, change: impl FnOnce(&mut Value)) -> Result<Answer> {
+pub(super) fn changed(w: &World, change: impl FnOnce(&mut Value)) -> Result<Answer> {
     let rootfs = w.options.cache.join("rootfs/busybox");
     let mut config = json!({
         "ociVersion": "1.0.2",

@@ -39,7 +39,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Runs `body` beside a sleeping container and removes that whatever happens.
-fn with_sleeper(w: &World, body: impl FnOnce(&Container<'_>) -> Result<()>) -> Result<()> {
+pub(super) fn with_sleeper(w: &World, body: impl FnOnce(&Container<'_>) -> Result<()>) -> Result<()> {
     let container = w.container();
     let outcome = container.start(&["sleep", "1000"]).and_then(|()| body(&container));
     container.clean();
@@ -69,7 +69,9 @@ fn exec_ten(w: &World) -> Result<()> {
 
 fn exec_missing(w: &World) -> Result<()> {
     with_sleeper(w, |c| {
-        c.exec("bad", &["/no/such/program"])?.failed()?;
+        let told = "OCI runtime exec failed: exec failed: unable to start container process: exec:";
+        c.exec("bad", &["/no/such/program"])?.status_is(1)?.says(told)?.says("no such file or directory")?;
+        c.exec("bad", &["no-such-program"])?.status_is(1)?.says("executable file not found in $PATH")?;
         c.exec("good", &["echo", "alive"])?.ok()?.prints("alive").map(drop)
     })
 }

@@ -9,11 +9,13 @@ use crate::world::World;
 pub mod bad;
 pub mod basics;
 pub mod cli;
+pub mod config;
 pub mod crash;
 pub mod cri;
 pub mod debian;
 pub mod life;
 pub mod posture;
+pub mod soak;
 
 /// What tries a behaviour.
 pub type Trial = std::rc::Rc<dyn Fn(&World) -> Result<()>>;
@@ -60,6 +62,8 @@ pub fn all() -> Vec<Case> {
         debian::cases(),
         life::cases(),
         bad::cases(),
+        config::cases(),
+        soak::cases(),
         cri::cases(),
         crash::cases(),
         posture::cases(),

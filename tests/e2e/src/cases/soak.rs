@@ -1,0 +1,90 @@
+//! Does anything grow or stick when the same is done over and over?
+//!
+//! Few rounds in an ordinary run; `make soak` has thousands.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Case;
+use super::life::with_sleeper;
+use crate::command::wait_until;
+use crate::processes::{self, Role};
+use crate::world::World;
+
+/// Rounds after which everything has what it needs.
+const WARM: usize = 20;
+/// What a process may have grown by since then, in KiB, whatever the number of rounds.
+const GROWTH_KIB: u64 = 2048;
+
+/// The cases of this file.
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case { needs_ours: true, ..Case::new("soak: execs in one container leave nothing", execs) },
+        Case {
+            needs_ours: true,
+            ..Case::new("soak: containers whose parts are killed leave nothing", cycles)
+        },
+    ]
+}
+
+/// Descriptors and private memory of each of a container's own processes.
+fn figures(id: &str) -> Result<Vec<(Role, usize, u64)>> {
+    [Role::Shim, Role::Sentry, Role::Gofer]
+        .into_iter()
+        .map(|role| {
+            let part = processes::find(id, role).with_context(|| format!("no {}", role.word()))?;
+            let (descriptors, kib) = part.figures()?;
+            Ok((role, descriptors, kib))
+        })
+        .collect()
+}
+
+fn execs(w: &World) -> Result<()> {
+    with_sleeper(w, |c| {
+        let round = |n: usize| c.exec(&format!("e{n}"), &["true"])?.ok().map(drop);
+        for n in 0..WARM {
+            round(n)?;
+        }
+        let before = figures(&c.id)?;
+        for n in WARM..w.options.soak.max(WARM + 1) {
+            round(n).with_context(|| format!("exec {n}"))?;
+        }
+        let mut last = String::new();
+        // Threads that wait for more work keep some seconds.
+        wait_until("all is as it was", Duration::from_secs(15), || {
+            let now = figures(&c.id)?;
+            last = format!("{before:?}, and now {now:?}");
+            let is_same =
+                |((_, fds, kib), (_, fds_now, kib_now)): (&(Role, usize, u64), &(Role, usize, u64))| {
+                    fds_now <= fds && *kib_now <= kib + GROWTH_KIB
+                };
+            Ok(before.iter().zip(&now).all(is_same))
+        })
+        .context(last)
+    })
+}
+
+/// A container each, of which one part is killed, another one each time; the runner looks for what is left.
+fn cycles(w: &World) -> Result<()> {
+    let parts = [Role::Shim, Role::Sentry, Role::Gofer, Role::Stub, Role::Guard];
+    // As many as two fifths of the execs.
+    for n in 0..(w.options.soak * 2 / 5).max(parts.len()) {
+        let (container, role) = (w.container(), parts[n % parts.len()]);
+        container.start(&["sleep", "1000"]).with_context(|| format!("round {n}"))?;
+        // An exec in every second; it may be ended by the death, or end before it.
+        if n % 2 == 0 {
+            container.exec("e", &["true"])?.ok()?;
+        }
+        let part =
+            processes::find(&container.id, role).with_context(|| format!("round {n}: no {}", role.word()))?;
+        part.kill()?;
+        container.clean();
+        ensure!(
+            container.state()? == "NONE",
+            "round {n}: it cannot be removed after the death of its {}",
+            role.word()
+        );
+    }
+    Ok(())
+}
