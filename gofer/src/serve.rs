@@ -52,19 +52,20 @@ impl Server {
     }
 
     /// The protocol's form of a file's attributes.
-    pub(crate) fn stat_of(&self, host: &Statx) -> Stat {
+    fn stat_of(&self, host: &Statx, marks: u32) -> Stat {
         let device = (host.stx_dev_major, host.stx_dev_minor);
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         let index = devices.iter().position(|known| *known == device).unwrap_or_else(|| {
             devices.push(device);
             devices.len() - 1
         });
-        host::stat(host, u32::try_from(index + 1).expect("fewer file systems than 2^32"))
+        host::stat(host, u32::try_from(index + 1).expect("fewer file systems than 2^32"), marks)
     }
 
     /// Attributes of a file.
     pub(crate) fn stat(&self, fd: impl AsFd) -> rustix::io::Result<Stat> {
-        Ok(self.stat_of(&host::statx(fd)?))
+        let host = host::statx(&fd)?;
+        Ok(self.stat_of(&host, host::marks(&fd, &host)))
     }
 }
 

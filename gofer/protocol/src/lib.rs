@@ -72,7 +72,9 @@ pub use calls::{Created, Ownership};
 pub use channel::{Channel, ChannelError, Descriptors, Record};
 pub use client::Client;
 pub use errno::Errno;
-pub use types::{DirEntry, Node, OpenReply, Result, SetAttr, SetTime, Stat, StatFs, Time, Walked, file_type};
+pub use types::{
+    DirEntry, Node, OpenReply, Result, SetAttr, SetTime, Stat, StatFs, Time, Walked, file_type, mark,
+};
 pub use wire::Limits;
 
 /// LINUX: flags that [`Client::open`] and [`Client::create`] take besides the access mode: `O_TRUNC`, `O_APPEND`,

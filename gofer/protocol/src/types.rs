@@ -54,6 +54,10 @@ pub struct Stat {
     pub rdev_major: u32,
     /// Of a device node: its minor number.
     pub rdev_minor: u32,
+    /// Which extended attributes that decide about rights it has: bits of [`mark`].
+    pub marks: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Last access.
     pub atime: Time,
     /// Last change of the content.
@@ -62,6 +66,16 @@ pub struct Stat {
     pub ctime: Time,
     /// Birth; zero if the file system does not know.
     pub btime: Time,
+}
+
+/// Bits of [`Stat::marks`]: what is not set is not there; what is set may be.
+pub mod mark {
+    /// An access control list (`system.posix_acl_access`).
+    pub const ACL: u32 = 1;
+    /// File capabilities (`security.capability`).
+    pub const CAPABILITIES: u32 = 2;
+    /// All of them.
+    pub const ALL: u32 = 3;
 }
 
 /// LINUX: `S_IFMT` and the types under it.

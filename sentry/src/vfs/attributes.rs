@@ -31,6 +31,14 @@ pub struct Times {
     pub mtime: NewTime,
 }
 
+/// File capabilities.
+const CAPABILITIES: &[u8] = b"security.capability";
+
+/// LINUX: `validheader` of security/commoncap.c.
+fn is_capabilities(value: &[u8]) -> bool {
+    matches!((value.len(), value.get(3)), (20, Some(2)) | (24, Some(3)))
+}
+
 impl NewTime {
     fn value(self, now: i64) -> Option<i64> {
         match self {
@@ -104,7 +112,7 @@ impl Caller<'_> {
             return Err(Errno::EINVAL);
         }
         check_writable_mount(location)?;
-        self.check(&stat, Want::WRITE)?;
+        self.check(location, &stat, Want::WRITE)?;
         truncate_at(self, location, len)
     }
 
@@ -122,7 +130,7 @@ impl Caller<'_> {
             if times != (Times { atime: NewTime::Now, mtime: NewTime::Now }) {
                 return Err(Errno::EPERM);
             }
-            self.check(&stat, Want::WRITE)?;
+            self.check(location, &stat, Want::WRITE)?;
         }
         let now = now();
         let change = SetAttr {
@@ -141,7 +149,10 @@ impl Caller<'_> {
     /// As the man page.
     pub fn set_xattr(&self, location: &Location, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
         check_writable_mount(location)?;
-        self.check_xattr(&location.inode().access()?, name, Want::WRITE)?;
+        if name == CAPABILITIES && !is_capabilities(value) {
+            return Err(Errno::EINVAL);
+        }
+        self.check_xattr(location, &location.inode().access()?, name, Want::WRITE)?;
         location.inode().set_xattr(name, value, flags)
     }
 
@@ -150,7 +161,7 @@ impl Caller<'_> {
     /// # Errors
     /// As the man page.
     pub fn get_xattr(&self, location: &Location, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        self.check_xattr(&location.inode().access()?, name, Want::READ)?;
+        self.check_xattr(location, &location.inode().access()?, name, Want::READ)?;
         location.inode().get_xattr(name)
     }
 
@@ -160,7 +171,7 @@ impl Caller<'_> {
     /// As the man page.
     pub fn remove_xattr(&self, location: &Location, name: &[u8]) -> Result<(), Errno> {
         check_writable_mount(location)?;
-        self.check_xattr(&location.inode().access()?, name, Want::WRITE)?;
+        self.check_xattr(location, &location.inode().access()?, name, Want::WRITE)?;
         location.inode().remove_xattr(name)
     }
 
@@ -176,7 +187,7 @@ impl Caller<'_> {
         Ok(names)
     }
 
-    fn check_xattr(&self, stat: &Access, name: &[u8], want: Want) -> Result<(), Errno> {
+    fn check_xattr(&self, location: &Location, stat: &Access, name: &[u8], want: Want) -> Result<(), Errno> {
         let denied = |reading| if want == Want::READ { reading } else { Errno::EPERM };
         if name.starts_with(b"user.") {
             if !stat.is_regular() && !stat.is_dir() {
@@ -186,14 +197,13 @@ impl Caller<'_> {
             if is_sticky && want == Want::WRITE && !permission::is_owner(&self.credentials, stat) {
                 return Err(Errno::EPERM);
             }
-            return self.check(stat, want);
+            return self.check(location, stat, want);
         }
         if name.starts_with(b"trusted.") && !self.has(Capability::SysAdmin) {
             return Err(denied(Errno::ENODATA));
         }
         if name.starts_with(b"security.") && want == Want::WRITE {
-            let capability =
-                if name == b"security.capability" { Capability::Setfcap } else { Capability::SysAdmin };
+            let capability = if name == CAPABILITIES { Capability::Setfcap } else { Capability::SysAdmin };
             return if self.has(capability) { Ok(()) } else { Err(Errno::EPERM) };
         }
         Ok(())

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use platform::host::clock::{Clock, now_ns};
 
+use super::permission::{self, Want};
 use super::{DentryCache, DirEntry, FileOps, Location};
 use crate::Errno;
-use crate::task::Task;
+use crate::task::{Credentials, Task};
 
 /// `S_IFMT` and friends, as in `inode(7)`.
 pub mod mode {
@@ -278,6 +279,20 @@ pub trait Inode: Send + Sync + Any {
     /// The content has been changed by somebody who may keep these permission bits, set-ID bits among them: they are put back
     /// where a host's kernel has taken them away.
     fn keep_set_id(&self, _bits: u32) {}
+
+    /// May `task`, by these credentials, do that to this node, of which `access` is told? LINUX: `i_op->permission`.
+    ///
+    /// # Errors
+    /// EACCES; the gofer's.
+    fn permission(
+        &self,
+        _task: &Arc<Task>,
+        credentials: &Credentials,
+        access: &Access,
+        want: Want,
+    ) -> Result<(), Errno> {
+        permission::check(credentials, access, want)
+    }
 
     /// A name of this node has been made, removed or replaced through its directory.
     fn links_changed(&self) {}

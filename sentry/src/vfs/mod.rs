@@ -4,6 +4,7 @@
 //! [`OpenFile`], [`FdTable`], the traits [`Inode`], [`FileSystem`] and [`FileOps`].
 //! File systems themselves live in [`crate::fs`].
 
+pub mod acl;
 mod attributes;
 pub mod container;
 mod dentry;
@@ -70,6 +71,12 @@ impl Location {
     #[must_use]
     pub fn inode(&self) -> &Arc<dyn Inode> {
         self.dentry.inode()
+    }
+
+    /// Another entry, seen through the same mount.
+    #[must_use]
+    pub fn with(&self, dentry: &Arc<Dentry>) -> Self {
+        Self { mount: Arc::clone(&self.mount), dentry: Arc::clone(dentry) }
     }
 
     /// The same entry on the same mount.

@@ -52,7 +52,7 @@ impl Caller<'_> {
         if dir.dentry.is_deleted() {
             return Err(Errno::ENOENT);
         }
-        self.check(dir_access, Want::WRITE | Want::EXEC)
+        self.check(dir, dir_access, Want::WRITE | Want::EXEC)
     }
 
     /// Makes a node under a name that the caller has checked.
@@ -123,7 +123,7 @@ impl Caller<'_> {
         let last = self.find_parent(start, path, Lookup::empty())?;
         let name = self.check_new_link(old, &last)?;
         let stat = old.inode().access()?;
-        self.check_may_link(&stat)?;
+        self.check_may_link(old, &stat)?;
         if stat.is_dir() {
             return Err(Errno::EPERM);
         }
@@ -165,12 +165,12 @@ impl Caller<'_> {
     }
 
     /// LINUX: `may_linkat` with `fs.protected_hardlinks` set, as every distribution has it.
-    fn check_may_link(&self, access: &Access) -> Result<(), Errno> {
+    fn check_may_link(&self, old: &Location, access: &Access) -> Result<(), Errno> {
         if permission::is_owner(&self.credentials, access) {
             return Ok(());
         }
         let is_privileged = access.mode & mode::S_ISUID != 0 || access.mode & 0o2010 == 0o2010;
-        let may_use = self.check(access, Want::READ | Want::WRITE).is_ok();
+        let may_use = self.check(old, access, Want::READ | Want::WRITE).is_ok();
         if access.is_regular() && !is_privileged && may_use { Ok(()) } else { Err(Errno::EPERM) }
     }
 
@@ -187,7 +187,7 @@ impl Caller<'_> {
         if last.is_dir_only {
             return Err(if stat.is_dir() { Errno::EISDIR } else { Errno::ENOTDIR });
         }
-        self.check_may_delete(&last.dir_access, &stat)?;
+        self.check_may_delete(&last.dir, &last.dir_access, &stat)?;
         if stat.is_dir() {
             return Err(Errno::EISDIR);
         }
@@ -209,7 +209,7 @@ impl Caller<'_> {
         permission::check_writable_mount(&last.dir)?;
         let victim = self.child(&last.dir, name)?;
         let stat = victim.inode().access()?;
-        self.check_may_delete(&last.dir_access, &stat)?;
+        self.check_may_delete(&last.dir, &last.dir_access, &stat)?;
         if !stat.is_dir() {
             return Err(Errno::ENOTDIR);
         }
@@ -217,9 +217,14 @@ impl Caller<'_> {
     }
 
     /// LINUX: `may_delete`, but for the question whether it is a directory.
-    pub(super) fn check_may_delete(&self, dir: &Access, victim: &Access) -> Result<(), Errno> {
-        self.check(dir, Want::WRITE | Want::EXEC)?;
-        permission::check_sticky(&self.credentials, dir, victim)
+    pub(super) fn check_may_delete(
+        &self,
+        dir: &Location,
+        dir_access: &Access,
+        victim: &Access,
+    ) -> Result<(), Errno> {
+        self.check(dir, dir_access, Want::WRITE | Want::EXEC)?;
+        permission::check_sticky(&self.credentials, dir_access, victim)
     }
 
     fn remove(&self, dir: &Location, name: &[u8], victim: &Arc<Dentry>, is_dir: bool) -> Result<(), Errno> {
@@ -254,7 +259,7 @@ impl Caller<'_> {
     /// As `unix(7)`: ECONNREFUSED if it is no socket, EACCES without write permission.
     pub fn find_socket(&self, path: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let found = self.find(&self.task.fs().cwd(), path, Lookup::FOLLOW)?;
-        self.check(&found.access, Want::WRITE)?;
+        self.check(&found.location, &found.access, Want::WRITE)?;
         if found.access.kind() != mode::S_IFSOCK {
             return Err(Errno::ECONNREFUSED);
         }

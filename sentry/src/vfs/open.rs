@@ -167,11 +167,14 @@ impl Caller<'_> {
                 if found.access.is_dir() {
                     return Err(Errno::EISDIR);
                 }
+                permission::check_open_in_sticky(&self.credentials, &last.dir_access, &found.access)?;
                 return self.open_found(&found.location, how.flags, Made::Before);
             }
             last = match walk.follow_last(&last, &found)? {
                 Ok(next) => next,
                 Err(location) => {
+                    let access = location.inode().access()?;
+                    permission::check_open_in_sticky(&self.credentials, &last.dir_access, &access)?;
                     return self.open_found(&location, how.flags, Made::Before);
                 }
             };
@@ -194,7 +197,7 @@ impl Caller<'_> {
     ) -> Result<Arc<OpenFile>, Errno> {
         let dir = self.find(start, path, lookup | Lookup::DIRECTORY)?;
         permission::check_writable_mount(&dir.location)?;
-        self.check(&dir.access, Want::WRITE | Want::EXEC)?;
+        self.check(&dir.location, &dir.access, Want::WRITE | Want::EXEC)?;
         let new = self.new_node(&dir.access, NewKind::Regular, how.mode);
         let linkable = if how.flags & O_EXCL == 0 { Linkable::Yes } else { Linkable::No };
         let inode = dir.location.inode().create_unnamed(&new, linkable)?;
@@ -284,7 +287,7 @@ impl Caller<'_> {
         if flags & O_TRUNC != 0 {
             want |= Want::WRITE;
         }
-        self.check(access, want)?;
+        self.check(location, access, want)?;
         if flags & O_NOATIME != 0 && !permission::is_owner(&self.credentials, access) {
             return Err(Errno::EPERM);
         }
@@ -303,7 +306,7 @@ impl Caller<'_> {
         if !found.access.is_regular() || found.location.mount.flags() & ms::NOEXEC != 0 {
             return Err(Errno::EACCES);
         }
-        self.check(&found.access, Want::EXEC)?;
+        self.check(&found.location, &found.access, Want::EXEC)?;
         drop(DenyWrite::take(found.location.inode())?);
         self.open_unchecked(&found.location, &found.access, 0)
     }

@@ -135,11 +135,11 @@ impl Caller<'_> {
         if same {
             return Ok(());
         }
-        self.check_may_delete(&old.dir_access, &source.access)?;
+        self.check_may_delete(&old.dir, &old.dir_access, &source.access)?;
         match target {
             None => self.check_may_create(&new.dir, &new.dir_access)?,
             Some(target) => {
-                self.check_may_delete(&new.dir_access, &target.access)?;
+                self.check_may_delete(&new.dir, &new.dir_access, &target.access)?;
                 if !is_exchange && is_dir && !target_is_dir {
                     return Err(Errno::ENOTDIR);
                 }
@@ -166,7 +166,7 @@ impl Caller<'_> {
         }
         for node in std::iter::once(source).chain(swapped) {
             if node.access.is_dir() {
-                self.check(&node.access, Want::WRITE)?;
+                self.check(&old.dir.with(&node.dentry), &node.access, Want::WRITE)?;
             }
         }
         Ok(())

@@ -125,8 +125,8 @@ impl<'a> Caller<'a> {
     ///
     /// # Errors
     /// EACCES.
-    pub fn check(&self, access: &Access, want: Want) -> Result<(), Errno> {
-        permission::check(&self.credentials, access, want)
+    pub fn check(&self, node: &Location, access: &Access, want: Want) -> Result<(), Errno> {
+        node.inode().permission(self.task, &self.credentials, access, want)
     }
 
     /// Where a path leads that starts at `start` (or at `/`).
@@ -158,6 +158,7 @@ impl<'a> Caller<'a> {
                 let want_dir = lookup.contains(Lookup::DIRECTORY) || last.is_dir_only;
                 return if want_dir && !found.access.is_dir() { Err(Errno::ENOTDIR) } else { Ok(found) };
             }
+            permission::check_follow(&self.credentials, &last.dir_access, &found.access)?;
             match walk.follow(&last.dir, &found)? {
                 Followed::Jump(location) => {
                     let found = Found::at(location, walk.since)?;
@@ -283,7 +284,7 @@ impl<'a> Walk<'a> {
             if !at.access.is_dir() {
                 return Err(Errno::ENOTDIR);
             }
-            self.caller.check(&at.access, Want::EXEC)?;
+            self.caller.check(&at.location, &at.access, Want::EXEC)?;
             let is_dir_only = after < rest.len();
             let is_last = rest[after..].iter().all(|&byte| byte == b'/');
             if is_last {
@@ -405,6 +406,7 @@ impl<'a> Walk<'a> {
 
     /// For an open that may create: follows `link`, whose name was `last`. `None`: it leads straight to a place.
     pub(super) fn follow_last(&mut self, last: &Last, link: &Found) -> Result<Result<Last, Location>, Errno> {
+        permission::check_follow(&self.caller.credentials, &last.dir_access, &link.access)?;
         match self.follow(&last.dir, link)? {
             Followed::Jump(location) => Ok(Err(location)),
             Followed::Path(from, target) => self.parent(&from, &target).map(Ok),

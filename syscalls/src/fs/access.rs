@@ -46,7 +46,7 @@ pub(crate) fn faccessat2(
     if want.contains(Want::EXEC) && is_regular && found.location.mount.flags() & ms::NOEXEC != 0 {
         return Err(Errno::EACCES);
     }
-    caller.check(&found.access, want)?;
+    caller.check(&found.location, &found.access, want)?;
     let is_special =
         matches!(found.access.kind(), mode::S_IFCHR | mode::S_IFBLK | mode::S_IFIFO | mode::S_IFSOCK);
     if want.contains(Want::WRITE) && !is_special { check_writable_mount(&found.location) } else { Ok(()) }

@@ -98,7 +98,7 @@ pub(crate) fn getcwd(current: &mut Current, buf: UserPtr<u8>, len: usize) -> Res
 /// `chdir(2)`: <https://man7.org/linux/man-pages/man2/chdir.2.html>
 pub(crate) fn chdir(current: &mut Current, path: UserCStr) -> Result<(), Errno> {
     let found = find(current, CWD, path, Lookup::FOLLOW | Lookup::DIRECTORY)?;
-    Caller::of(current.task()).check(&found.access, Want::EXEC)?;
+    Caller::of(current.task()).check(&found.location, &found.access, Want::EXEC)?;
     current.fs().set_cwd(found.location);
     Ok(())
 }
@@ -110,7 +110,7 @@ pub(crate) fn fchdir(current: &mut Current, fd: Fd) -> Result<(), Errno> {
     if !stat.is_dir() {
         return Err(Errno::ENOTDIR);
     }
-    Caller::of(current.task()).check(&stat, Want::EXEC)?;
+    Caller::of(current.task()).check(&location, &stat, Want::EXEC)?;
     current.fs().set_cwd(location);
     Ok(())
 }
@@ -119,7 +119,7 @@ pub(crate) fn fchdir(current: &mut Current, fd: Fd) -> Result<(), Errno> {
 pub(crate) fn chroot(current: &mut Current, path: UserCStr) -> Result<(), Errno> {
     let found = find(current, CWD, path, Lookup::FOLLOW | Lookup::DIRECTORY)?;
     let caller = Caller::of(current.task());
-    caller.check(&found.access, Want::EXEC)?;
+    caller.check(&found.location, &found.access, Want::EXEC)?;
     if !caller.has(Capability::SysChroot) {
         return Err(Errno::EPERM);
     }

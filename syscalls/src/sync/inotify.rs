@@ -40,7 +40,7 @@ pub(crate) fn inotify_add_watch(
     lookup.set(Lookup::DIRECTORY, wanted & mask::ONLYDIR != 0);
     let caller = Caller::of(current.task());
     let location = caller.resolve(&current.fs().cwd(), &path, lookup)?;
-    caller.check(&location.inode().access()?, Want::READ)?;
+    caller.check(&location, &location.inode().access()?, Want::READ)?;
     instance.add(location.inode(), wanted)
 }
 

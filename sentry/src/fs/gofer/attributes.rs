@@ -4,11 +4,14 @@
 //! `set_attr`, which tells it anew. Size, times and links change by every transfer, by mappings and by names: nobody
 //! writes them down, but each change is counted, and what was told before the last change is not true any more.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use gofer_protocol::mark;
 use platform::host::clock::{Clock, now_ns};
 
 use super::Trust;
+use crate::vfs::acl::Acl;
 use crate::vfs::{Stat, now};
 
 /// How long the owner and the bits of a volume's file are taken to be what they were, in nanoseconds: one walk, not more.
@@ -97,29 +100,24 @@ pub(super) struct Attributes {
     changes: u64,
     /// The time of change with which the owner was told, if a later one would show.
     owner_ctime_ns: Option<i64>,
-    /// It has no file capabilities. PERF: exec asks each time, which the gofer takes 50 us to answer.
-    pub(super) is_plain: bool,
-    /// How often extended attributes have been set.
-    pub(super) xattr_sets: u64,
+    /// Which attributes that decide about rights it may have: bits of [`mark`]. PERF: permission checks and exec ask each time,
+    /// which the gofer takes 50 us to answer.
+    pub(super) marks: u32,
+    /// Its access control list, once it has been asked for.
+    pub(super) acl: Option<Arc<Acl>>,
 }
 
 impl Attributes {
     /// Of a node that has just been told of for the first time.
-    pub(super) fn new(stat: Stat, asked: Asked) -> Self {
-        let mut attributes = Self {
-            stat,
-            told_ns: asked.ns,
-            changes: 0,
-            owner_ctime_ns: None,
-            is_plain: false,
-            xattr_sets: 0,
-        };
+    pub(super) fn new(stat: Stat, marks: u32, asked: Asked) -> Self {
+        let mut attributes =
+            Self { stat, told_ns: asked.ns, changes: 0, owner_ctime_ns: None, marks, acl: None };
         attributes.told_owner();
         attributes
     }
 
     /// The gofer has told all of them anew.
-    pub(super) fn learn(&mut self, stat: Stat, asked: Asked, trust: Trust) {
+    pub(super) fn learn(&mut self, stat: Stat, marks: u32, asked: Asked, trust: Trust) {
         let is_newer = match (trust, asked.changes) {
             // Nobody else changes it: what is known is as good, and may be newer.
             (Trust::Exclusive, None) => false,
@@ -129,9 +127,19 @@ impl Attributes {
             self.stat = stat;
             self.told_ns = asked.ns;
             self.changes = asked.changes.unwrap_or(self.changes);
-            self.is_plain = false;
+            (self.marks, self.acl) = (marks, None);
             self.told_owner();
         }
+    }
+
+    /// An attribute has been set that the gofer has not told of.
+    pub(super) fn spoil_marks(&mut self) {
+        (self.marks, self.acl) = (mark::ALL, None);
+    }
+
+    /// It has no such attribute.
+    pub(super) fn lacks(&self, bit: u32) -> bool {
+        self.marks & bit == 0
     }
 
     fn told_owner(&mut self) {
@@ -194,7 +202,7 @@ mod tests {
     #[test]
     fn nothing_is_true_while_a_change_is_under_way_nor_after_it_until_the_host_is_asked() {
         let changes = Changes::default();
-        let mut attributes = Attributes::new(sized(0), at(&changes));
+        let mut attributes = Attributes::new(sized(0), 0, at(&changes));
         assert_eq!(fresh(&attributes, &changes), Freshness::Told);
         let change = changes.begin();
         assert_eq!(fresh(&attributes, &changes), Freshness::Outdated);
@@ -211,26 +219,26 @@ mod tests {
     #[test]
     fn a_change_between_question_and_answer_is_not_lost() {
         let changes = Changes::default();
-        let mut attributes = Attributes::new(sized(0), at(&changes));
+        let mut attributes = Attributes::new(sized(0), 0, at(&changes));
         let asked = at(&changes);
         drop(changes.begin());
-        attributes.learn(sized(0), asked, Trust::Exclusive);
+        attributes.learn(sized(0), 0, asked, Trust::Exclusive);
         assert_eq!(fresh(&attributes, &changes), Freshness::Outdated);
     }
 
     #[test]
     fn what_is_mapped_for_writing_is_asked_each_time() {
         let changes = Changes::default();
-        let mut attributes = Attributes::new(sized(0), at(&changes));
+        let mut attributes = Attributes::new(sized(0), 0, at(&changes));
         changes.begin_for_ever();
-        attributes.learn(sized(1), at(&changes), Trust::Exclusive);
+        attributes.learn(sized(1), 0, at(&changes), Trust::Exclusive);
         assert_eq!(fresh(&attributes, &changes), Freshness::Outdated);
     }
 
     #[test]
     fn a_volume_is_asked_unless_it_was_told_since_the_call_began() {
         let changes = Changes::default();
-        let told = Attributes::new(sized(0), Asked { ns: 100, changes: None });
+        let told = Attributes::new(sized(0), 0, Asked { ns: 100, changes: None });
         assert_eq!(told.freshness(Trust::Revalidate, &changes, 100), Freshness::Told);
         assert_eq!(told.freshness(Trust::Revalidate, &changes, 101), Freshness::Outdated);
     }

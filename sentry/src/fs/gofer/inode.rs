@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use gofer_protocol::{Node, Ownership, SetTime, Time};
+use gofer_protocol::{Node, Ownership, SetTime, Time, mark};
 use platform::host::clock::{Clock, now_ns};
 use platform::host::file;
 
@@ -16,8 +16,10 @@ use super::listing::{self, Extent, Kept};
 use super::{Donated, GoferFile, Shared, Trust, errno};
 use crate::Errno;
 use crate::descriptors::Charge;
-use crate::task::Task;
+use crate::task::{Credentials, Task};
+use crate::vfs::acl::{self, Acl};
 use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_EXCL, O_RDONLY, O_RDWR};
+use crate::vfs::permission::{self, Want};
 use crate::vfs::{
     Access, Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Linkable, Location, NewKind, NewNode,
     SetAttr, SocketSlot, Stat, WriteCount, mode,
@@ -84,7 +86,7 @@ impl GoferInode {
         from: &gofer_protocol::Stat,
         asked: Asked,
     ) -> Arc<Self> {
-        let attributes = Attributes::new(shared.connection.stat(from), asked);
+        let attributes = Attributes::new(shared.connection.stat(from), from.marks, asked);
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             shared: Arc::clone(shared),
@@ -123,7 +125,7 @@ impl GoferInode {
     pub(super) fn learn(&self, from: &gofer_protocol::Stat, asked: Asked) -> Stat {
         let stat = self.shared.connection.stat(from);
         let mut attributes = self.attributes();
-        attributes.learn(stat, asked, self.shared.trust);
+        attributes.learn(stat, from.marks, asked, self.shared.trust);
         self.is_access_due.store(attributes.is_access_due(), Ordering::Relaxed);
         stat
     }
@@ -202,6 +204,20 @@ impl GoferInode {
                 Ok(())
             }
         }
+    }
+
+    /// Its access control list, if it has one.
+    fn acl(&self) -> Result<Option<Arc<Acl>>, Errno> {
+        if let Some(acl) = self.attributes().acl.clone() {
+            return Ok(Some(acl));
+        }
+        let value = match self.shared.client().get_xattr(self.node, acl::ATTRIBUTE).map_err(errno) {
+            Err(Errno::ENODATA) => return Ok(None),
+            value => value?,
+        };
+        let acl = Arc::new(Acl::parse(&value)?);
+        self.attributes().acl = Some(Arc::clone(&acl));
+        Ok(Some(acl))
     }
 
     /// Any host descriptor that is at hand.
@@ -377,6 +393,23 @@ impl Inode for GoferInode {
         }
     }
 
+    fn permission(
+        &self,
+        _: &Arc<Task>,
+        credentials: &Credentials,
+        access: &Access,
+        want: Want,
+    ) -> Result<(), Errno> {
+        let is_plain = self.attributes().lacks(mark::ACL);
+        if is_plain || permission::is_mode_enough(credentials, access, want) {
+            return permission::check(credentials, access, want);
+        }
+        match self.acl()? {
+            Some(acl) => permission::check_with_acl(credentials, access, &acl, want),
+            None => permission::check(credentials, access, want),
+        }
+    }
+
     fn links_changed(&self) {
         self.have_links_changed.store(true, Ordering::Relaxed);
         self.changes.add();
@@ -525,28 +558,19 @@ impl Inode for GoferInode {
     }
 
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
-        let is_remembered = name == CAPABILITIES && self.shared.trust == Trust::Exclusive;
-        let sets = {
-            let attributes = self.attributes();
-            if is_remembered && attributes.is_plain {
-                return Err(Errno::ENODATA);
-            }
-            attributes.xattr_sets
-        };
-        let value = self.shared.client().get_xattr(self.node, name).map_err(errno);
-        if is_remembered && value.as_ref().err() == Some(&Errno::ENODATA) {
-            let mut attributes = self.attributes();
-            attributes.is_plain = attributes.xattr_sets == sets;
+        let is_absent = || self.attributes().lacks(mark::CAPABILITIES);
+        if name == CAPABILITIES && self.shared.trust == Trust::Exclusive && is_absent() {
+            return Err(Errno::ENODATA);
         }
-        value
+        self.shared.client().get_xattr(self.node, name).map_err(errno)
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
         self.shared.client().set_xattr(self.node, name, value, flags).map_err(errno)?;
         self.changes.add();
-        let mut attributes = self.attributes();
-        attributes.is_plain = false;
-        attributes.xattr_sets += 1;
+        if !name.starts_with(b"user.") {
+            self.attributes().spoil_marks();
+        }
         Ok(())
     }
 

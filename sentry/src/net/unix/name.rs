@@ -179,7 +179,7 @@ pub fn find(task: &Arc<Task>, address: &[u8], kind: Kind) -> Result<Arc<UnixSock
 fn find_path(task: &Arc<Task>, path: &[u8]) -> Result<Arc<UnixSocket>, Errno> {
     let caller = Caller::of(task);
     let found = caller.find(&task.fs().cwd(), path, Lookup::FOLLOW)?;
-    caller.check(&found.access, Want::WRITE)?;
+    caller.check(&found.location, &found.access, Want::WRITE)?;
     if found.access.kind() != mode::S_IFSOCK {
         return Err(Errno::ECONNREFUSED);
     }
