@@ -10,6 +10,7 @@
 //!
 //! LOCK order, outermost first (a lock further down may be taken while one above is held, never the reverse):
 //! ```text
+//! process.exec_update (who a process is and which memory it has)
 //! kernel.tasks (the process tree)
 //!   └ process.inner
 //!       └ task.inner, process.signals

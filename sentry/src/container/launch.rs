@@ -116,7 +116,8 @@ pub(super) fn prepare(
     };
     let process = Process::new(kernel, pid, new);
     process.set_origin(Arc::clone(&container.origin));
-    process.set_oom_score_adj(config.oom_score_adj);
+    // The operator's word: nobody is refused it.
+    let _ = process.set_oom_score_adj(config.oom_score_adj, true);
     if container.config.init_obeys_signals {
         process.obey_signals();
     }

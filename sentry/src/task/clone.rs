@@ -213,7 +213,7 @@ impl Current {
         };
         let process = Process::new(self.kernel(), pid, new);
         process.set_dumpable(parent.dumpable());
-        process.set_oom_score_adj(parent.oom_score_adj());
+        process.inherit_oom_score_adj(parent);
         process.login.inherit(&parent.login);
         process.timers.watch_cpu_limit(&process);
         if let Some(origin) = parent.origin() {

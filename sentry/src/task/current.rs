@@ -233,11 +233,10 @@ impl Current {
         (Arc::clone(&self.mm), self.context.as_mut())
     }
 
-    /// Exec: a new guest thread in new memory. The old guest thread is ended.
-    pub fn replace(&mut self, context: Box<dyn Context>, mm: Arc<MemoryManager>, user: SpaceUser) {
+    /// Exec: a new guest thread in the new memory that the task has got. The old guest thread is ended.
+    pub(super) fn replace(&mut self, context: Box<dyn Context>, mm: Arc<MemoryManager>, user: SpaceUser) {
         self.task.set_interrupter(Some(context.interrupter()));
         mm.space().on_death(self.task.death_notice());
-        self.task.set_mm(Some(Arc::clone(&mm)));
         let mut old = std::mem::replace(&mut self.context, context);
         self.mm = mm;
         self.rseq = None;

@@ -8,25 +8,21 @@ use std::sync::Arc;
 use linux_abi::{Errno, Registers};
 use platform::Context;
 
-use super::{Capability, Credentials, Current, Process, SpaceUser, Task};
+use super::exec_credentials::{FileCapabilities, Transformed, Unsafe, transform};
+use super::{Capability, Credentials, Current, SpaceUser, Task};
 use crate::container::chain;
 use crate::mm::MemoryManager;
 use crate::mm::layout::Aslr;
 use crate::mm::loader::{Ids, Opener, Program, ProgramInput, TaskFile};
-use crate::vfs::{Caller, Location, Lookup, OpenFile, Stat};
+use crate::vfs::permission::Want;
+use crate::vfs::{Access, Caller, Location, Lookup, OpenFile};
 
 /// `personality(2)`: no random layout.
 const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
-/// Mode bits.
-const S_ISUID: u32 = 0o4000;
-const S_ISGID: u32 = 0o2000;
-const S_IXGRP: u32 = 0o0010;
 /// `MS_NOSUID`.
 const NOSUID: u32 = 2;
-/// Root's ids mean nothing special. LINUX: `SECBIT_NOROOT`.
-const SECBIT_NOROOT: u32 = 1;
-/// Forgotten at exec. LINUX: `SECBIT_KEEP_CAPS`.
-const SECBIT_KEEP_CAPS: u32 = 1 << 4;
+/// `S_ISUID` and `S_ISGID`.
+const SET_IDS: u32 = 0o6000;
 
 /// What is to be run.
 pub struct ExecInput {
@@ -50,73 +46,10 @@ pub struct LoadedProgram {
     pub credentials: Credentials,
     /// It has more rights than who starts it.
     pub secure: bool,
+    /// Who starts it may read its file, so that its memory need not be hidden. LINUX: `would_dump`.
+    pub is_readable: bool,
     /// The file that runs.
     pub exe: Option<Location>,
-}
-
-/// File capabilities as `security.capability` holds them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct FileCapabilities {
-    permitted: u64,
-    inheritable: u64,
-    effective: bool,
-}
-
-impl FileCapabilities {
-    /// LINUX: `struct vfs_cap_data`, revisions 2 and 3.
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let word = |n: usize| {
-            let bytes = bytes.get(n * 4..n * 4 + 4)?;
-            Some(u32::from_le_bytes(bytes.try_into().ok()?))
-        };
-        let magic = word(0)?;
-        if !matches!(magic >> 24, 2 | 3) {
-            return None;
-        }
-        let both = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-        Some(Self {
-            permitted: both(word(1)?, word(3)?),
-            inheritable: both(word(2)?, word(4)?),
-            effective: magic & 1 != 0,
-        })
-    }
-}
-
-/// What running a file does to credentials. LINUX: `bprm_fill_uid`, `cap_bprm_creds_from_file`.
-fn transform(
-    old: &Credentials,
-    stat: &Stat,
-    capabilities: Option<FileCapabilities>,
-    nosuid: bool,
-) -> (Credentials, bool) {
-    let mut new = old.clone();
-    new.securebits &= !SECBIT_KEEP_CAPS;
-    let may_gain = !nosuid && !old.no_new_privs;
-    if may_gain && stat.mode & S_ISUID != 0 {
-        new.euid = stat.uid;
-    }
-    if may_gain && stat.mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP {
-        new.egid = stat.gid;
-    }
-    let ids_changed = new.euid != old.euid || new.egid != old.egid;
-    let mut file = capabilities.filter(|_| may_gain);
-    let has_file_capabilities = file.is_some();
-    let root_counts = old.securebits & SECBIT_NOROOT == 0;
-    let mut effective = file.is_some_and(|file| file.effective);
-    if root_counts && (new.uid == 0 || new.euid == 0) && (!has_file_capabilities || new.uid == 0) {
-        file = Some(FileCapabilities { permitted: u64::MAX, inheritable: u64::MAX, effective: false });
-        effective = new.euid == 0;
-    }
-    let file = file.unwrap_or_default();
-    if ids_changed || has_file_capabilities {
-        new.ambient = 0;
-    }
-    new.permitted = file.permitted & old.bounding | file.inheritable & old.inheritable | new.ambient;
-    new.effective = if effective { new.permitted } else { new.ambient };
-    (new.suid, new.fsuid, new.sgid, new.fsgid) = (new.euid, new.euid, new.egid, new.egid);
-    let secure = ids_changed
-        || (new.uid != 0 && (has_file_capabilities && effective || new.permitted & !new.ambient != 0));
-    (new, secure)
 }
 
 /// Loads a program for `task` into a new address space of its container.
@@ -129,9 +62,9 @@ pub fn load_program(task: &Arc<Task>, input: ExecInput) -> Result<LoadedProgram,
     let limits = process.memory_limits(credentials.has(Capability::IpcLock));
     let program = prepare_program(task, input)?;
     let exe = program.file().map(|file| file.location.clone());
-    let (new, secure) = match &exe {
-        Some(location) => credentials_for(&credentials, location)?,
-        None => (Credentials::clone(&credentials), false),
+    let (new, secure, is_readable) = match &exe {
+        Some(location) => credentials_for(task, &credentials, location)?,
+        None => (Credentials::clone(&credentials), false, true),
     };
     let ids = Ids { uid: new.uid, euid: new.euid, gid: new.gid, egid: new.egid, secure };
     let origin = process.origin().ok_or(Errno::ENOSYS)?;
@@ -148,7 +81,7 @@ pub fn load_program(task: &Arc<Task>, input: ExecInput) -> Result<LoadedProgram,
         context.exit();
     }
     let registers = loaded?.registers;
-    Ok(LoadedProgram { mm, context, user, registers, credentials: new, secure, exe })
+    Ok(LoadedProgram { mm, context, user, registers, credentials: new, secure, is_readable, exe })
 }
 
 /// Follows scripts to their interpreters and checks headers, without loading anything.
@@ -167,12 +100,32 @@ pub fn prepare_program(task: &Arc<Task>, input: ExecInput) -> Result<Program, Er
     Program::prepare(file, input.program, stack_limit, open)
 }
 
-fn credentials_for(old: &Credentials, location: &Location) -> Result<(Credentials, bool), Errno> {
+/// Credentials after running the program at `location`, whether it is secure, and whether its file may be read.
+fn credentials_for(
+    task: &Arc<Task>,
+    old: &Credentials,
+    location: &Location,
+) -> Result<(Credentials, bool, bool), Errno> {
     let stat = location.inode().stat()?;
-    let capabilities = location.inode().get_xattr(b"security.capability").ok();
-    let capabilities = capabilities.and_then(|bytes| FileCapabilities::parse(&bytes));
+    let is_readable = Caller::of(task).check(location, &Access::from(&stat), Want::READ).is_ok();
     let nosuid = location.mount.flags() & NOSUID != 0;
-    Ok(transform(old, &stat, capabilities, nosuid))
+    let attribute = if nosuid { None } else { location.inode().get_xattr(b"security.capability").ok() };
+    let capabilities = attribute.map(|bytes| FileCapabilities::parse(&bytes)).transpose()?.flatten();
+    let may_gain = capabilities.is_some() || stat.mode & SET_IDS != 0;
+    let hindrance = match () {
+        () if nosuid => Unsafe::Mount,
+        () if may_gain && shares_fs(task) => Unsafe::Shared,
+        () => Unsafe::No,
+    };
+    let Transformed { credentials, secure } = transform(old, &stat, capabilities, hindrance)?;
+    Ok((credentials, secure, is_readable))
+}
+
+/// Another process has the same root and working directory. LINUX: `check_unsafe_exec`.
+fn shares_fs(task: &Arc<Task>) -> bool {
+    let fs = task.fs();
+    let others = task.kernel.tasks.all().into_iter().filter(|process| process.key != task.process.key);
+    others.flat_map(|process| process.threads()).any(|other| Arc::ptr_eq(&other.fs(), &fs))
 }
 
 impl Current {
@@ -197,20 +150,35 @@ impl Current {
             self.process().keep_peak(self.space().final_peak());
         }
         self.unshare_files();
-        let process = Arc::clone(self.process());
-        renew(&process, &loaded);
-        self.replace(loaded.context, loaded.mm, loaded.user);
-        self.regs = loaded.registers;
+        // Before the new program can be looked into: it may be less of a secret than the old one and its files.
+        self.files().close_where(&task, |_, descriptor| descriptor.close_on_exec);
+        renew(&task, &name);
+        self.become_program(loaded);
+        Ok(())
+    }
+
+    /// Takes over memory and rights. Whoever looks into the process sees the old ones or the new ones.
+    fn become_program(&mut self, loaded: LoadedProgram) {
+        let task = Arc::clone(self.task());
+        let process = &task.process;
         let old = task.credentials();
-        process.set_dumpable(i32::from(!(loaded.secure || old.euid != loaded.credentials.euid)));
-        if loaded.secure {
+        let has_gained = has_gained(&old, &loaded.credentials);
+        if has_gained {
+            // Somebody may have come to share them since the program was loaded.
+            task.set_fs(task.fs().copy());
+        }
+        let exec = process.exec_update.begin();
+        let is_dumpable = loaded.is_readable && (old.euid, old.egid) == (old.uid, old.gid) && !has_gained;
+        process.set_dumpable(i32::from(is_dumpable));
+        if loaded.secure || has_gained {
             task.set_parent_death_signal(None);
         }
+        process.set_exe(loaded.exe);
+        task.set_mm(Some(Arc::clone(&loaded.mm)));
         task.set_credentials(loaded.credentials);
-        task.set_name(&name);
-        task.lock_signals().stack = linux_abi::signal::StackT::default();
-        self.files().close_where(&task, |_, descriptor| descriptor.close_on_exec);
-        Ok(())
+        drop(exec);
+        self.regs = loaded.registers;
+        self.replace(loaded.context, loaded.mm, loaded.user);
     }
 
     /// Ends all other threads; if the leader was among them, this one takes its number. LINUX: `de_thread`.
@@ -251,12 +219,20 @@ impl Current {
     }
 }
 
-/// What a process forgets when it runs another program.
-fn renew(process: &Arc<Process>, loaded: &LoadedProgram) {
+/// What a task forgets when it runs another program.
+fn renew(task: &Arc<Task>, name: &[u8]) {
+    let process = &task.process;
     process.set_actions(process.actions().cleared_copy());
     process.timers.clear_posix();
-    process.set_exe(loaded.exe.clone());
     process.kernel.tasks.mark_exec(process);
+    task.set_name(name);
+    task.lock_signals().stack = linux_abi::signal::StackT::default();
+}
+
+/// Others may know things of the process that they must not know from now on. LINUX: `commit_creds`.
+fn has_gained(old: &Credentials, new: &Credentials) -> bool {
+    let ids = |c: &Credentials| (c.euid, c.egid, c.fsuid, c.fsgid);
+    ids(old) != ids(new) || new.permitted & !old.permitted != 0
 }
 
 /// What follows the last slash.
@@ -267,59 +243,6 @@ fn base_name(path: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn user() -> Credentials {
-        Credentials {
-            uid: 1000,
-            euid: 1000,
-            suid: 1000,
-            fsuid: 1000,
-            bounding: 0xff,
-            ..Credentials::default()
-        }
-    }
-
-    fn file(mode: u32) -> Stat {
-        Stat { mode: 0o100_755 | mode, ..Stat::default() }
-    }
-
-    #[test]
-    fn set_user_id_root_gains_the_bounding_set() {
-        let (new, secure) = transform(&user(), &file(S_ISUID), None, false);
-        assert_eq!((new.uid, new.euid, new.suid, new.fsuid), (1000, 0, 0, 0));
-        assert_eq!((new.permitted, new.effective), (0xff, 0xff));
-        assert!(secure);
-    }
-
-    #[test]
-    fn nothing_is_gained_where_it_is_forbidden() {
-        let (new, secure) = transform(&user(), &file(S_ISUID), None, true);
-        assert_eq!((new.euid, new.effective, secure), (1000, 0, false));
-        let careful = Credentials { no_new_privs: true, ..user() };
-        assert_eq!(transform(&careful, &file(S_ISUID), None, false).0.euid, 1000);
-    }
-
-    #[test]
-    fn file_capabilities_are_given_within_the_bounding_set() {
-        let capabilities = FileCapabilities { permitted: 0x1003, inheritable: 0, effective: true };
-        let (new, secure) = transform(&user(), &file(0), Some(capabilities), false);
-        assert_eq!((new.permitted, new.effective), (0x3, 0x3));
-        assert!(secure);
-    }
-
-    #[test]
-    fn root_keeps_all_and_is_not_secure() {
-        let root = Credentials { bounding: 0xf, permitted: 0xf, effective: 0xf, ..Credentials::default() };
-        let (new, secure) = transform(&root, &file(0), None, false);
-        assert_eq!((new.permitted, new.effective, secure), (0xf, 0xf, false));
-    }
-
-    #[test]
-    fn ambient_capabilities_survive_for_plain_users() {
-        let ambient = Credentials { ambient: 0x4, permitted: 0x4, inheritable: 0x4, ..user() };
-        let (new, secure) = transform(&ambient, &file(0), None, false);
-        assert_eq!((new.permitted, new.effective, secure), (0x4, 0x4, false));
-    }
 
     #[test]
     fn names_are_the_last_component() {

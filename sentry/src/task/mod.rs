@@ -4,11 +4,13 @@
 //! task as its own sentry thread sees it), [`SyscallAbi`] (how a system call reaches its handler).
 
 mod abi;
+mod access;
 mod account;
 mod clone;
 mod credentials;
 mod current;
 mod exec;
+mod exec_credentials;
 mod exit;
 mod login;
 mod notices;
@@ -29,6 +31,7 @@ mod user_counts;
 mod user_memory;
 
 pub use abi::{Outcome, SyscallAbi};
+pub use access::{AccessMode, ExecUpdate};
 pub use clone::{CloneRequest, STACK_BYTES, exit_signal};
 pub use credentials::{Capability, Credentials};
 pub use current::{Current, WaitEnd};
@@ -220,6 +223,17 @@ impl Task {
     #[must_use]
     pub fn scheduling(&self) -> Scheduling {
         self.lock().scheduling.clone()
+    }
+
+    /// `PR_GET_TIMERSLACK`.
+    #[must_use]
+    pub fn timer_slack_ns(&self) -> u64 {
+        /// LINUX: `init_task.timer_slack_ns`.
+        const DEFAULT: u64 = 50_000;
+        match self.lock().scheduling.timer_slack_ns {
+            0 => DEFAULT,
+            slack => slack,
+        }
     }
 
     /// Changes how it wants to be scheduled.

@@ -12,7 +12,10 @@ use platform::host::clock::{Clock, now_ns};
 
 use super::overdue::{Ended, Overdue};
 use super::signal::{Actions, Pending};
-use super::{ExitStatus, Limits, Login, Notices, Peaks, PidNamespace, ProcessGroup, Resource, Task};
+use super::{
+    ExecUpdate, ExitStatus, Limits, Login, Notices, Peaks, PidNamespace, ProcessGroup, Resource, Task,
+};
+use crate::Errno;
 use crate::kernel::Kernel;
 use crate::mm::{MemoryLimits, MemoryManager};
 use crate::sync::WaitQueue;
@@ -57,6 +60,8 @@ pub struct Process {
     pub exit_events: WaitQueue,
     /// Interval and POSIX timers.
     pub timers: ProcessTimers,
+    /// Held by exec while it changes who the process is and which memory it has.
+    pub exec_update: ExecUpdate,
     /// LOCK: process.inner; before task signals.
     group: Mutex<Group>,
     /// LOCK: leaf, taken alone.
@@ -66,6 +71,8 @@ pub struct Process {
     dumpable: AtomicI32,
     subreaper: AtomicBool,
     oom_score_adj: AtomicI32,
+    /// How low an unprivileged process may set it. LINUX: `oom_score_adj_min`.
+    oom_score_adj_min: AtomicI32,
     /// As whom it logged in.
     pub login: Login,
 }
@@ -157,6 +164,7 @@ impl Process {
             child_events: WaitQueue::new(),
             exit_events: WaitQueue::new(),
             timers: ProcessTimers::default(),
+            exec_update: ExecUpdate::default(),
             group: Mutex::new(Group { unkillable: pid == 1, ..Group::default() }),
             shared: Mutex::new(shared),
             watch: OnceLock::new(),
@@ -164,6 +172,7 @@ impl Process {
             dumpable: AtomicI32::new(1),
             subreaper: AtomicBool::new(false),
             oom_score_adj: AtomicI32::new(0),
+            oom_score_adj_min: AtomicI32::new(0),
             login: Login::default(),
         })
     }
@@ -403,9 +412,28 @@ impl Process {
         self.oom_score_adj.load(Ordering::Relaxed)
     }
 
-    /// Sets `/proc/PID/oom_score_adj`.
-    pub fn set_oom_score_adj(&self, value: i32) {
+    /// Sets `/proc/PID/oom_score_adj`; what a privileged process sets is how low others may go from then on.
+    ///
+    /// # Errors
+    /// EACCES if that is too low for an unprivileged process.
+    pub fn set_oom_score_adj(&self, value: i32, privileged: bool) -> Result<(), Errno> {
+        if privileged {
+            self.oom_score_adj_min.store(value, Ordering::Relaxed);
+        } else if value < self.oom_score_adj_min.load(Ordering::Relaxed) {
+            return Err(Errno::EACCES);
+        }
         self.oom_score_adj.store(value, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Fork: the child is as likely to be killed, and can make itself as unlikely.
+    pub(super) fn inherit_oom_score_adj(&self, parent: &Self) {
+        for (mine, theirs) in [
+            (&self.oom_score_adj, &parent.oom_score_adj),
+            (&self.oom_score_adj_min, &parent.oom_score_adj_min),
+        ] {
+            mine.store(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Processes as descriptors.
 
+use std::sync::Arc;
+
 use linux_abi::signal::{SigInfo, code};
 use linux_abi::{Errno, UserPtr};
 use sentry::fs::{epoll, proc};
 use sentry::task::signal::{Sender, Signal, may_signal};
-use sentry::task::{Current, Resource, pidfd};
+use sentry::task::{AccessMode, Current, Resource, pidfd};
 use sentry::vfs::Fd;
 
 const O_NONBLOCK: u32 = 0o4000;
@@ -65,9 +67,9 @@ pub(crate) fn pidfd_getfd(current: &mut Current, pidfd: Fd, target: Fd, flags: u
         return Err(Errno::EINVAL);
     }
     let process = pidfd::process_of(&*current.files().get_any(pidfd)?)?;
-    let thread = process.any_thread().ok_or(Errno::ESRCH)?;
-    super::vm_access::check(current, &thread)?;
-    let file = thread.files().get_any(target)?;
+    let (file, thread) = process.inspect(current.task(), AccessMode::Calls, |thread| {
+        Ok((thread.files().get_any(target)?, Arc::clone(thread)))
+    })?;
     if epoll::instance_of(&file).is_some() {
         // It may still have calls to make for which nobody else was to wait.
         thread.interrupt();

@@ -4,26 +4,12 @@ use std::sync::Arc;
 
 use linux_abi::{Errno, UserPtr};
 use sentry::io::{Sink, Source};
-use sentry::task::{Capability, Current, Iovec, Task};
+use sentry::task::{AccessMode, Current, Iovec};
 
 use super::task_by_id;
 
 /// Most bytes copied at a time.
 const CHUNK: usize = 256 << 10;
-
-/// May the caller look into `target`? LINUX: `__ptrace_may_access` with real credentials.
-pub(super) fn check(current: &Current, target: &Arc<Task>) -> Result<(), Errno> {
-    if target.process.key == current.process().key {
-        return Ok(());
-    }
-    let own = current.credentials();
-    let theirs = target.credentials();
-    let same = [theirs.uid, theirs.euid, theirs.suid].iter().all(|&uid| uid == own.uid)
-        && [theirs.gid, theirs.egid, theirs.sgid].iter().all(|&gid| gid == own.gid)
-        && theirs.permitted & !own.permitted == 0
-        && target.process.dumpable() == 1;
-    if same || own.has(Capability::SysPtrace) { Ok(()) } else { Err(Errno::EPERM) }
-}
 
 /// Which way bytes go.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,8 +64,8 @@ fn transfer(
         return Err(Errno::ESRCH);
     }
     let target = task_by_id(current, pid)?;
-    check(current, &target)?;
-    let space = Arc::clone(target.mm().ok_or(Errno::ESRCH)?.space());
+    let mm = target.inspect(current.task(), AccessMode::Calls, |target| target.mm().ok_or(Errno::ESRCH))?;
+    let space = Arc::clone(mm.space());
     let mut left: u64 = local.iter().map(|piece| piece.len).sum();
     let wanted = left.min(remote.iter().map(|piece| piece.len).sum());
     let mut done = 0;
