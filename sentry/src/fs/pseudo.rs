@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Errno;
 use crate::io::{Sink, Source};
-use crate::task::Task;
-use crate::vfs::{DirEntry, FileOps, Inode, LinkTarget, Location, Op, SetAttr, Stat, mode, now};
+use crate::task::{Credentials, Task};
+use crate::vfs::permission::{self, Want};
+use crate::vfs::{Access, DirEntry, FileOps, Inode, LinkTarget, Location, Op, SetAttr, Stat, mode, now};
 
 /// Most bytes of one write to such a file. LINUX: a page for sysctls.
 const WRITE_MAX: usize = 4096;
@@ -70,7 +71,7 @@ impl Attributes {
         Self { uid, gid, ..self }
     }
 
-    fn stat(&self, kind: u32, nlink: u32) -> Stat {
+    pub(super) fn stat(&self, kind: u32, nlink: u32) -> Stat {
         Stat {
             dev: self.dev,
             ino: self.ino,
@@ -121,22 +122,27 @@ impl Inode for Text {
     }
 
     fn set_attr(&self, change: &SetAttr) -> Result<(), Errno> {
-        // `open(O_TRUNC)` by a shell's redirection is fine; anything else is not to be changed.
-        let only_size = change.mode.is_none() && change.uid.is_none() && change.gid.is_none();
-        if change.size.is_some() && only_size { Ok(()) } else { Err(Errno::EPERM) }
+        set_text_attr(change)
     }
 
     fn open(&self, _: &Arc<Task>, _: &Location, _: u32) -> Result<Arc<dyn FileOps>, Errno> {
-        Ok(Arc::new(OpenText {
-            reader: Arc::clone(&self.reader),
-            writer: self.writer.clone(),
-            text: Mutex::new(None),
-        }))
+        Ok(open_text(Arc::clone(&self.reader), self.writer.clone()))
     }
 
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// What may be changed of a file of text: `open(O_TRUNC)` by a shell's redirection is fine, anything else is not.
+pub(super) fn set_text_attr(change: &SetAttr) -> Result<(), Errno> {
+    let only_size = change.mode.is_none() && change.uid.is_none() && change.gid.is_none();
+    if change.size.is_some() && only_size { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// An open file of text, for nodes of other types.
+pub(super) fn open_text(reader: Arc<Reader>, writer: Option<Arc<Writer>>) -> Arc<dyn FileOps> {
+    Arc::new(OpenText { reader, writer, text: Mutex::new(None) })
 }
 
 struct OpenText {
@@ -258,6 +264,20 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// ENOENT if what it is about is gone; EACCES.
     fn names(&self, task: &Arc<Task>) -> Result<Vec<Name>, Errno>;
+
+    /// As [`Inode::permission`].
+    ///
+    /// # Errors
+    /// EACCES.
+    fn permission(
+        &self,
+        _task: &Arc<Task>,
+        credentials: &Credentials,
+        access: &Access,
+        want: Want,
+    ) -> Result<(), Errno> {
+        permission::check(credentials, access, want)
+    }
 }
 
 /// A directory node around a [`Directory`].
@@ -283,6 +303,16 @@ impl<D: Directory + 'static> Inode for DirectoryNode<D> {
     fn stat(&self) -> Result<Stat, Errno> {
         let links = self.directory.subdirectories().saturating_add(2);
         Ok(Stat { size: self.directory.size(), ..self.attributes.stat(mode::S_IFDIR, links) })
+    }
+
+    fn permission(
+        &self,
+        task: &Arc<Task>,
+        credentials: &Credentials,
+        access: &Access,
+        want: Want,
+    ) -> Result<(), Errno> {
+        self.directory.permission(task, credentials, access, want)
     }
 
     fn lookup(&self, task: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {

@@ -82,6 +82,22 @@ pub struct ProgramLayout {
     pub env_end: u64,
 }
 
+impl ProgramLayout {
+    /// What those see who may not look into the process. LINUX: `do_task_stat`.
+    pub const HIDDEN: Self = Self {
+        start_code: 1,
+        end_code: 1,
+        start_data: 0,
+        end_data: 0,
+        start_brk: 0,
+        start_stack: 0,
+        arg_start: 0,
+        arg_end: 0,
+        env_start: 0,
+        env_end: 0,
+    };
+}
+
 /// A guest address space's layout.
 pub struct MemoryManager {
     space: Arc<dyn AddressSpace>,

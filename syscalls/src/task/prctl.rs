@@ -34,10 +34,9 @@ mod option {
     pub(super) const SET_THP_DISABLE: i32 = 41;
     pub(super) const GET_THP_DISABLE: i32 = 42;
     pub(super) const CAP_AMBIENT: i32 = 47;
+    pub(super) const SET_PTRACER: i32 = 0x5961_6d61;
 }
 
-/// LINUX: `init_task.timer_slack_ns`.
-const TIMER_SLACK_NS: u64 = 50_000;
 const KEEP_CAPS: u32 = 1 << 4;
 /// Every bit with its lock. LINUX: `SECURE_ALL_BITS`, `SECURE_ALL_LOCKS`.
 const SECURE_ALL: u32 = 0xff;
@@ -98,7 +97,19 @@ pub(crate) fn prctl(
         option::GET_NO_NEW_PRIVS if arg2 == 0 && rest_is_zero => {
             Ok(u64::from(current.credentials().no_new_privs))
         }
+        option::SET_PTRACER => set_ptracer(current, arg2),
         _ => figures(current, option, arg2, rest_is_zero),
+    }
+}
+
+/// LINUX: `yama_task_prctl`. `kernel.yama.ptrace_scope` is 0: whoever is named may look already, as far as ids allow.
+fn set_ptracer(current: &Current, pid: u64) -> Result<u64, Errno> {
+    /// LINUX: `PR_SET_PTRACER_ANY`.
+    const ANY: i32 = -1;
+    #[expect(clippy::cast_possible_truncation, reason = "LINUX: the kernel looks at an int")]
+    match pid as i32 {
+        0 | ANY => Ok(0),
+        pid => super::task_by_id(current, pid).map(|_| 0).map_err(|_| Errno::EINVAL),
     }
 }
 
@@ -121,10 +132,7 @@ fn figures(current: &mut Current, option: i32, arg: u64, rest_is_zero: bool) -> 
         option::SET_SECCOMP => Err(Errno::EINVAL),
         option::GET_TSC => current.write_object(UserPtr::new(arg), &TSC_ENABLE).map(|()| 0),
         option::SET_TSC if arg == u64::from(TSC_ENABLE) => Ok(0),
-        option::GET_TIMERSLACK => match current.task().scheduling().timer_slack_ns {
-            0 => Ok(TIMER_SLACK_NS),
-            slack => Ok(slack),
-        },
+        option::GET_TIMERSLACK => Ok(current.task().timer_slack_ns()),
         option::SET_TIMERSLACK => {
             current.task().change_scheduling(|scheduling| scheduling.timer_slack_ns = arg);
             Ok(0)

@@ -3,9 +3,11 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::mounts::path_for;
 use super::process::Subject;
 use super::status;
 use crate::Errno;
+use crate::mm::MemoryManager;
 use crate::task::Task;
 
 /// `sched`: LINUX `proc_sched_show_task`, as far as it is known here.
@@ -59,8 +61,8 @@ pub(super) fn children(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errn
 }
 
 /// `numa_maps`: one node, one policy.
-pub(super) fn numa_maps(subject: &Subject, reader: &Arc<Task>) -> Result<Vec<u8>, Errno> {
-    let maps = status::maps(subject, reader)?;
+pub(super) fn numa_maps(mm: &MemoryManager, reader: &Arc<Task>) -> Vec<u8> {
+    let maps = mm.maps(&path_for(reader));
     let mut text = String::new();
     for line in String::from_utf8_lossy(&maps).lines() {
         let start = line.split('-').next().unwrap_or_default();
@@ -72,5 +74,5 @@ pub(super) fn numa_maps(subject: &Subject, reader: &Arc<Task>) -> Result<Vec<u8>
             _ => writeln!(text, "{start} default"),
         };
     }
-    Ok(text.into_bytes())
+    text.into_bytes()
 }

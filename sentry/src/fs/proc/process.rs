@@ -3,14 +3,19 @@
 //! Key types: [`Subject`] (whose directory it is), [`ProcessDirectory`]. Texts come from `status` and `mounts`.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use super::super::pseudo::{Attributes, Directory, DirectoryNode, Kind, Link, Name, Text, count, number};
+use super::super::pseudo::{
+    Attributes, Directory, DirectoryNode, Kind, Link, Name, Text, count, number, open_text, set_text_attr,
+};
+use super::mounts::path_for;
 use super::{more, mounts, parse_id, status};
 use crate::Errno;
 use crate::io::{Sink, Source};
-use crate::task::{Capability, Process, Task};
-use crate::vfs::{Fd, FileOps, Inode, LinkTarget, Location, Op, OpenFile, Stat, mode};
+use crate::mm::MemoryManager;
+use crate::task::{AccessMode, Capability, Credentials, Process, Task};
+use crate::vfs::permission::{self, Want};
+use crate::vfs::{Access, Fd, FileOps, Inode, LinkTarget, Location, Op, OpenFile, SetAttr, Stat, mode};
 
 /// Whose directory it is: a process, or one of its threads.
 #[derive(Clone)]
@@ -54,131 +59,180 @@ impl Subject {
         self.thread.as_ref().map_or(self.process.pid, |thread| thread.tid())
     }
 
-    /// LINUX: `ptrace_may_access` with `PTRACE_MODE_READ_FSCREDS`.
-    fn check_access(&self, reader: &Arc<Task>) -> Result<(), Errno> {
-        if reader.process.key == self.process.key {
-            return Ok(());
+    /// Lets `reader` take something of the process that not everybody may have, if it may.
+    ///
+    /// # Errors
+    /// EACCES; ESRCH.
+    pub(super) fn inspect<T>(
+        &self,
+        reader: &Arc<Task>,
+        take: impl FnOnce(&Arc<Task>) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        self.task()?.inspect(reader, AccessMode::Files, |task| Ok(take(task))).map_err(|_| Errno::EACCES)?
+    }
+
+    /// As [`Subject::inspect`], for entries with a gate.
+    fn pass<T>(
+        &self,
+        gate: Gate,
+        reader: &Arc<Task>,
+        take: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let denied = |errno| if errno == Errno::EACCES { Errno::EPERM } else { errno };
+        match gate {
+            Gate::All => take(),
+            Gate::Admin if reader.credentials().has(Capability::SysAdmin) => take(),
+            Gate::Admin => Err(Errno::EACCES),
+            Gate::Lookers => self.inspect(reader, |_| take()),
+            Gate::Tracers => self.inspect(reader, |_| take()).map_err(denied),
+            Gate::Nice if Arc::ptr_eq(&self.task()?, reader) => take(),
+            Gate::Nice if reader.credentials().has(Capability::SysNice) => take(),
+            Gate::Nice => Err(Errno::EPERM),
         }
-        let ours = reader.credentials();
-        if ours.has(Capability::SysPtrace) {
-            return Ok(());
-        }
-        let Ok(task) = self.task() else { return Err(Errno::ESRCH) };
-        let theirs = task.credentials();
-        let same_user = [theirs.euid, theirs.suid, theirs.uid].iter().all(|&uid| uid == ours.fsuid);
-        let same_group = [theirs.egid, theirs.sgid, theirs.gid].iter().all(|&gid| gid == ours.fsgid);
-        let covered = theirs.permitted & !ours.permitted == 0;
-        if same_user && same_group && covered && self.process.dumpable() == 1 {
-            Ok(())
-        } else {
-            Err(Errno::EACCES)
+    }
+
+    /// The memory as it is now, for a file that is being opened: exec gives the process another, and the file stays with this
+    /// one as long as anybody runs in it. LINUX: `proc_mem_open`.
+    fn open_memory(&self, reader: &Arc<Task>) -> Result<Weak<MemoryManager>, Errno> {
+        let mm = self.inspect(reader, |task| Ok(task.mm()));
+        match mm {
+            // LINUX: what has ended has no memory, but its files can be opened.
+            Ok(None) | Err(Errno::ESRCH) => Ok(Weak::new()),
+            Ok(Some(mm)) => Ok(Arc::downgrade(&mm)),
+            Err(errno) => Err(errno),
         }
     }
 
     fn attributes(&self, dev: u64, permissions: u32, position: u64) -> Attributes {
         let id = u64::try_from(self.id()).unwrap_or(0);
         let ino = 0x2000_0000 + (id << 12) + (u64::from(self.is_thread()) << 11) + position;
-        let attributes = Attributes::with_ino(dev, permissions, ino);
+        self.owned(Attributes::with_ino(dev, permissions, ino))
+    }
+
+    /// With whoever owns it now. LINUX: `task_dump_owner`: what others must not look into belongs to root, but for directories
+    /// that all may read, by which tools tell whose a process is.
+    fn owned(&self, attributes: Attributes) -> Attributes {
         match self.task() {
-            Ok(task) if self.process.dumpable() == 1 => {
+            Ok(task) if attributes.permissions == 0o555 || self.process.dumpable() == 1 => {
                 let credentials = task.credentials();
                 attributes.owned_by(credentials.euid, credentials.egid)
             }
-            _ => attributes,
+            _ => attributes.owned_by(0, 0),
         }
     }
 }
 
 /// How a file of text is made.
 type Maker = fn(&Subject, &Arc<Task>) -> Result<Vec<u8>, Errno>;
+/// How a text about memory is made.
+type MemoryMaker = fn(&MemoryManager, &Arc<Task>) -> Vec<u8>;
 /// What becomes of text that is written.
 type Taker = fn(&Subject, &Arc<Task>, &[u8]) -> Result<(), Errno>;
 /// Where a link leads.
 type Target = fn(&Subject, &Arc<Task>) -> Result<LinkTarget, Errno>;
 
-/// Who may read a file.
+/// Who gets what an entry tells, besides what its permission bits say. Every entry of the table has one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Readers {
+enum Gate {
+    /// Everybody.
     All,
-    /// Those who might trace the process.
+    /// Those who may look into the process, else EACCES. LINUX: `PTRACE_MODE_READ_FSCREDS`.
+    Lookers,
+    /// The same, else EPERM. LINUX: `lock_trace`.
     Tracers,
+    /// The thread itself, and those who may change the priority of others, else EPERM.
+    Nice,
+    /// Those with `CAP_SYS_ADMIN`, else EACCES.
+    Admin,
 }
 
+/// What an entry is.
+#[derive(Clone, Copy)]
 enum What {
-    File(Readers, Maker),
-    Writable(Readers, Maker, Taker),
+    /// Text; the gate is asked at each read.
+    File(Maker),
+    /// The same, and it can be written.
+    Writable(Maker, Taker),
+    /// Text about the memory that the process had when the file was opened, at which the gate is asked.
+    OfMemory(MemoryMaker),
+    /// The memory itself, likewise.
+    Memory,
+    /// A link; the gate is asked of who reads or follows it.
     Link(Target),
+    /// `fd` and `fdinfo`: the gate is asked of who looks behind the names.
     Descriptors,
     DescriptorInfo,
-    Threads,
     Namespaces,
+    Threads,
     Network,
-    Memory,
     Attributes,
 }
 
 impl What {
     fn kind(&self) -> Kind {
         match self {
-            Self::File(..) | Self::Writable(..) | Self::Memory => Kind::File,
+            Self::File(..) | Self::Writable(..) | Self::OfMemory(..) | Self::Memory => Kind::File,
             Self::Link(_) => Kind::Link,
             _ => Kind::Directory,
         }
     }
 }
 
-use Readers::{All, Tracers};
+use Gate::{Admin, All, Lookers, Nice, Tracers};
+
+/// A file of the directory: name, permission bits, gate, content.
+type Entry = (&'static str, u32, Gate, What);
 
 /// Names in alphabetical order; see also [`OF_PROCESSES`] and [`OF_THREADS`].
-const ENTRIES: &[(&str, u32, What)] = &[
-    ("attr", 0o555, What::Attributes),
-    ("autogroup", 0o644, What::File(All, more::autogroup)),
-    ("auxv", 0o400, What::File(Tracers, status::auxv)),
-    ("cgroup", 0o444, What::File(All, |_, _| Ok(b"0::/\n".to_vec()))),
-    ("children", 0o444, What::File(All, more::children)),
-    ("cmdline", 0o444, What::File(All, status::cmdline)),
-    ("comm", 0o644, What::Writable(All, status::comm, status::set_comm)),
-    ("coredump_filter", 0o644, What::File(All, |_, _| Ok(b"00000033\n".to_vec()))),
-    ("cpuset", 0o444, What::File(All, |_, _| Ok(b"/\n".to_vec()))),
-    ("cwd", 0o777, What::Link(|subject, _| Ok(LinkTarget::Jump(subject.task()?.fs().cwd())))),
-    ("environ", 0o400, What::File(Tracers, status::environ)),
-    ("exe", 0o777, What::Link(exe)),
-    ("fd", 0o500, What::Descriptors),
-    ("fdinfo", 0o555, What::DescriptorInfo),
-    ("gid_map", 0o644, What::File(All, |_, _| Ok(IDENTITY_MAP.to_vec()))),
-    ("io", 0o400, What::File(Tracers, status::io)),
-    ("limits", 0o444, What::File(All, status::limits)),
-    ("loginuid", 0o644, What::Writable(All, status::login_uid, status::set_login_uid)),
-    ("maps", 0o444, What::File(Tracers, status::maps)),
-    ("mem", 0o600, What::Memory),
-    ("mountinfo", 0o444, What::File(All, mounts::mountinfo)),
-    ("mounts", 0o444, What::File(All, mounts::mounts)),
-    ("mountstats", 0o400, What::File(All, mounts::mountstats)),
-    ("net", 0o555, What::Network),
-    ("ns", 0o511, What::Namespaces),
-    ("numa_maps", 0o444, What::File(Tracers, more::numa_maps)),
-    ("oom_adj", 0o644, What::File(All, |_, _| Ok(b"0\n".to_vec()))),
-    ("oom_score", 0o444, What::File(All, status::oom_score)),
-    ("oom_score_adj", 0o644, What::Writable(All, status::oom_score_adj, status::set_oom_score_adj)),
-    ("personality", 0o400, What::File(Tracers, status::personality)),
-    ("projid_map", 0o644, What::File(All, |_, _| Ok(IDENTITY_MAP.to_vec()))),
-    ("root", 0o777, What::Link(|subject, _| Ok(LinkTarget::Jump(subject.task()?.fs().root())))),
-    ("sched", 0o644, What::File(All, more::sched)),
-    ("schedstat", 0o444, What::File(All, status::schedstat)),
-    ("sessionid", 0o444, What::File(All, status::session_id)),
-    ("setgroups", 0o644, What::File(All, |_, _| Ok(b"allow\n".to_vec()))),
-    ("smaps", 0o444, What::File(Tracers, status::smaps)),
-    ("smaps_rollup", 0o444, What::File(Tracers, status::smaps_rollup)),
-    ("stack", 0o400, What::File(Tracers, |_, _| Ok(Vec::new()))),
-    ("stat", 0o444, What::File(All, status::stat)),
-    ("statm", 0o444, What::File(All, status::statm)),
-    ("status", 0o444, What::File(All, status::status)),
-    ("syscall", 0o400, What::File(Tracers, more::syscall)),
-    ("task", 0o555, What::Threads),
-    ("timers", 0o444, What::File(Tracers, more::timers)),
-    ("timerslack_ns", 0o666, What::File(All, |_, _| Ok(b"50000\n".to_vec()))),
-    ("uid_map", 0o644, What::File(All, |_, _| Ok(IDENTITY_MAP.to_vec()))),
-    ("wchan", 0o444, What::File(All, |_, _| Ok(b"0".to_vec()))),
+const ENTRIES: &[Entry] = &[
+    ("attr", 0o555, All, What::Attributes),
+    ("autogroup", 0o644, All, What::File(more::autogroup)),
+    ("auxv", 0o400, Lookers, What::OfMemory(|mm, _| mm.auxv())),
+    ("cgroup", 0o444, All, What::File(|_, _| Ok(b"0::/\n".to_vec()))),
+    ("children", 0o444, All, What::File(more::children)),
+    ("cmdline", 0o444, All, What::File(status::cmdline)),
+    ("comm", 0o644, All, What::Writable(status::comm, status::set_comm)),
+    ("coredump_filter", 0o644, All, What::File(|_, _| Ok(b"00000033\n".to_vec()))),
+    ("cpuset", 0o444, All, What::File(|_, _| Ok(b"/\n".to_vec()))),
+    ("cwd", 0o777, Lookers, What::Link(|subject, _| Ok(LinkTarget::Jump(subject.task()?.fs().cwd())))),
+    ("environ", 0o400, Lookers, What::OfMemory(status::environ)),
+    ("exe", 0o777, Lookers, What::Link(exe)),
+    ("fd", 0o500, Lookers, What::Descriptors),
+    ("fdinfo", 0o555, Lookers, What::DescriptorInfo),
+    ("gid_map", 0o644, All, What::File(|_, _| Ok(IDENTITY_MAP.to_vec()))),
+    ("io", 0o400, Lookers, What::File(status::io)),
+    ("limits", 0o444, All, What::File(status::limits)),
+    ("loginuid", 0o644, All, What::Writable(status::login_uid, status::set_login_uid)),
+    ("maps", 0o444, Lookers, What::OfMemory(|mm, reader| mm.maps(&path_for(reader)))),
+    ("mem", 0o600, Lookers, What::Memory),
+    ("mountinfo", 0o444, All, What::File(mounts::mountinfo)),
+    ("mounts", 0o444, All, What::File(mounts::mounts)),
+    ("mountstats", 0o400, All, What::File(mounts::mountstats)),
+    ("net", 0o555, All, What::Network),
+    ("ns", 0o511, Lookers, What::Namespaces),
+    ("numa_maps", 0o444, Lookers, What::OfMemory(more::numa_maps)),
+    ("oom_adj", 0o644, All, What::File(|_, _| Ok(b"0\n".to_vec()))),
+    ("oom_score", 0o444, All, What::File(status::oom_score)),
+    ("oom_score_adj", 0o644, All, What::Writable(status::oom_score_adj, status::set_oom_score_adj)),
+    ("personality", 0o400, Tracers, What::File(status::personality)),
+    ("projid_map", 0o644, All, What::File(|_, _| Ok(IDENTITY_MAP.to_vec()))),
+    ("root", 0o777, Lookers, What::Link(|subject, _| Ok(LinkTarget::Jump(subject.task()?.fs().root())))),
+    ("sched", 0o644, All, What::File(more::sched)),
+    ("schedstat", 0o444, All, What::File(status::schedstat)),
+    ("sessionid", 0o444, All, What::File(status::session_id)),
+    ("setgroups", 0o644, All, What::File(|_, _| Ok(b"allow\n".to_vec()))),
+    ("smaps", 0o444, Lookers, What::OfMemory(|mm, reader| mm.smaps(&path_for(reader)))),
+    ("smaps_rollup", 0o444, Lookers, What::OfMemory(|mm, _| mm.smaps_rollup().into_bytes())),
+    ("stack", 0o400, Admin, What::File(|_, _| Ok(Vec::new()))),
+    ("stat", 0o444, All, What::File(status::stat)),
+    ("statm", 0o444, All, What::File(status::statm)),
+    ("status", 0o444, All, What::File(status::status)),
+    ("syscall", 0o400, Tracers, What::File(more::syscall)),
+    ("task", 0o555, All, What::Threads),
+    ("timers", 0o444, All, What::File(more::timers)),
+    ("timerslack_ns", 0o666, Nice, What::Writable(status::timer_slack, status::set_timer_slack)),
+    ("uid_map", 0o644, All, What::File(|_, _| Ok(IDENTITY_MAP.to_vec()))),
+    ("wchan", 0o444, All, What::File(|_, _| Ok(b"0".to_vec()))),
 ];
 
 /// What a thread's directory does not have, and what only a thread's has.
@@ -188,8 +242,7 @@ const OF_THREADS: &[&str] = &["children"];
 
 const IDENTITY_MAP: &[u8] = b"         0          0 4294967295\n";
 
-fn exe(subject: &Subject, reader: &Arc<Task>) -> Result<LinkTarget, Errno> {
-    subject.check_access(reader)?;
+fn exe(subject: &Subject, _: &Arc<Task>) -> Result<LinkTarget, Errno> {
     subject.process.exe().map(LinkTarget::Jump).ok_or(Errno::ENOENT)
 }
 
@@ -213,37 +266,27 @@ impl ProcessDirectory {
         DirectoryNode::new(subject.attributes(dev, 0o555, 0), Self { dev, subject })
     }
 
-    fn make(&self, position: u64, permissions: u32, what: &'static What) -> Arc<dyn Inode> {
+    fn make(&self, position: u64, entry: &'static Entry) -> Arc<dyn Inode> {
+        let (_, permissions, gate, ref what) = *entry;
         let attributes = self.subject.attributes(self.dev, permissions, position);
         let (dev, subject) = (self.dev, self.subject.clone());
-        let checked = |subject: &Subject, reader: &Arc<Task>, readers: Readers| {
-            if readers == Tracers { subject.check_access(reader) } else { Ok(()) }
-        };
         match what {
-            What::File(readers, maker) => Text::new(attributes, move |reader| {
-                checked(&subject, reader, *readers)?;
-                maker(&subject, reader)
-            }),
-            What::Writable(readers, maker, taker) => {
-                let theirs = subject.clone();
-                let read = move |reader: &Arc<Task>| {
-                    checked(&subject, reader, *readers)?;
-                    maker(&subject, reader)
-                };
-                Text::writable(attributes, read, move |writer, bytes| taker(&theirs, writer, bytes))
+            What::Link(target) => {
+                Link::new(attributes, move |reader| subject.pass(gate, reader, || target(&subject, reader)))
             }
-            What::Link(target) => Link::new(attributes, move |reader| target(&subject, reader)),
             What::Descriptors => DirectoryNode::new(attributes, Descriptors { dev, subject, info: false }),
             What::DescriptorInfo => DirectoryNode::new(attributes, Descriptors { dev, subject, info: true }),
             What::Threads => DirectoryNode::new(attributes, Threads { dev, subject }),
             What::Namespaces => DirectoryNode::new(attributes, Namespaces { dev, subject }),
             What::Network => DirectoryNode::new(attributes, super::net::NetDirectory { dev }),
+            What::File(..) | What::Writable(..) | What::OfMemory(..) | What::Memory => {
+                Arc::new(ProcessFile { attributes, subject, entry })
+            }
             What::Attributes => DirectoryNode::new(attributes, SecurityAttributes { dev }),
-            What::Memory => Arc::new(MemoryNode { attributes, subject }),
         }
     }
 
-    fn entries(&self) -> impl Iterator<Item = (u64, &'static (&'static str, u32, What))> {
+    fn entries(&self) -> impl Iterator<Item = (u64, &'static Entry)> {
         let is_thread = self.subject.is_thread();
         let is_here =
             move |name| if is_thread { !OF_PROCESSES.contains(&name) } else { !OF_THREADS.contains(&name) };
@@ -254,20 +297,20 @@ impl ProcessDirectory {
 impl Directory for ProcessDirectory {
     fn child(&self, _: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let found = self.entries().find(|(_, entry)| entry.0.as_bytes() == name);
-        let (position, (_, permissions, what)) = found.ok_or(Errno::ENOENT)?;
-        Ok(self.make(position, *permissions, what))
+        let (position, entry) = found.ok_or(Errno::ENOENT)?;
+        Ok(self.make(position, entry))
     }
 
     fn names(&self, _: &Arc<Task>) -> Result<Vec<Name>, Errno> {
         let entries = self.entries();
         Ok(entries
-            .map(|(position, (name, _, what))| Name { name: (*name).into(), kind: what.kind(), position })
+            .map(|(position, (name, _, _, what))| Name { name: (*name).into(), kind: what.kind(), position })
             .collect())
     }
 
     /// LINUX: `pid_entry_nlink`.
     fn subdirectories(&self) -> u32 {
-        count(self.entries().filter(|(_, entry)| entry.2.kind() == Kind::Directory))
+        count(self.entries().filter(|(_, entry)| entry.3.kind() == Kind::Directory))
     }
 }
 
@@ -312,28 +355,44 @@ impl Descriptors {
 }
 
 impl Directory for Descriptors {
-    fn child(&self, task: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
-        self.subject.check_access(task)?;
+    /// LINUX: `proc_fd_permission`, `proc_fdinfo_permission`.
+    fn permission(
+        &self,
+        task: &Arc<Task>,
+        credentials: &Credentials,
+        access: &Access,
+        want: Want,
+    ) -> Result<(), Errno> {
+        if self.info {
+            self.subject.inspect(task, |_| Ok(()))?;
+        } else if Arc::ptr_eq(&task.process, &self.subject.process) {
+            return Ok(());
+        }
+        permission::check(credentials, access, want)
+    }
+
+    fn child(&self, _: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         let fd = Fd(parse_id(name).ok_or(Errno::ENOENT)?);
         let file = self.subject.task()?.files().get_any(fd).map_err(|_| Errno::ENOENT)?;
         let subject = self.subject.clone();
         let position = (1 << 40) + (u64::from(self.info) << 32) + Self::position(fd);
         if self.info {
             let attributes = self.subject.attributes(self.dev, 0o444, position);
-            return Ok(Text::new(attributes, move |_| status::fdinfo(&subject, fd)));
+            return Ok(Text::new(attributes, move |reader| {
+                let find = |task: &Arc<Task>| task.files().descriptor(fd).map_err(|_| Errno::ENOENT);
+                Ok(status::fdinfo(&subject.inspect(reader, find)?))
+            }));
         }
         let readable = if file.is_readable() { 0o500 } else { 0 };
         let writable = if file.is_writable() { 0o300 } else { 0 };
         let attributes = self.subject.attributes(self.dev, readable | writable, position);
         Ok(Link::new(attributes, move |reader| {
-            subject.check_access(reader)?;
-            let file = subject.task()?.files().get_any(fd).map_err(|_| Errno::ENOENT)?;
+            let file = subject.inspect(reader, |task| task.files().get_any(fd).map_err(|_| Errno::ENOENT))?;
             Ok(LinkTarget::Jump(file.location.clone()))
         }))
     }
 
-    fn names(&self, task: &Arc<Task>) -> Result<Vec<Name>, Errno> {
-        self.subject.check_access(task)?;
+    fn names(&self, _: &Arc<Task>) -> Result<Vec<Name>, Errno> {
         let kind = if self.info { Kind::File } else { Kind::Link };
         let numbers = self.subject.task()?.files().numbers();
         let name = |fd: Fd| Name { name: fd.0.to_string().into(), kind, position: Self::position(fd) };
@@ -408,13 +467,14 @@ impl Directory for Namespaces {
         let attributes = self.subject.attributes(self.dev, 0o777, (1 << 41) + position);
         let subject = self.subject.clone();
         Ok(Link::new(attributes, move |reader| {
-            subject.check_access(reader)?;
-            let id = match (*shared, *kind) {
-                (Some(id), _) => id,
-                (None, "pid") => subject.process.namespace.id,
-                (None, "uts") => subject.task()?.uts().id,
-                (None, _) => subject.task()?.fs().namespace().id,
-            };
+            let id = subject.inspect(reader, |task| {
+                Ok(match (*shared, *kind) {
+                    (Some(id), _) => id,
+                    (None, "pid") => task.process.namespace.id,
+                    (None, "uts") => task.uts().id,
+                    (None, _) => task.fs().namespace().id,
+                })
+            })?;
             let label = format!("{kind}:[{id}]");
             let node = Arc::new(NamespaceNode { id });
             Ok(LinkTarget::Jump(reader.kernel.vfs.labelled(label.as_bytes(), node)))
@@ -458,21 +518,63 @@ impl FileOps for NamespaceFile {
     }
 }
 
-/// `mem`: the process's memory by address.
-struct MemoryNode {
+/// A file whose content depends on who opens it and when.
+struct ProcessFile {
     attributes: Attributes,
     subject: Subject,
+    entry: &'static Entry,
 }
 
-impl Inode for MemoryNode {
+impl Inode for ProcessFile {
     fn stat(&self) -> Result<Stat, Errno> {
-        let Attributes { dev, ino, permissions, uid, gid, .. } = self.attributes;
-        Ok(Stat { dev, ino, mode: mode::S_IFREG | permissions, nlink: 1, uid, gid, ..Stat::default() })
+        Ok(self.subject.owned(self.attributes).stat(mode::S_IFREG, 1))
+    }
+
+    fn permission(
+        &self,
+        task: &Arc<Task>,
+        credentials: &Credentials,
+        access: &Access,
+        want: Want,
+    ) -> Result<(), Errno> {
+        // LINUX: `proc_tid_comm_permission`: threads name each other.
+        let is_comm = self.entry.0 == "comm" && self.subject.is_thread();
+        if is_comm && Arc::ptr_eq(&task.process, &self.subject.process) && !want.contains(Want::EXEC) {
+            return Ok(());
+        }
+        permission::check(credentials, access, want)
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> Result<(), Errno> {
+        set_text_attr(change)
     }
 
     fn open(&self, task: &Arc<Task>, _: &Location, _: u32) -> Result<Arc<dyn FileOps>, Errno> {
-        self.subject.check_access(task)?;
-        Ok(Arc::new(MemoryFile { subject: self.subject.clone() }))
+        let (_, _, gate, what) = *self.entry;
+        let subject = self.subject.clone();
+        let texts = |maker: Maker| {
+            let subject = subject.clone();
+            move |reader: &Arc<Task>| subject.pass(gate, reader, || maker(&subject, reader))
+        };
+        match what {
+            What::File(maker) => Ok(open_text(Arc::new(texts(maker)), None)),
+            What::Writable(maker, taker) => {
+                let read = texts(maker);
+                let write = move |writer: &Arc<Task>, bytes: &[u8]| {
+                    subject.pass(gate, writer, || taker(&subject, writer, bytes))
+                };
+                Ok(open_text(Arc::new(read), Some(Arc::new(write))))
+            }
+            What::OfMemory(maker) => {
+                let memory = subject.open_memory(task)?;
+                let read = move |reader: &Arc<Task>| {
+                    Ok(memory.upgrade().map(|mm| maker(&mm, reader)).unwrap_or_default())
+                };
+                Ok(open_text(Arc::new(read), None))
+            }
+            What::Memory => Ok(Arc::new(MemoryFile { memory: subject.open_memory(task)? })),
+            _ => Err(Errno::ENXIO),
+        }
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -480,8 +582,9 @@ impl Inode for MemoryNode {
     }
 }
 
+/// `mem`: the process's memory by address, as long as anybody runs in it.
 struct MemoryFile {
-    subject: Subject,
+    memory: Weak<MemoryManager>,
 }
 
 /// Bytes of memory copied at a time.
@@ -489,7 +592,7 @@ const MEMORY_STEP: usize = 64 << 10;
 
 impl FileOps for MemoryFile {
     fn read(&self, _: &Op<'_>, sink: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
-        let Some(mm) = self.subject.process.mm() else { return Ok(0) };
+        let Some(mm) = self.memory.upgrade() else { return Ok(0) };
         let mut piece = vec![0; sink.remaining().min(MEMORY_STEP)];
         match mm.space().read(offset, &mut piece) {
             0 if !piece.is_empty() => Err(Errno::EIO),
@@ -498,7 +601,7 @@ impl FileOps for MemoryFile {
     }
 
     fn write(&self, _: &Op<'_>, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
-        let Some(mm) = self.subject.process.mm() else { return Ok(0) };
+        let Some(mm) = self.memory.upgrade() else { return Ok(0) };
         let piece = source.read_to_vec(MEMORY_STEP)?;
         match mm.space().write(offset, &piece) {
             0 if !piece.is_empty() => Err(Errno::EIO),

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use linux_abi::time::USER_HZ;
 
-use super::mounts::path_for;
 use super::process::Subject;
 use crate::Errno;
 use crate::mm::{MemoryManager, MemoryUsage, ProgramLayout};
 use crate::task::signal::{Disposition, SigSet, Signal};
 use crate::task::{Capability, Process, ProcessGroup, Resource, Task};
-use crate::vfs::Fd;
+use crate::vfs::Descriptor;
 
 /// Most bytes of arguments or environment that are shown.
 const ARGUMENTS_MAX: u64 = 1 << 20;
@@ -21,8 +20,7 @@ fn memory(subject: &Subject) -> Option<Arc<MemoryManager>> {
     subject.process.mm()
 }
 
-fn guest_text(subject: &Subject, range: impl Fn(ProgramLayout) -> (u64, u64)) -> Vec<u8> {
-    let Some(mm) = memory(subject) else { return Vec::new() };
+fn guest_text(mm: &MemoryManager, range: impl Fn(ProgramLayout) -> (u64, u64)) -> Vec<u8> {
     let (start, end) = range(mm.program());
     let len = usize::try_from(end.saturating_sub(start).min(ARGUMENTS_MAX)).unwrap_or(0);
     let mut text = vec![0; len];
@@ -32,31 +30,25 @@ fn guest_text(subject: &Subject, range: impl Fn(ProgramLayout) -> (u64, u64)) ->
 }
 
 pub(super) fn cmdline(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
+    let Some(mm) = memory(subject) else { return Ok(Vec::new()) };
     // LINUX: get_mm_cmdline: a title (setproctitle) that has overwritten the end of the arguments goes on into the environment, up to its
     // first zero and one page at most.
-    if let Some(mm) = memory(subject) {
-        let program = mm.program();
-        let mut last = [0];
-        let is_title = mm.space().read(program.arg_end.wrapping_sub(1), &mut last) == 1 && last != [0];
-        let reaches_on = program.env_start == program.arg_end && program.env_end > program.env_start;
-        if is_title && reaches_on {
-            let mut title = guest_text(subject, |program| {
-                (program.arg_start, program.env_end.min(program.arg_start + PAGE))
-            });
-            let end = title.iter().position(|&byte| byte == 0).map_or(title.len(), |end| end + 1);
-            title.truncate(end);
-            return Ok(title);
-        }
+    let program = mm.program();
+    let mut last = [0];
+    let is_title = mm.space().read(program.arg_end.wrapping_sub(1), &mut last) == 1 && last != [0];
+    let reaches_on = program.env_start == program.arg_end && program.env_end > program.env_start;
+    if is_title && reaches_on {
+        let mut title =
+            guest_text(&mm, |program| (program.arg_start, program.env_end.min(program.arg_start + PAGE)));
+        let end = title.iter().position(|&byte| byte == 0).map_or(title.len(), |end| end + 1);
+        title.truncate(end);
+        return Ok(title);
     }
-    Ok(guest_text(subject, |program| (program.arg_start, program.arg_end)))
+    Ok(guest_text(&mm, |program| (program.arg_start, program.arg_end)))
 }
 
-pub(super) fn environ(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
-    Ok(guest_text(subject, |program| (program.env_start, program.env_end)))
-}
-
-pub(super) fn auxv(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
-    Ok(memory(subject).map(|mm| mm.auxv()).unwrap_or_default())
+pub(super) fn environ(mm: &MemoryManager, _: &Arc<Task>) -> Vec<u8> {
+    guest_text(mm, |program| (program.env_start, program.env_end))
 }
 
 fn name(subject: &Subject) -> String {
@@ -74,18 +66,6 @@ pub(super) fn set_comm(subject: &Subject, writer: &Arc<Task>, text: &[u8]) -> Re
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     subject.task()?.set_name(text);
     Ok(())
-}
-
-pub(super) fn maps(subject: &Subject, reader: &Arc<Task>) -> Result<Vec<u8>, Errno> {
-    Ok(memory(subject).map(|mm| mm.maps(&path_for(reader))).unwrap_or_default())
-}
-
-pub(super) fn smaps(subject: &Subject, reader: &Arc<Task>) -> Result<Vec<u8>, Errno> {
-    Ok(memory(subject).map(|mm| mm.smaps(&path_for(reader))).unwrap_or_default())
-}
-
-pub(super) fn smaps_rollup(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
-    Ok(memory(subject).map(|mm| mm.smaps_rollup()).unwrap_or_default().into_bytes())
 }
 
 pub(super) fn statm(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
@@ -122,11 +102,18 @@ pub(super) fn set_oom_score_adj(subject: &Subject, writer: &Arc<Task>, text: &[u
     if !(-1000..=1000).contains(&value) {
         return Err(Errno::EINVAL);
     }
-    let is_lower = value < subject.process.oom_score_adj();
-    if is_lower && !writer.credentials().has(Capability::SysResource) {
-        return Err(Errno::EACCES);
-    }
-    subject.process.set_oom_score_adj(value);
+    let privileged = writer.credentials().has(Capability::SysResource);
+    subject.process.set_oom_score_adj(value, privileged)
+}
+
+pub(super) fn timer_slack(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
+    Ok(format!("{}\n", subject.task()?.timer_slack_ns()).into_bytes())
+}
+
+pub(super) fn set_timer_slack(subject: &Subject, _: &Arc<Task>, text: &[u8]) -> Result<(), Errno> {
+    let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+    let value = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+    subject.task()?.change_scheduling(|scheduling| scheduling.timer_slack_ns = value);
     Ok(())
 }
 
@@ -144,9 +131,8 @@ pub(super) fn session_id(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Er
     Ok(subject.process.login.session().to_string().into_bytes())
 }
 
-pub(super) fn fdinfo(subject: &Subject, fd: Fd) -> Result<Vec<u8>, Errno> {
-    let descriptor = subject.task()?.files().descriptor(fd).map_err(|_| Errno::ENOENT)?;
-    let file = descriptor.file;
+pub(super) fn fdinfo(descriptor: &Descriptor) -> Vec<u8> {
+    let file = &descriptor.file;
     // Somebody may hold the position while it waits for bytes: rather 0 than waiting for that.
     let position = file.position.try_lock().map_or(0, |position| *position);
     let cloexec = if descriptor.close_on_exec { 0o2_000_000 } else { 0 };
@@ -155,7 +141,7 @@ pub(super) fn fdinfo(subject: &Subject, fd: Fd) -> Result<Vec<u8>, Errno> {
     let mut text =
         format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{}\nino:\t{ino}\n", file.location.mount.id);
     text.push_str(&file.ops.fdinfo());
-    Ok(text.into_bytes())
+    text.into_bytes()
 }
 
 pub(super) fn limits(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
@@ -356,10 +342,15 @@ pub(super) fn stat(subject: &Subject, reader: &Arc<Task>) -> Result<Vec<u8>, Err
     let [own, shared, blocked, ignored, caught] = task.as_ref().map_or([0; 5], |task| signals(process, task));
     let mm = memory(subject);
     let usage = mm.as_ref().map(|mm| mm.usage()).unwrap_or_default();
-    let program = mm.as_ref().map(|mm| mm.program()).unwrap_or_default();
+    // LINUX: where things lie in memory is told to those alone who may look into it.
+    let program = subject.inspect(reader, |task| Ok(task.mm())).unwrap_or_default();
+    let may_look = program.is_some();
+    let hidden = if mm.is_some() { ProgramLayout::HIDDEN } else { ProgramLayout::default() };
+    let program = program.map_or(hidden, |mm| mm.program());
     let start = task.as_ref().map_or(process.start_ns, |task| task.start_ns);
     let start = super::figures::since_boot_ns(start);
-    let exit = process.kernel.tasks.exit_status(process).map_or(0, |status| status.wait_status());
+    let exit = process.kernel.tasks.exit_status(process).filter(|_| may_look);
+    let exit = exit.map_or(0, |status| status.wait_status());
     let mut text = format!(
         "{} ({}) {} {} {pgid} {sid} {tty} {foreground} 0 0 0 0 0 {} {} {} {} {} {nice} {} 0 {} {} {} {}",
         subject.id(),

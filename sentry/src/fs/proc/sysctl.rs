@@ -40,7 +40,7 @@ const FIXED: &[(&str, &str)] = &[
     ("kernel/pty/max", "4096"),
     ("kernel/pty/nr", "0"),
     ("kernel/keys/root_maxkeys", "1000000"),
-    ("kernel/yama/ptrace_scope", "1"),
+    ("kernel/yama/ptrace_scope", "0"),
     ("fs/file-max", "9223372036854775807"),
     ("fs/nr_open", "1048576"),
     ("fs/pipe-max-size", "1048576"),

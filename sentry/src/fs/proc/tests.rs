@@ -109,7 +109,15 @@ fn a_stranger_may_not_look_into_a_process() {
     let (task, root) = mounted();
     let other = crate::testing::task();
     crate::testing::become_user(&other, 1000);
-    let environ = find(&task, &root, "1/environ").open(&other, &other.fs().root(), 0).unwrap();
-    let result = environ.read(&Op { task: &other, flags: 0 }, &mut VecSink::new(10), 0);
-    assert_eq!(result, Err(Errno::EACCES));
+    let open = |name: &str| find(&task, &root, name).open(&other, &other.fs().root(), 0);
+    for name in ["1/environ", "1/auxv", "1/maps", "1/smaps", "1/mem", "1/task/1/mem"] {
+        assert_eq!(open(name).err(), Some(Errno::EACCES), "{name}");
+    }
+    for (name, errno) in [("1/io", Errno::EACCES), ("1/personality", Errno::EPERM)] {
+        let result = open(name).unwrap().read(&Op { task: &other, flags: 0 }, &mut VecSink::new(10), 0);
+        assert_eq!(result, Err(errno), "{name}");
+    }
+    for name in ["1/cwd", "1/root", "1/exe", "1/ns/mnt", "1/task/1/cwd"] {
+        assert_eq!(find(&task, &root, name).read_link(&other).err(), Some(Errno::EACCES), "{name}");
+    }
 }
