@@ -398,7 +398,10 @@ fn host_call(addr: u64, blueprint: &Blueprint) -> MemoryCall<'_> {
             addr,
             len,
             prot,
-            shared: blueprint.flags.contains(VmaFlags::SHARED),
+            // The guest can make the host's `mprotect` by itself, and memory files are open for writing here. A private mapping
+            // that nobody writes to shows the file's own pages, and keeps its futexes' place; one that somebody writes to
+            // after all gets copies of them.
+            shared: blueprint.flags.contains(VmaFlags::SHARED) && blueprint.max_prot.contains(Prot::WRITE),
             file: std::os::fd::AsFd::as_fd(&*pages.source),
             offset: pages.offset,
         },
@@ -538,7 +541,15 @@ fn of_file(
         return Err(Errno::EINVAL);
     }
     let writable = shared && max_prot.contains(Prot::WRITE);
-    let pages = match file.ops.map(&file.op(task), offset, len, writable)? {
+    let mappable = match file.ops.map(&file.op(task), offset, len, writable) {
+        // LINUX: `memfd_check_seals_mmap`: what is sealed against writing can be mapped for reading, for ever.
+        Err(Errno::EPERM) if writable && !prot.contains(Prot::WRITE) => {
+            max_prot -= Prot::WRITE;
+            file.ops.map(&file.op(task), offset, len, false)?
+        }
+        mappable => mappable?,
+    };
+    let pages = match mappable {
         Mappable::Pages(pages) => pages,
         Mappable::Anonymous => {
             let kind = if shared { MAP_SHARED } else { MAP_PRIVATE };
