@@ -106,8 +106,8 @@ pub(crate) fn prctl(
 fn set_ptracer(current: &Current, pid: u64) -> Result<u64, Errno> {
     /// LINUX: `PR_SET_PTRACER_ANY`.
     const ANY: i32 = -1;
-    #[expect(clippy::cast_possible_truncation, reason = "LINUX: the kernel looks at an int")]
-    match pid as i32 {
+    // LINUX: the kernel looks at an int.
+    match u32::try_from(pid & 0xffff_ffff).map_or(0, u32::cast_signed) {
         0 | ANY => Ok(0),
         pid => super::task_by_id(current, pid).map(|_| 0).map_err(|_| Errno::EINVAL),
     }
