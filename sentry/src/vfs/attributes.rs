@@ -86,17 +86,31 @@ impl Caller<'_> {
         if !may && !self.has(Capability::Chown) {
             return Err(Errno::EPERM);
         }
-        let mut mode = None;
-        if !stat.is_dir() && stat.mode & 0o6000 != 0 {
-            let mut bits = stat.mode & 0o7777 & !mode::S_ISUID;
-            if bits & 0o010 != 0 {
-                bits &= !mode::S_ISGID;
-            }
-            mode = Some(bits);
+        let mode = self.mode_after_chown(&stat);
+        // LINUX: `setattr_prepare`: bits are for the owner to change, even if it is the kernel that takes them away.
+        if mode.is_some() && !permission::is_owner(&self.credentials, &stat) {
+            return Err(Errno::EPERM);
+        }
+        if stat.is_regular() {
+            location.inode().drop_capabilities()?;
         }
         location.inode().set_attr(&SetAttr { mode, uid, gid, ..SetAttr::default() })?;
         inotify::notify_at(&self.task.kernel, location, inotify::mask::ATTRIB);
         Ok(())
+    }
+
+    /// The permission bits that a change of owner leaves; `None`: all of them. LINUX: `chown_common`.
+    fn mode_after_chown(&self, access: &Access) -> Option<u32> {
+        let mut bits = access.mode & 0o7777;
+        if access.is_dir() || bits & 0o6000 == 0 {
+            return None;
+        }
+        let keeps_group = self.credentials.in_group(access.gid) || self.has(Capability::Fsetid);
+        bits &= !mode::S_ISUID;
+        if bits & 0o010 != 0 || !keeps_group {
+            bits &= !mode::S_ISGID;
+        }
+        (bits != access.mode & 0o7777).then_some(bits)
     }
 
     /// `truncate(2)`.

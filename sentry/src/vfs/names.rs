@@ -121,9 +121,8 @@ impl Caller<'_> {
     /// As the man page.
     pub fn link(&self, old: &Location, start: &Location, path: &[u8]) -> Result<(), Errno> {
         let last = self.find_parent(start, path, Lookup::empty())?;
-        let name = self.check_new_link(old, &last)?;
         let stat = old.inode().access()?;
-        self.check_may_link(old, &stat)?;
+        let name = self.check_new_link(old, &stat, &last)?;
         if stat.is_dir() {
             return Err(Errno::EPERM);
         }
@@ -146,7 +145,7 @@ impl Caller<'_> {
         Ok(())
     }
 
-    fn check_new_link(&self, old: &Location, last: &Last) -> Result<Vec<u8>, Errno> {
+    fn check_new_link(&self, old: &Location, access: &Access, last: &Last) -> Result<Vec<u8>, Errno> {
         let LastName::Normal(name) = &last.name else { return Err(Errno::EEXIST) };
         match self.child(&last.dir, name) {
             Ok(_) => return Err(Errno::EEXIST),
@@ -160,6 +159,7 @@ impl Caller<'_> {
             return Err(Errno::EXDEV);
         }
         permission::check_writable_mount(&last.dir)?;
+        self.check_may_link(old, access)?;
         self.check_may_create(&last.dir, &last.dir_access)?;
         Ok(name.clone())
     }
