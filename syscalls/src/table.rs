@@ -392,7 +392,7 @@ table! {
     ioprio_get => crate::task::scheduling::ioprio_get, Full;
     unshare => crate::task::clone::unshare, Partial("of namespaces only those of mounts and host names");
     set_robust_list => crate::task::thread::set_robust_list, Full;
-    get_robust_list => crate::task::thread::get_robust_list, Partial("of the caller only");
+    get_robust_list => crate::task::thread::get_robust_list, Partial("of the caller only: ENOSYS for others that may be looked into");
     prlimit64 => crate::task::limits::prlimit64, Full;
     setns => crate::task::clone::setns, Partial("always EPERM");
     getcpu => crate::task::thread::getcpu, Full;

@@ -35,6 +35,7 @@ pub enum Capability {
     AuditControl = 30,
     Setfcap = 31,
     Syslog = 34,
+    Perfmon = 38,
 }
 
 /// A task's credentials; immutable, replaced as a whole.

@@ -1,7 +1,9 @@
 //! `mbind`, `get_mempolicy`, `set_mempolicy`, `migrate_pages`, `move_pages`: a machine with one memory node.
 
+use std::sync::Arc;
+
 use linux_abi::{Errno, UserPtr};
-use sentry::task::Current;
+use sentry::task::{AccessMode, Current};
 
 /// `MPOL_DEFAULT` to `MPOL_PREFERRED_MANY`, without the flags in the upper bits.
 const MPOL_LAST: i32 = 5;
@@ -98,11 +100,16 @@ pub(crate) fn get_mempolicy(
 /// `migrate_pages(2)`: <https://man7.org/linux/man-pages/man2/migrate_pages.2.html>
 pub(crate) fn migrate_pages(
     current: &mut Current,
-    _pid: i32,
+    pid: i32,
     max_node: u64,
     old: UserPtr<u64>,
     new: UserPtr<u64>,
 ) -> Result<(), Errno> {
     check_mask(current, old, max_node)?;
-    check_mask(current, new, max_node)
+    check_mask(current, new, max_node)?;
+    let task = match pid {
+        0 => Arc::clone(current.task()),
+        _ => current.process().namespace.task(pid).ok_or(Errno::ESRCH)?,
+    };
+    task.inspect(current.task(), AccessMode::Calls, |_| Ok(()))
 }

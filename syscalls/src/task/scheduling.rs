@@ -58,6 +58,7 @@ pub(crate) fn sched_setaffinity(
     bytes.resize(MASK_WORDS * 8, 0);
     let task = task_by_id(current, tid)?;
     check_owner(current, &task)?;
+    check_capabilities(current, &task)?;
     let wanted = bytes.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_ne_bytes));
     let words: Vec<u64> =
         all_cpus(current).into_iter().zip(wanted).map(|(all, wanted)| all & wanted).collect();
@@ -79,6 +80,13 @@ fn check_owner(current: &Current, task: &Arc<Task>) -> Result<(), Errno> {
     let theirs = task.credentials();
     let same = own.euid == theirs.euid || own.euid == theirs.uid;
     if same || own.has(Capability::SysNice) { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// LINUX: `cap_safe_nice`: who has fewer capabilities does not decide when others run.
+fn check_capabilities(current: &Current, task: &Arc<Task>) -> Result<(), Errno> {
+    let own = current.credentials();
+    let covers = task.credentials().permitted & !own.permitted == 0;
+    if covers || own.has(Capability::SysNice) { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 /// Those that `getpriority(2)`, `setpriority(2)` and the `ioprio` calls name.
@@ -130,6 +138,8 @@ pub(crate) fn setpriority(current: &mut Current, which: u32, who: i32, nice: i32
             result = Err(Errno::EPERM);
         } else if nice < task.scheduling().nice && !allowed {
             result = Err(Errno::EACCES);
+        } else if check_capabilities(current, &task).is_err() {
+            result = Err(Errno::EPERM);
         } else {
             task.change_scheduling(|scheduling| scheduling.nice = nice);
         }
@@ -155,6 +165,7 @@ pub(crate) fn ioprio_set(current: &mut Current, which: u32, who: i32, priority: 
     }
     for task in named(current, which, who, IOPRIO)? {
         check_owner(current, &task)?;
+        check_capabilities(current, &task)?;
         task.change_scheduling(|scheduling| scheduling.io_priority = priority);
     }
     Ok(())
@@ -229,6 +240,7 @@ fn set_policy(current: &Current, task: &Arc<Task>, policy: u32, priority: u32) -
         return Err(Errno::EINVAL);
     }
     check_owner(current, task)?;
+    check_capabilities(current, task)?;
     let limit = task.process.limit(Resource::Rtprio).soft;
     if u64::from(priority) > limit && !current.credentials().has(Capability::SysNice) {
         return Err(Errno::EPERM);

@@ -3,7 +3,7 @@
 use linux_abi::{Errno, TASK_SIZE, UserPtr};
 use platform::ThreadCall;
 use platform::host::clock::{Clock, now_ns};
-use sentry::task::{Current, PiWait, RseqArea};
+use sentry::task::{AccessMode, Current, PiWait, RseqArea};
 
 /// Length of `struct robust_list_head`.
 const ROBUST_HEAD_LEN: usize = 24;
@@ -32,8 +32,10 @@ pub(crate) fn get_robust_list(
     len: UserPtr<u64>,
 ) -> Result<(), Errno> {
     let task = super::task_by_id(current, tid)?;
+    task.inspect(current.task(), AccessMode::Calls, |_| Ok(()))?;
     if task.tid() != current.task().tid() {
-        return Err(Errno::EPERM);
+        // Each thread keeps its own.
+        return Err(Errno::ENOSYS);
     }
     let list = current.robust_list();
     current.write_object(len, &(ROBUST_HEAD_LEN as u64))?;
