@@ -14,6 +14,7 @@ use crate::Errno;
 use crate::io::{Sink, Source};
 use crate::mm::MemoryManager;
 use crate::task::{AccessMode, Capability, Credentials, Process, Task};
+use crate::vfs::open_flags::{O_ACCMODE, O_RDONLY};
 use crate::vfs::permission::{self, Want};
 use crate::vfs::{Access, Fd, FileOps, Inode, LinkTarget, Location, Op, OpenFile, SetAttr, Stat, mode};
 
@@ -80,7 +81,7 @@ impl Subject {
     ) -> Result<T, Errno> {
         let denied = |errno| if errno == Errno::EACCES { Errno::EPERM } else { errno };
         match gate {
-            Gate::All => take(),
+            Gate::All | Gate::AdminWrites | Gate::Openers => take(),
             Gate::Admin if reader.credentials().has(Capability::SysAdmin) => take(),
             Gate::Admin => Err(Errno::EACCES),
             Gate::Lookers => self.inspect(reader, |_| take()),
@@ -101,6 +102,11 @@ impl Subject {
             Ok(Some(mm)) => Ok(Arc::downgrade(&mm)),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// The memory, whoever asks.
+    fn any_memory(&self) -> Weak<MemoryManager> {
+        self.task().ok().and_then(|task| task.mm()).map_or_else(Weak::new, |mm| Arc::downgrade(&mm))
     }
 
     fn attributes(&self, dev: u64, permissions: u32, position: u64) -> Attributes {
@@ -138,12 +144,16 @@ enum Gate {
     All,
     /// Those who may look into the process, else EACCES. LINUX: `PTRACE_MODE_READ_FSCREDS`.
     Lookers,
-    /// The same, else EPERM. LINUX: `lock_trace`.
+    /// The same, when they open it.
+    Openers,
+    /// The same as lookers, else EPERM. LINUX: `lock_trace`.
     Tracers,
     /// The thread itself, and those who may change the priority of others, else EPERM.
     Nice,
     /// Those with `CAP_SYS_ADMIN`, else EACCES.
     Admin,
+    /// Everybody, but for opening it to write, which needs `CAP_SYS_ADMIN`, else EACCES.
+    AdminWrites,
 }
 
 /// What an entry is.
@@ -178,7 +188,7 @@ impl What {
     }
 }
 
-use Gate::{Admin, All, Lookers, Nice, Tracers};
+use Gate::{Admin, AdminWrites, All, Lookers, Nice, Openers, Tracers};
 
 /// A file of the directory: name, permission bits, gate, content.
 type Entry = (&'static str, u32, Gate, What);
@@ -220,7 +230,7 @@ const ENTRIES: &[Entry] = &[
     ("sched", 0o644, All, What::File(more::sched)),
     ("schedstat", 0o444, All, What::File(status::schedstat)),
     ("sessionid", 0o444, All, What::File(status::session_id)),
-    ("setgroups", 0o644, All, What::File(|_, _| Ok(b"allow\n".to_vec()))),
+    ("setgroups", 0o644, AdminWrites, What::File(|_, _| Ok(b"allow\n".to_vec()))),
     ("smaps", 0o444, Lookers, What::OfMemory(|mm, reader| mm.smaps(&path_for(reader)))),
     ("smaps_rollup", 0o444, Lookers, What::OfMemory(|mm, _| mm.smaps_rollup().into_bytes())),
     ("stack", 0o400, Admin, What::File(|_, _| Ok(Vec::new()))),
@@ -229,7 +239,7 @@ const ENTRIES: &[Entry] = &[
     ("status", 0o444, All, What::File(status::status)),
     ("syscall", 0o400, Tracers, What::File(more::syscall)),
     ("task", 0o555, All, What::Threads),
-    ("timers", 0o444, All, What::File(more::timers)),
+    ("timers", 0o444, Openers, What::File(more::timers)),
     ("timerslack_ns", 0o666, Nice, What::Writable(status::timer_slack, status::set_timer_slack)),
     ("uid_map", 0o644, All, What::File(|_, _| Ok(IDENTITY_MAP.to_vec()))),
     ("wchan", 0o444, All, What::File(|_, _| Ok(b"0".to_vec()))),
@@ -244,6 +254,12 @@ const IDENTITY_MAP: &[u8] = b"         0          0 4294967295\n";
 
 fn exe(subject: &Subject, _: &Arc<Task>) -> Result<LinkTarget, Errno> {
     subject.process.exe().map(LinkTarget::Jump).ok_or(Errno::ENOENT)
+}
+
+/// LINUX: `perfmon_capable`.
+fn is_observer(task: &Arc<Task>) -> bool {
+    let credentials = task.credentials();
+    credentials.has(Capability::Perfmon) || credentials.has(Capability::SysAdmin)
 }
 
 /// The process whose `/proc/PID` an open file is. LINUX: `tgid_pidfd_to_pid`; a thread's directory is none.
@@ -282,7 +298,7 @@ impl ProcessDirectory {
             What::File(..) | What::Writable(..) | What::OfMemory(..) | What::Memory => {
                 Arc::new(ProcessFile { attributes, subject, entry })
             }
-            What::Attributes => DirectoryNode::new(attributes, SecurityAttributes { dev }),
+            What::Attributes => DirectoryNode::new(attributes, SecurityAttributes { dev, subject }),
         }
     }
 
@@ -317,6 +333,7 @@ impl Directory for ProcessDirectory {
 /// `attr`: there is no security module that would answer.
 struct SecurityAttributes {
     dev: u64,
+    subject: Subject,
 }
 
 const ATTRIBUTES: [(&str, u32); 6] = [
@@ -330,10 +347,11 @@ const ATTRIBUTES: [(&str, u32); 6] = [
 
 impl Directory for SecurityAttributes {
     fn child(&self, _: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
-        let found = ATTRIBUTES.iter().find(|(known, _)| known.as_bytes() == name);
-        let (_, permissions) = found.ok_or(Errno::ENOENT)?;
+        let found = ATTRIBUTES.iter().zip(1..).find(|((known, _), _)| known.as_bytes() == name);
+        let ((_, permissions), position) = found.ok_or(Errno::ENOENT)?;
         let refuse = |_: &Arc<Task>| Err(Errno::EINVAL);
-        Ok(Text::writable(Attributes::new(self.dev, *permissions), refuse, |_, _| Err(Errno::EINVAL)))
+        let attributes = self.subject.attributes(self.dev, *permissions, (1 << 42) + position);
+        Ok(Text::writable(attributes, refuse, |_, _| Err(Errno::EINVAL)))
     }
 
     fn names(&self, _: &Arc<Task>) -> Result<Vec<Name>, Errno> {
@@ -549,8 +567,15 @@ impl Inode for ProcessFile {
         set_text_attr(change)
     }
 
-    fn open(&self, task: &Arc<Task>, _: &Location, _: u32) -> Result<Arc<dyn FileOps>, Errno> {
+    fn open(&self, task: &Arc<Task>, _: &Location, flags: u32) -> Result<Arc<dyn FileOps>, Errno> {
         let (_, _, gate, what) = *self.entry;
+        let writes = flags & O_ACCMODE != O_RDONLY;
+        if gate == AdminWrites && writes && !task.credentials().has(Capability::SysAdmin) {
+            return Err(Errno::EACCES);
+        }
+        if gate == Openers {
+            self.subject.inspect(task, |_| Ok(()))?;
+        }
         let subject = self.subject.clone();
         let texts = |maker: Maker| {
             let subject = subject.clone();
@@ -566,7 +591,11 @@ impl Inode for ProcessFile {
                 Ok(open_text(Arc::new(read), Some(Arc::new(write))))
             }
             What::OfMemory(maker) => {
-                let memory = subject.open_memory(task)?;
+                let memory = match subject.open_memory(task) {
+                    // LINUX: `may_access_mm`: who may measure everybody may know where things lie.
+                    Err(Errno::EACCES) if is_observer(task) => subject.any_memory(),
+                    memory => memory?,
+                };
                 let read = move |reader: &Arc<Task>| {
                     Ok(memory.upgrade().map(|mm| maker(&mm, reader)).unwrap_or_default())
                 };
