@@ -291,6 +291,18 @@ void be_busy(int rounds) {
         ;
 }
 
+void row(const char *format, ...) {
+    char text[REPORT_MAX] = "= ";
+    va_list arguments;
+    va_start(arguments, format);
+    int length = 2 + vsnprintf(text + 2, sizeof text - 3, format, arguments);
+    va_end(arguments);
+    text[length++] = '\n';
+    // At once: it may be a child that tells.
+    if (write(STDOUT_FILENO, text, length) != length)
+        guest_fail(__FILE__, __LINE__, "tell a row: errno %d", errno);
+}
+
 void local_tcp_pair(int pair[2]) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;

@@ -141,6 +141,9 @@ void block_signal(int signal_number);
 void become_nobody(void);
 // Makes no call for so many rounds.
 void be_busy(int rounds);
+// A question and what it was answered, "question: answer": the runner compares the answers in a sandbox with the host's.
+// The answer `-` stands for what this kernel does not have, and equals any.
+void row(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 // Long enough for a wake-up on a busy machine, short enough to fail by.
 #define WAKE_MS 20000

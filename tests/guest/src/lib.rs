@@ -8,8 +8,10 @@
 
 mod expectations;
 mod programs;
+mod rows;
 mod runner;
 
 pub use expectations::{Expectations, Judgement};
 pub use programs::{Program, Programs};
+pub use rows::{Answers, Rows};
 pub use runner::{Outcome, Place, Results, Runner};

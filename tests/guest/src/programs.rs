@@ -48,13 +48,14 @@ impl Programs {
             let mut sources = if folder.is_dir() { c_files(&folder)? } else { Vec::new() };
             if !sources.is_empty() {
                 sources.insert(0, root.join("src/harness.c"));
-                areas.push(compile(&stem(&folder), &sources, &header, out)?);
+                let headers = [files(&folder, "h")?, vec![header.clone()]].concat();
+                areas.push(compile(&stem(&folder), &sources, &headers, out)?);
             }
         }
         let mut hostile = Vec::new();
-        let header = root.join("hostile/hostile.h");
+        let headers = [root.join("hostile/hostile.h")];
         for source in c_files(&root.join("hostile"))? {
-            hostile.push(compile(&stem(&source), &[source], &header, out)?);
+            hostile.push(compile(&stem(&source), &[source], &headers, out)?);
         }
         let Some(at) = hostile.iter().position(|program| program.name == "neighbour") else {
             bail!("hostile/neighbour.c is missing");
@@ -62,7 +63,7 @@ impl Programs {
         let neighbour = hostile.remove(at);
         let mut models = Vec::new();
         for source in c_files(&root.join("model"))? {
-            models.push(compile(&stem(&source), std::slice::from_ref(&source), &source, out)?);
+            models.push(compile(&stem(&source), std::slice::from_ref(&source), &[], out)?);
         }
         Ok(Self { areas, hostile, neighbour, models })
     }
@@ -82,7 +83,11 @@ fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn c_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(sorted(folder)?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "c")).collect())
+    files(folder, "c")
+}
+
+fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    Ok(sorted(folder)?.into_iter().filter(|path| path.extension().is_some_and(|e| e == extension)).collect())
 }
 
 fn modified(path: &Path) -> Result<SystemTime> {
@@ -91,12 +96,12 @@ fn modified(path: &Path) -> Result<SystemTime> {
         .with_context(|| format!("stat {}", path.display()))
 }
 
-fn is_current(program: &Path, inputs: &[PathBuf], header: &Path) -> Result<bool> {
+fn is_current(program: &Path, inputs: &[PathBuf], headers: &[PathBuf]) -> Result<bool> {
     if !program.exists() {
         return Ok(false);
     }
     let built = modified(program)?;
-    for input in inputs.iter().map(PathBuf::as_path).chain([header]) {
+    for input in inputs.iter().chain(headers) {
         if modified(input)? >= built {
             return Ok(false);
         }
@@ -110,11 +115,11 @@ fn told_of(source: &Path) -> Result<Vec<(String, String)>> {
     Ok(told.map(|(platform, text)| (platform.to_owned(), text.to_owned())).collect())
 }
 
-fn compile(name: &str, sources: &[PathBuf], header: &Path, out: &Path) -> Result<Program> {
+fn compile(name: &str, sources: &[PathBuf], headers: &[PathBuf], out: &Path) -> Result<Program> {
     let path = out.join(name);
     let told = sources.iter().map(|source| told_of(source)).collect::<Result<Vec<_>>>()?.concat();
     let program = Program { name: name.to_owned(), path: path.clone(), told };
-    if is_current(&path, sources, header)? {
+    if is_current(&path, sources, headers)? {
         return Ok(program);
     }
     // Under another name first: an interrupted build must not leave half a program that looks current.

@@ -2,6 +2,7 @@
 //! `rvisor do`, reads its `ok`/`not ok` lines, and when the program dies or hangs half way, blames the behaviour it
 //! was at and goes on with the rest.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -16,6 +17,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::Program;
+use crate::rows::{Answers, MARK, Rows};
 
 /// The longest silence: the programs' own watchdog ends a behaviour after 20 s.
 const SILENCE_MAX: Duration = Duration::from_secs(40);
@@ -56,6 +58,9 @@ pub type Results = BTreeMap<String, Outcome>;
 pub struct Runner {
     place: Place,
     deadline: Instant,
+    /// What the host has answered; `None`: this is the host.
+    native: Option<Rows>,
+    rows: RefCell<Rows>,
 }
 
 enum End {
@@ -69,7 +74,19 @@ impl Runner {
     /// A runner for one place that has so much time for all that it is asked; what comes later fails untried.
     #[must_use]
     pub fn new(place: Place, budget: Duration) -> Self {
-        Self { place, deadline: Instant::now() + budget }
+        Self { place, deadline: Instant::now() + budget, native: None, rows: RefCell::default() }
+    }
+
+    /// The same; rows are compared with the host's.
+    #[must_use]
+    pub fn comparing(self, native: &Rows) -> Self {
+        Self { native: Some(native.clone()), ..self }
+    }
+
+    /// The rows that have been told.
+    #[must_use]
+    pub fn into_rows(self) -> Rows {
+        self.rows.into_inner()
     }
 
     /// How much of its time is left.
@@ -149,6 +166,30 @@ impl Runner {
         }
     }
 
+    /// A behaviour has ended; `answers` are the rows that it told before.
+    fn take_line(&self, area: &str, line: &str, answers: Answers, results: &mut Results) {
+        if let Some(name) = line.strip_prefix("ok ") {
+            let outcome = self.compare(&format!("{area}/{name}"), answers);
+            results.insert(name.to_owned(), outcome);
+        } else if let Some((name, why)) = line.strip_prefix("not ok ").and_then(|rest| rest.split_once(": "))
+        {
+            results.insert(name.to_owned(), Outcome::Failed(why.to_owned()));
+        }
+    }
+
+    /// Keeps the rows on the host, and compares them elsewhere.
+    fn compare(&self, name: &str, answers: Answers) -> Outcome {
+        let Some(native) = &self.native else {
+            if !answers.is_empty() {
+                self.rows.borrow_mut().insert(name.to_owned(), answers);
+            }
+            return Outcome::Passed;
+        };
+        let nothing = Answers::default();
+        let differences = answers.differences(native.get(name).unwrap_or(&nothing));
+        differences.map_or(Outcome::Passed, Outcome::Failed)
+    }
+
     fn attempt(
         &self,
         program: &Program,
@@ -161,6 +202,7 @@ impl Runner {
             command.process_group(0).spawn().with_context(|| format!("start {:?}", command.get_program()))?;
         let lines = lines_of(&mut child);
         let errors = errors_of(&mut child);
+        let mut answers = Answers::default();
         let silence = loop {
             match lines.recv_timeout(SILENCE_MAX.min(self.left())) {
                 Ok(line) if line.starts_with("# ") => {
@@ -168,7 +210,10 @@ impl Runner {
                     let errors = errors.recv_timeout(Duration::from_secs(2)).unwrap_or_default();
                     return Ok((End::Finished, errors));
                 }
-                Ok(line) => take_line(&line, results),
+                Ok(line) => match line.strip_prefix(MARK) {
+                    Some(row) => answers.take(row),
+                    None => self.take_line(&program.name, &line, std::mem::take(&mut answers), results),
+                },
                 Err(RecvTimeoutError::Timeout) => break true,
                 Err(RecvTimeoutError::Disconnected) => break false,
             }
@@ -188,14 +233,6 @@ impl Runner {
 fn quoted(errors: &str) -> String {
     let skipped = errors.chars().count().saturating_sub(QUOTED_MAX);
     errors.chars().skip(skipped).collect::<String>().trim().replace('\n', " | ")
-}
-
-fn take_line(line: &str, results: &mut Results) {
-    if let Some(name) = line.strip_prefix("ok ") {
-        results.insert(name.to_owned(), Outcome::Passed);
-    } else if let Some((name, why)) = line.strip_prefix("not ok ").and_then(|rest| rest.split_once(": ")) {
-        results.insert(name.to_owned(), Outcome::Failed(why.to_owned()));
-    }
 }
 
 fn lines_of(child: &mut Child) -> Receiver<String> {
