@@ -175,14 +175,17 @@ fn run_areas(place: &str, runner: &Runner, programs: &Programs, options: &Option
 fn run() -> Result<bool> {
     let options = Options::parse();
     let programs = Programs::build(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest-programs"))?;
-    let mut tallies = vec![run_areas("host", &Runner::new(Place::Host, PLACE_BUDGET), &programs, &options)?];
+    let host = Runner::new(Place::Host, PLACE_BUDGET);
+    let mut tallies = vec![run_areas("host", &host, &programs, &options)?];
+    let rows = host.into_rows();
     if !options.host_only {
         let rvisor = find_rvisor()?;
         for platform in &options.platforms {
             let runner = Runner::new(
                 Place::Sandbox { rvisor: rvisor.clone(), platform: platform.clone() },
                 PLACE_BUDGET,
-            );
+            )
+            .comparing(&rows);
             tallies.push(run_areas(platform, &runner, &programs, &options)?);
         }
     }
