@@ -5,7 +5,8 @@
 //! its bytes and is read without a host call. Once in a memory file, content stays there.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use platform::MapSource;
 use platform::host::file;
@@ -21,6 +22,7 @@ const SMALL_MAX: u64 = 16 << 10;
 /// Largest file. LINUX: `MAX_LFS_FILESIZE`, EFBIG above.
 const SIZE_MAX: u64 = i64::MAX as u64;
 const PAGE: u64 = 4096;
+const PAGE_LEN: usize = 4096;
 
 /// LINUX: `F_SEAL_*`.
 pub mod seal {
@@ -49,20 +51,69 @@ pub struct Content {
 
 struct Inner {
     bytes: Bytes,
-    /// What the file system counts for it, in bytes.
-    charged: u64,
+    /// What the file system counts for it.
+    charged: Arc<Charged>,
     seals: u32,
 }
 
+/// What a file system counts for a file, in bytes; and the host's file, once guests have it mapped: they fill its holes without
+/// asking anybody, so that what there is has to be asked of the host.
+#[derive(Default)]
+pub(super) struct Charged {
+    bytes: AtomicU64,
+    mapped: OnceLock<MapSource>,
+    is_gone: AtomicBool,
+}
+
+impl Charged {
+    fn get(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    fn set(&self, shared: &Shared, bytes: u64) {
+        shared.charge(self.bytes.swap(bytes, Ordering::AcqRel), bytes);
+    }
+
+    /// Brings it up to date, if guests may have filled holes.
+    pub(super) fn refresh(&self, shared: &Shared) {
+        if let Some(file) = self.mapped.get()
+            && let Ok((_, blocks)) = file::size_and_blocks(&**file)
+        {
+            self.set(shared, blocks.saturating_mul(512));
+            if self.is_gone.load(Ordering::Acquire) {
+                self.set(shared, 0);
+            }
+        }
+    }
+
+    /// The content goes. It may be that somebody refreshes it at this moment.
+    fn end(&self, shared: &Shared) {
+        self.is_gone.store(true, Ordering::Release);
+        self.set(shared, 0);
+    }
+}
+
 enum Bytes {
-    Small(Vec<u8>),
-    Memory { file: MapSource, size: u64, _charge: Charge },
+    /// The bytes, and which of the (at most four) pages are there, a bit each: the others are holes.
+    Small(Vec<u8>, u8),
+    Memory {
+        file: MapSource,
+        size: u64,
+        _charge: Charge,
+    },
+}
+
+/// The bits of the pages that a stretch touches.
+fn small_pages(start: u64, end: u64) -> u8 {
+    let bits = |pages: u64| (1_u16 << pages.min(8)) - 1;
+    let touched = bits(end.div_ceil(PAGE)) & !bits(start / PAGE);
+    if start < end { touched.to_le_bytes()[0] } else { 0 }
 }
 
 impl Inner {
     fn size(&self) -> u64 {
         match &self.bytes {
-            Bytes::Small(bytes) => bytes.len() as u64,
+            Bytes::Small(bytes, _) => bytes.len() as u64,
             Bytes::Memory { size, .. } => *size,
         }
     }
@@ -76,7 +127,7 @@ impl Content {
     /// Empty; with `seals` set (`F_SEAL_SEAL`, unless it is a memory file that may be sealed).
     #[must_use]
     pub fn new(shared: Arc<Shared>, seals: u32) -> Self {
-        let inner = Inner { bytes: Bytes::Small(Vec::new()), charged: 0, seals };
+        let inner = Inner { bytes: Bytes::Small(Vec::new(), 0), charged: Arc::default(), seals };
         Self { shared, inner: Mutex::new(inner) }
     }
 
@@ -88,7 +139,8 @@ impl Content {
     #[must_use]
     pub fn size_and_blocks(&self) -> (u64, u64) {
         let inner = self.lock();
-        (inner.size(), inner.charged / 512)
+        inner.charged.refresh(&self.shared);
+        (inner.size(), inner.charged.get() / 512)
     }
 
     /// Reads.
@@ -99,7 +151,7 @@ impl Content {
         let inner = self.lock();
         let (file, size) = match &inner.bytes {
             Bytes::Memory { file, size, .. } => (Arc::clone(file), *size),
-            Bytes::Small(bytes) => {
+            Bytes::Small(bytes, _) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 let end = start.saturating_add(sink.remaining()).min(bytes.len());
                 return if start == end { Ok(0) } else { sink.write(&bytes[start..end]) };
@@ -145,7 +197,11 @@ impl Content {
         }
         let limit = usize::try_from(end - offset).unwrap_or(usize::MAX);
         let written = match &mut inner.bytes {
-            Bytes::Small(bytes) => write_small(bytes, source, offset, limit),
+            Bytes::Small(bytes, there) => {
+                let written = write_small(bytes, source, offset, limit);
+                *there |= small_pages(offset, offset + *written.as_ref().unwrap_or(&0) as u64);
+                written
+            }
             Bytes::Memory { file, size, .. } => {
                 let written = host_file::write_at(&**file, source, offset, limit);
                 *size = (*size).max(offset + *written.as_ref().unwrap_or(&0) as u64);
@@ -159,7 +215,7 @@ impl Content {
     /// How far a write may go before the file system is full.
     fn make_room(&self, inner: &mut Inner, offset: u64, end: u64) -> Result<u64, Errno> {
         let size = inner.size();
-        if end <= size && inner.charged >= pages(size) {
+        if end <= size && inner.charged.get() >= pages(size) {
             return Ok(end);
         }
         let free = self.shared.free_bytes();
@@ -168,23 +224,26 @@ impl Content {
             return Ok(end);
         }
         // Some of it may be there already.
-        let overlap =
-            if inner.charged >= pages(size) { pages(size).saturating_sub(offset / PAGE * PAGE) } else { 0 };
+        let overlap = if inner.charged.get() >= pages(size) {
+            pages(size).saturating_sub(offset / PAGE * PAGE)
+        } else {
+            0
+        };
         let room_end = (offset / PAGE * PAGE).saturating_add(free.saturating_add(overlap) / PAGE * PAGE);
         if room_end <= offset { Err(Errno::ENOSPC) } else { Ok(end.min(room_end)) }
     }
 
     /// Brings the count of what is used up to date after a change at `offset`, the size having been `old_size`.
     fn recharge(&self, inner: &mut Inner, old_size: u64, offset: u64) {
-        let is_plain = inner.charged >= pages(old_size) && offset <= old_size;
+        let is_plain = inner.charged.get() >= pages(old_size) && offset <= old_size;
         let charged = match &inner.bytes {
+            Bytes::Small(_, there) => u64::from(there.count_ones()) * PAGE,
             Bytes::Memory { file, size, .. } if !is_plain => {
                 file::size_and_blocks(&**file).map_or(pages(*size), |(_, blocks)| blocks.saturating_mul(512))
             }
-            _ => pages(inner.size()),
+            Bytes::Memory { size, .. } => pages(*size),
         };
-        self.shared.charge(inner.charged, charged);
-        inner.charged = charged;
+        inner.charged.set(&self.shared, charged);
     }
 
     fn to_memory(&self, inner: &mut Inner) -> Result<MapSource, Errno> {
@@ -193,10 +252,13 @@ impl Content {
         }
         let charge = self.shared.descriptors.take()?;
         let file: OwnedFd = file::new_memory_file("tmpfs")?;
-        let Bytes::Small(bytes) = &inner.bytes else { return Err(Errno::EIO) };
-        let mut done = 0;
-        while done < bytes.len() {
-            done += file::write_at(&file, &bytes[done..], done as u64)?.max(1);
+        let Bytes::Small(bytes, there) = &inner.bytes else { return Err(Errno::EIO) };
+        file::truncate(&file, bytes.len() as u64)?;
+        for (page, piece) in bytes.chunks(PAGE_LEN).enumerate() {
+            let mut done = if there & 1 << page == 0 { piece.len() } else { 0 };
+            while done < piece.len() {
+                done += file::write_at(&file, &piece[done..], (page * PAGE_LEN + done) as u64)?.max(1);
+            }
         }
         let (size, file) = (bytes.len() as u64, Arc::new(file));
         inner.bytes = Bytes::Memory { file: Arc::clone(&file), size, _charge: charge };
@@ -220,7 +282,10 @@ impl Content {
             self.to_memory(&mut inner)?;
         }
         match &mut inner.bytes {
-            Bytes::Small(bytes) => bytes.resize(usize::try_from(len).map_err(|_| Errno::EFBIG)?, 0),
+            Bytes::Small(bytes, there) => {
+                bytes.resize(usize::try_from(len).map_err(|_| Errno::EFBIG)?, 0);
+                *there &= small_pages(0, len);
+            }
             Bytes::Memory { file, size, .. } => {
                 file::truncate(&**file, len)?;
                 *size = len;
@@ -266,7 +331,11 @@ impl Content {
     }
 
     fn find_room(&self, inner: &Inner, len: u64) -> Result<(), Errno> {
-        if len > self.shared.free_bytes().saturating_add(inner.charged) { Err(Errno::ENOSPC) } else { Ok(()) }
+        if len > self.shared.free_bytes().saturating_add(inner.charged.get()) {
+            Err(Errno::ENOSPC)
+        } else {
+            Ok(())
+        }
     }
 
     /// Is there room for what `fallocate(2)` is asked for as a whole?
@@ -287,7 +356,11 @@ impl Content {
         if writable && inner.seals & (seal::WRITE | seal::FUTURE_WRITE) != 0 {
             return Err(Errno::EPERM);
         }
-        self.to_memory(&mut inner)
+        let file = self.to_memory(&mut inner)?;
+        if inner.charged.mapped.set(Arc::clone(&file)).is_ok() {
+            self.shared.has_been_mapped(&inner.charged);
+        }
+        Ok(file)
     }
 
     /// `SEEK_DATA` (`data`) or `SEEK_HOLE`.
@@ -301,7 +374,15 @@ impl Content {
             return Err(Errno::ENXIO);
         }
         match &inner.bytes {
-            Bytes::Small(_) => Ok(if data { offset } else { size }),
+            Bytes::Small(_, there) => {
+                let is_wanted = |page: &u64| (*there & 1 << *page != 0) == data;
+                let found = (offset / PAGE..size.div_ceil(PAGE)).find(is_wanted);
+                match found {
+                    Some(page) => Ok(offset.max(page * PAGE)),
+                    None if data => Err(Errno::ENXIO),
+                    None => Ok(size),
+                }
+            }
             Bytes::Memory { file, .. } if data => file::seek_data(&**file, offset),
             Bytes::Memory { file, .. } => file::seek_hole(&**file, offset),
         }
@@ -339,7 +420,7 @@ impl Content {
 impl Drop for Content {
     fn drop(&mut self) {
         let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.shared.charge(inner.charged, 0);
+        inner.charged.end(&self.shared);
     }
 }
 

@@ -14,8 +14,10 @@ pub use content::seal;
 pub use file::TmpFile;
 pub use inode::TmpInode;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use content::Charged;
 
 use crate::Errno;
 use crate::descriptors::Share;
@@ -97,6 +99,8 @@ pub struct Shared {
     device: u64,
     limits: Options,
     used_bytes: AtomicU64,
+    /// Files that guests have mapped. LOCK: leaf.
+    mapped: Mutex<Vec<Weak<Charged>>>,
     used_nodes: AtomicU64,
     next_ino: AtomicU64,
     /// Whose descriptors its memory files are.
@@ -110,13 +114,25 @@ impl Shared {
             device,
             limits,
             used_bytes: AtomicU64::new(0),
+            mapped: Mutex::default(),
             used_nodes: AtomicU64::new(0),
             next_ino: AtomicU64::new(1),
         })
     }
 
     fn free_bytes(&self) -> u64 {
+        let mapped = std::mem::take(&mut *self.mapped.lock().unwrap_or_else(PoisonError::into_inner));
+        let there: Vec<_> = mapped.into_iter().filter(|file| file.strong_count() > 0).collect();
+        for file in there.iter().filter_map(Weak::upgrade) {
+            file.refresh(self);
+        }
+        self.mapped.lock().unwrap_or_else(PoisonError::into_inner).extend(there);
         self.limits.size.saturating_sub(self.used_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Guests have mapped a file: what it takes has to be asked from now on.
+    fn has_been_mapped(&self, file: &Arc<Charged>) {
+        self.mapped.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(file));
     }
 
     /// A file's share goes from `old` to `new` bytes.
