@@ -13,6 +13,7 @@ use platform::{Service, serve};
 use super::relay::Relay;
 use super::{Container, Hooks, fail};
 use crate::Errno;
+use crate::fs::host_stdio;
 use crate::fs::host_stream::Stream;
 use crate::kernel::Kernel;
 use crate::mm::loader::{ProgramInput, Reach};
@@ -240,11 +241,8 @@ fn open_streams(
 ) -> Result<Option<Arc<Relay>>, Failure> {
     let config = &prepared.config;
     let internal = |message: String| Failure { kind: FailureKind::Internal, message };
-    let mut streams = Vec::with_capacity(3);
-    for fd in stdio {
-        streams.push(Stream::new(fd, &kernel.poller).map_err(|errno| internal(format!("stream: {errno}")))?);
-    }
-    let Ok([stdin, stdout, stderr]) = <[Arc<Stream>; 3]>::try_from(streams) else {
+    let failed = |errno: Errno| internal(format!("stream: {errno}"));
+    let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(stdio) else {
         return fail(FailureKind::InvalidArgument, "exactly three standard streams are needed");
     };
     enter_session(&prepared.task);
@@ -264,13 +262,13 @@ fn open_streams(
             add(Arc::clone(&slave))?;
         }
         drop(stderr);
+        let stream = |fd| Stream::new(fd, &kernel.poller).map_err(failed);
+        let (stdin, stdout) = (stream(stdin)?, stream(stdout)?);
         let relay = Relay::start(master, stdin, stdout);
         return relay.map(Some).map_err(|error| internal(format!("terminal: {error}")));
     }
-    for (stream, flags) in [(stdin, O_RDONLY), (stdout, O_WRONLY), (stderr, O_WRONLY)] {
-        // LINUX: S_IFIFO: most of them are pipes; programs only look whether it is a terminal or a file.
-        let location = kernel.vfs.anonymous("pipe", 0o010_600, config.uid, config.gid);
-        add(OpenFile::new(stream, location, flags))?;
+    for (fd, flags) in [(stdin, O_RDONLY), (stdout, O_WRONLY), (stderr, O_WRONLY)] {
+        add(host_stdio::open(kernel, fd, flags, (config.uid, config.gid)).map_err(failed)?)?;
     }
     Ok(None)
 }

@@ -81,14 +81,34 @@ pub fn write_at(fd: impl AsFd, source: &mut dyn Source, offset: u64, limit: usiz
 /// # Errors
 /// As [`write_at`].
 pub fn append(fd: impl AsFd, source: &mut dyn Source) -> Result<(usize, u64), Errno> {
-    let written = if let Some(bytes) = source.peek(usize::MAX) {
+    let written = write_here(&fd, source)?;
+    Ok((written, file::position(&fd)?))
+}
+
+/// Writes at the host's own position.
+///
+/// # Errors
+/// As [`write_at`].
+pub fn write_here(fd: impl AsFd, source: &mut dyn Source) -> Result<usize, Errno> {
+    if let Some(bytes) = source.peek(usize::MAX) {
         let written = bytes.write(&fd)?;
         source.skip(written)?;
-        written
-    } else {
-        write_by(source, usize::MAX, |bytes, _| file::write(&fd, bytes))?
-    };
-    Ok((written, file::position(&fd)?))
+        return Ok(written);
+    }
+    write_by(source, usize::MAX, |bytes, _| file::write(&fd, bytes))
+}
+
+/// Reads at the host's own position. What the sink does not take after all is given back.
+///
+/// # Errors
+/// As [`read_at`].
+pub fn read_here(fd: impl AsFd, sink: &mut dyn Sink) -> Result<usize, Errno> {
+    let from = file::position(&fd)?;
+    let end = from.saturating_add(sink.remaining() as u64);
+    let read = read_at(&fd, sink, from)?;
+    let to = i64::try_from(from.saturating_add(read as u64).min(end)).map_err(|_| Errno::EOVERFLOW)?;
+    file::seek(&fd, 0, to)?;
+    Ok(read)
 }
 
 /// `put`: writes bytes; it is also told how many have been written before.

@@ -146,6 +146,15 @@ impl FileOps for Stream {
         Events::from_bits_truncate(u32::from(poller::readiness(&self.stream.fd)))
     }
 
+    fn is_seekable(&self) -> bool {
+        // LINUX: `/dev/null` and its like are always ready and have no place to be at.
+        self.is_always_ready()
+    }
+
+    fn stays_at_zero(&self) -> bool {
+        true
+    }
+
     fn wait_queue(&self) -> Option<&WaitQueue> {
         Some(&self.stream.queue)
     }

@@ -6,6 +6,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod gofer;
 pub mod host_file;
+pub mod host_stdio;
 pub mod host_stream;
 pub mod inotify;
 pub mod pipe;

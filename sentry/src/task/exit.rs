@@ -182,6 +182,7 @@ impl Current {
         process.kernel.tasks.count_task(-1);
         let uid = task.credentials().uid;
         process.keep_used((0, task.close_account()), task.voluntary_switches());
+        process.keep_io(task.io.figures());
         if let Some(status) = leave_group(&process, &task) {
             process.keep_used(spent, 0);
             process.keep_peak(peak);

@@ -12,6 +12,7 @@ mod current;
 mod exec;
 mod exec_credentials;
 mod exit;
+mod io_count;
 mod login;
 mod notices;
 mod overdue;
@@ -37,6 +38,7 @@ pub use credentials::{Capability, Credentials};
 pub use current::{Current, WaitEnd};
 pub use exec::{ExecInput, LoadedProgram, load_program, prepare_program};
 pub use exit::{Leaving, VforkDone};
+pub use io_count::{IoCount, IoFigures};
 pub use login::Login;
 pub use notices::Notices;
 pub use peak::Peaks;
@@ -91,6 +93,8 @@ pub struct Task {
     /// What identity calls answer has changed.
     identity_stale: AtomicBool,
     account: account::Account,
+    /// What it has read and written.
+    pub io: IoCount,
     /// `PR_SET_PDEATHSIG`; 0: none.
     parent_death_signal: AtomicI32,
     /// It is or was the parent of a process: who ends looks for children only then.
@@ -155,6 +159,7 @@ impl Task {
             affinity_stale: AtomicBool::new(false),
             identity_stale: AtomicBool::new(true),
             account: account::Account::default(),
+            io: IoCount::default(),
             parent_death_signal: AtomicI32::new(0),
             has_children: AtomicBool::new(false),
         })

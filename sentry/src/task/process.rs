@@ -13,7 +13,8 @@ use platform::host::clock::{Clock, now_ns};
 use super::overdue::{Ended, Overdue};
 use super::signal::{Actions, Pending};
 use super::{
-    ExecUpdate, ExitStatus, Limits, Login, Notices, Peaks, PidNamespace, ProcessGroup, Resource, Task,
+    ExecUpdate, ExitStatus, IoFigures, Limits, Login, Notices, Peaks, PidNamespace, ProcessGroup, Resource,
+    Task,
 };
 use crate::Errno;
 use crate::kernel::Kernel;
@@ -117,6 +118,8 @@ struct Shared {
     past_cpu_ns: (u64, u64),
     /// How often threads that have ended had slept.
     past_switches: u64,
+    /// What threads that have ended had read and written.
+    past_io: IoFigures,
     /// Largest resident size of memory that it has left.
     past_peaks: Peaks,
 }
@@ -151,6 +154,7 @@ impl Process {
             exe: new.exe,
             past_cpu_ns: (0, 0),
             past_switches: 0,
+            past_io: IoFigures::default(),
             past_peaks: Peaks::default(),
         };
         Arc::new(Self {
@@ -330,6 +334,25 @@ impl Process {
         shared.past_switches += switches;
         shared.past_cpu_ns =
             (shared.past_cpu_ns.0.saturating_add(spent.0), shared.past_cpu_ns.1.saturating_add(spent.1));
+    }
+
+    /// Remembers what a thread that has ended had read and written.
+    pub fn keep_io(&self, figures: IoFigures) {
+        let mut shared = self.lock_shared();
+        shared.past_io = shared.past_io.plus(figures);
+    }
+
+    /// What threads that have ended, and children that have been waited for, had read and written.
+    #[must_use]
+    pub fn past_io(&self) -> IoFigures {
+        self.lock_shared().past_io
+    }
+
+    /// What all its threads have read and written.
+    #[must_use]
+    pub fn io(&self) -> IoFigures {
+        let past = self.lock_shared().past_io;
+        self.threads().iter().fold(past, |all, task| all.plus(task.io.figures()))
     }
 
     /// It leaves memory whose largest resident size will be known.

@@ -503,6 +503,8 @@ fn reap(nodes: &mut Nodes, key: u64, count: bool) {
         if count {
             let spent = add(node.own_cpu_ns, node.children_cpu_ns);
             parent.children_cpu_ns = add(parent.children_cpu_ns, spent);
+            // LINUX: `wait_task_zombie` adds what a child has read and written to its parent's own.
+            parent.process.keep_io(node.process.past_io());
             parent.children_peaks.merge(&node.process.past_peaks());
             parent.children_peaks.merge(&node.children_peaks);
         }

@@ -62,6 +62,41 @@ pub enum Whence {
     Hole,
 }
 
+impl Whence {
+    /// `SEEK_*`.
+    #[must_use]
+    pub fn to_raw(self) -> u32 {
+        match self {
+            Self::Start => 0,
+            Self::Current => 1,
+            Self::End => 2,
+            Self::Data => 3,
+            Self::Hole => 4,
+        }
+    }
+}
+
+/// Transfers at a position that the host keeps, because others share it.
+pub trait SharedPosition {
+    /// `lseek(2)`.
+    ///
+    /// # Errors
+    /// As the man page.
+    fn seek(&self, whence: Whence, offset: i64) -> Result<u64, Errno>;
+
+    /// `read(2)`.
+    ///
+    /// # Errors
+    /// As the man page.
+    fn read(&self, sink: &mut dyn Sink) -> Result<usize, Errno>;
+
+    /// `write(2)`. Called by [`super::Writing`] alone.
+    ///
+    /// # Errors
+    /// As the man page.
+    fn write(&self, source: &mut dyn Source) -> Result<usize, Errno>;
+}
+
 /// A directory entry on its way to `getdents64(2)`.
 #[derive(Debug, Clone, Copy)]
 pub struct DirEntry<'a> {
@@ -104,6 +139,11 @@ pub trait FileOps: Send + Sync + Any {
     /// As `write(2)`; EFBIG if the end is at the limit.
     fn append(&self, _op: &Op<'_>, _source: &mut dyn Source, _limit: u64) -> Result<(usize, u64), Errno> {
         Err(Errno::EINVAL)
+    }
+
+    /// Its position, if the host keeps it; [`OpenFile::position`] is then not used.
+    fn shared_position(&self) -> Option<&dyn SharedPosition> {
+        None
     }
 
     /// Bytes can be spliced into it. LINUX: it has a `splice_write`.
@@ -338,6 +378,34 @@ impl OpenFile {
     /// The position, for the time of a transfer.
     pub fn lock_position(&self) -> MutexGuard<'_, u64> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the next transfer at the position is.
+    ///
+    /// # Errors
+    /// The host's, which keeps it for some.
+    pub fn position_now(&self) -> Result<u64, Errno> {
+        match self.ops.shared_position() {
+            Some(position) => position.seek(Whence::Current, 0),
+            None => Ok(*self.lock_position()),
+        }
+    }
+
+    /// Moves the position.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn move_position(&self, to: u64) -> Result<(), Errno> {
+        match self.ops.shared_position() {
+            Some(position) => {
+                let to = i64::try_from(to).map_err(|_| Errno::EOVERFLOW)?;
+                position.seek(Whence::Start, to).map(drop)
+            }
+            None => {
+                *self.lock_position() = to;
+                Ok(())
+            }
+        }
     }
 
     /// A descriptor of `table` for this open file has been closed.

@@ -36,7 +36,7 @@ pub use dentry::{Cached, Dentry, Tree};
 pub use dentry_cache::DentryCache;
 pub use directory::DirectoryFile;
 pub use fd_table::{Descriptor, Fd, FdTable};
-pub use file::{DirEntry, FileOps, Mappable, Op, OpenFile, Opener, Pages, Whence};
+pub use file::{DirEntry, FileOps, Mappable, Op, OpenFile, Opener, Pages, SharedPosition, Whence};
 pub use fs_context::FsContext;
 pub use inode::{
     Access, Caching, FileSystem, Inode, LinkTarget, Linkable, NewKind, NewNode, SetAttr, Stat, StatFs, mode,

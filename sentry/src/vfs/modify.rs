@@ -12,7 +12,7 @@ use linux_abi::signal::{SIGXFSZ, SigInfo};
 
 use super::open_flags::O_APPEND;
 use super::walk::Caller;
-use super::{Access, Location, Op, OpenFile, SetAttr, WriteAccess, mode};
+use super::{Access, Location, Op, OpenFile, SetAttr, SharedPosition, Whence, WriteAccess, mode};
 use crate::Errno;
 use crate::fs::inotify;
 use crate::io::{Limited, Source};
@@ -131,6 +131,9 @@ impl Writing<'_> {
     }
 
     fn write_at_place(&self, source: &mut dyn Source, place: Place) -> Result<usize, Errno> {
+        if let (Place::Position, Some(shared)) = (place, self.file.ops.shared_position()) {
+            return self.write_at_shared(shared, source);
+        }
         // LINUX: only what moves the position holds it (`f_pos_lock`): positioned writes run side by side.
         let mut position = match place {
             Place::Position => Some(self.file.lock_position()),
@@ -150,6 +153,18 @@ impl Writing<'_> {
             **position = end;
         }
         Ok(n)
+    }
+
+    fn write_at_shared(&self, shared: &dyn SharedPosition, source: &mut dyn Source) -> Result<usize, Errno> {
+        if self.op.flags & O_APPEND != 0 {
+            shared.seek(Whence::End, 0)?;
+        }
+        if self.limit == INFINITY || source.remaining() == 0 {
+            return shared.write(source);
+        }
+        let room = self.limit.checked_sub(shared.seek(Whence::Current, 0)?);
+        let room = room.filter(|&room| room > 0).ok_or(Errno::EFBIG)?;
+        shared.write(&mut Limited::new(source, room))
     }
 
     fn write_within_limit(&self, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {

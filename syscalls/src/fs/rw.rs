@@ -102,6 +102,18 @@ pub(super) fn read_into(
     place: Place,
     more_flags: u32,
 ) -> Result<usize, Errno> {
+    let read = transfer_in(current, file, memory, place, more_flags);
+    current.task().io.has_read(*read.as_ref().unwrap_or(&0));
+    read
+}
+
+fn transfer_in(
+    current: &mut Current,
+    file: &Arc<OpenFile>,
+    memory: &Memory,
+    place: Place,
+    more_flags: u32,
+) -> Result<usize, Errno> {
     if matches!(place, Place::At(_)) && !file.ops.is_seekable() {
         return Err(Errno::ESPIPE);
     }
@@ -125,20 +137,33 @@ pub(super) fn read_into(
 }
 
 fn read_at_place(file: &OpenFile, op: &Op<'_>, sink: &mut dyn Sink, place: Place) -> Result<usize, Errno> {
-    match place {
-        Place::At(offset) => file.ops.read(op, sink, offset),
-        Place::Position if file.ops.is_seekable() => {
+    match (place, file.ops.shared_position()) {
+        (Place::At(offset), _) => file.ops.read(op, sink, offset),
+        (Place::Position, Some(shared)) => shared.read(sink),
+        (Place::Position, None) if file.ops.is_seekable() => {
             let mut position = file.lock_position();
             let n = file.ops.read(op, sink, *position)?;
             *position += n as u64;
             Ok(n)
         }
-        Place::Position => file.ops.read(op, sink, 0),
+        (Place::Position, None) => file.ops.read(op, sink, 0),
     }
 }
 
 /// Writes from guest memory; waits if the file says so. `more_flags`: `O_*` for this transfer alone.
 pub(super) fn write_from(
+    current: &mut Current,
+    file: &Arc<OpenFile>,
+    memory: &Memory,
+    place: Place,
+    more_flags: u32,
+) -> Result<usize, Errno> {
+    let written = transfer_out(current, file, memory, place, more_flags);
+    current.task().io.has_written(*written.as_ref().unwrap_or(&0));
+    written
+}
+
+fn transfer_out(
     current: &mut Current,
     file: &Arc<OpenFile>,
     memory: &Memory,
@@ -204,6 +229,9 @@ pub(crate) fn lseek(current: &mut Current, fd: Fd, offset: i64, whence: u32) -> 
     };
     if !file.ops.is_seekable() {
         return Err(Errno::ESPIPE);
+    }
+    if let Some(shared) = file.ops.shared_position() {
+        return i64::try_from(shared.seek(whence, offset)?).map_err(|_| Errno::EOVERFLOW);
     }
     let mut position = file.lock_position();
     if file.ops.stays_at_zero() {

@@ -26,7 +26,7 @@ impl Offset {
     /// Reads the guest's offset, or takes the file's position.
     pub(super) fn read(current: &Current, file: &OpenFile, ptr: UserPtr<i64>) -> Result<Self, Errno> {
         match ptr.non_null() {
-            None => Ok(Self { ptr: None, at: *file.lock_position() }),
+            None => Ok(Self { ptr: None, at: file.position_now()? }),
             Some(ptr) => {
                 if !file.ops.is_seekable() {
                     return Err(Errno::ESPIPE);
@@ -46,9 +46,10 @@ impl Offset {
             }
             None => {
                 if file.ops.is_seekable() {
-                    *file.lock_position() = self.at;
+                    file.move_position(self.at)
+                } else {
+                    Ok(())
                 }
-                Ok(())
             }
         }
     }
@@ -80,6 +81,9 @@ pub(super) fn copy(
             }
         }
     }
+    let io = &current.task().io;
+    io.has_read(done);
+    io.has_written(done);
     Ok(done)
 }
 

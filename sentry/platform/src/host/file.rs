@@ -25,6 +25,38 @@ pub fn write(fd: impl AsFd, buf: &[u8]) -> Result<usize, Errno> {
     rustix::io::write(fd, buf).map_err(errno)
 }
 
+/// Access mode and status flags, `F_GETFL`.
+///
+/// # Errors
+/// As `fcntl(2)`.
+pub fn flags(fd: impl AsFd) -> Result<u32, Errno> {
+    rustix::fs::fcntl_getfl(fd).map(|flags| flags.bits()).map_err(errno)
+}
+
+/// Major and minor number of a device.
+#[must_use]
+pub fn device(stat: &rustix::fs::Stat) -> (u32, u32) {
+    (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev))
+}
+
+/// Moves the open file's own position, `lseek(2)`; `whence` is the raw `SEEK_*`.
+///
+/// # Errors
+/// As `lseek(2)`; EINVAL for another `whence`.
+pub fn seek(fd: impl AsFd, whence: u32, offset: i64) -> Result<u64, Errno> {
+    use rustix::fs::SeekFrom;
+    let start = |offset: i64| u64::try_from(offset).map_err(|_| Errno::EINVAL);
+    let to = match whence {
+        0 => SeekFrom::Start(start(offset)?),
+        1 => SeekFrom::Current(offset),
+        2 => SeekFrom::End(offset),
+        3 => SeekFrom::Data(start(offset).map_err(|_| Errno::ENXIO)?),
+        4 => SeekFrom::Hole(start(offset).map_err(|_| Errno::ENXIO)?),
+        _ => return Err(Errno::EINVAL),
+    };
+    rustix::fs::seek(fd, to).map_err(errno)
+}
+
 /// The open file's own position.
 ///
 /// # Errors

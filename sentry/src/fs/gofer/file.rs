@@ -73,6 +73,7 @@ impl FileOps for GoferFile {
             let _changing = self.inode.changing();
             host_file::write_at(&*file, source, offset, usize::MAX)?
         };
+        op.task.io.has_stored(written);
         self.sync_written(op)?;
         Ok(written)
     }
@@ -91,6 +92,7 @@ impl FileOps for GoferFile {
                 host_file::append(&*file, &mut Limited::new(source, room))?
             }
         };
+        op.task.io.has_stored(written.0);
         self.sync_written(op)?;
         Ok(written)
     }

@@ -72,10 +72,21 @@ pub(super) fn statm(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> 
     Ok(memory(subject).map_or_else(|| "0 0 0 0 0 0 0\n".to_owned(), |mm| mm.statm()).into_bytes())
 }
 
-pub(super) fn io(_: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
-    const NAMES: [&str; 7] =
-        ["rchar", "wchar", "syscr", "syscw", "read_bytes", "write_bytes", "cancelled_write_bytes"];
-    Ok(NAMES.map(|name| format!("{name}: 0\n")).concat().into_bytes())
+pub(super) fn io(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
+    let io = match subject.task() {
+        Ok(task) if subject.is_thread() => task.io.figures(),
+        _ => subject.process.io(),
+    };
+    let lines = [
+        ("rchar", io.rchar),
+        ("wchar", io.wchar),
+        ("syscr", io.syscr),
+        ("syscw", io.syscw),
+        ("read_bytes", io.read_bytes),
+        ("write_bytes", io.write_bytes),
+        ("cancelled_write_bytes", io.cancelled_write_bytes),
+    ];
+    Ok(lines.map(|(name, figure)| format!("{name}: {figure}\n")).concat().into_bytes())
 }
 
 pub(super) fn personality(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
