@@ -88,6 +88,8 @@ fn every_text_can_be_read() {
             let node = dir.lookup(task, &name).unwrap_or_else(|errno| panic!("{path}: {errno:?}"));
             match kind {
                 4 => walk(task, &node, &path, count),
+                // Security modules would answer for those.
+                8 if path.contains("/attr/") => {}
                 8 if !path.ends_with("/mem") => {
                     let file = node.open(task, &task.fs().root(), 0).unwrap();
                     let mut sink = VecSink::new(1 << 20);

@@ -149,7 +149,8 @@ fn check_claim(task: &Task, claim: Ucred) -> Result<(), Errno> {
     }
     // LINUX: __scm_send: find_get_pid.
     let namespace = &task.process.namespace;
-    let is_there = namespace.task(claim.pid).is_some()
+    let is_there = claim.pid == task.process.pid
+        || namespace.task(claim.pid).is_some()
         || namespace.process(claim.pid).is_some()
         || namespace.group(claim.pid).is_some();
     if is_there { Ok(()) } else { Err(Errno::ESRCH) }
