@@ -347,6 +347,14 @@ impl ProcessTree {
         members.map(|node| Arc::clone(&node.process)).collect()
     }
 
+    /// The members of a group, zombies included: they can be signalled, without effect.
+    #[must_use]
+    pub fn all_members(&self, group: &Arc<ProcessGroup>) -> Vec<Arc<Process>> {
+        let nodes = self.lock();
+        let members = nodes.values().filter(|node| Arc::ptr_eq(&node.group, group));
+        members.map(|node| Arc::clone(&node.process)).collect()
+    }
+
     /// All processes that have not been waited for.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Process>> {

@@ -194,7 +194,12 @@ fn is_dropped(group: &Group, judge: &Task, disposition: Disposition, signal: Sig
 
 /// Chooses who deals with a signal that now waits, and tells it; all are told if it is deadly.
 fn complete(group: &mut Group, target: Option<&Arc<Task>>, signal: Signal, disposition: Disposition) {
-    let wants = |task: &&Arc<Task>| signal == Signal::KILL || !task.lock_signals().blocked().contains(signal);
+    // LINUX: wants_signal: who has stopped takes nothing but SIGKILL until it goes on.
+    let has_stopped =
+        |task: &Arc<Task>| group.stop.as_ref().is_some_and(|stop| stop.stopped.contains(&task.tid()));
+    let wants = |task: &&Arc<Task>| {
+        signal == Signal::KILL || !(has_stopped(task) || task.lock_signals().blocked().contains(signal))
+    };
     let chosen = match target {
         Some(task) => Some(task).filter(wants).cloned(),
         None => group.threads.iter().find(wants).cloned(),
@@ -219,14 +224,14 @@ pub fn kill(sender: &Arc<Task>, pid: i32, signal: Option<Signal>, info: SigInfo)
     let namespace = &sender.process.namespace;
     let targets = match pid {
         1.. => vec![namespace.process(pid).ok_or(Errno::ESRCH)?],
-        0 => tree.members(&sender.process.process_group().ok_or(Errno::ESRCH)?),
+        0 => tree.all_members(&sender.process.process_group().ok_or(Errno::ESRCH)?),
         // LINUX: all but init and the caller itself; EPERM counts only if nobody could be signalled.
         -1 => {
             let others = namespace.processes().into_iter();
             others.filter(|process| process.pid != 1 && process.key != sender.process.key).collect()
         }
         i32::MIN => return Err(Errno::ESRCH),
-        _ => tree.members(&namespace.group(-pid).ok_or(Errno::ESRCH)?),
+        _ => tree.all_members(&namespace.group(-pid).ok_or(Errno::ESRCH)?),
     };
     if targets.is_empty() {
         return Err(Errno::ESRCH);
