@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use platform::MapSource;
 
-use super::{FdTable, Location, Locks, WriteAccess};
+use super::notice::{self, FileOwner, Notice};
+use super::{Fd, FdTable, Location, Locks, WriteAccess};
 use crate::Errno;
 use crate::fs::epoll::Watchers;
 use crate::fs::inotify::{self, mask};
@@ -170,6 +171,11 @@ pub trait FileOps: Send + Sync + Any {
         None
     }
 
+    /// Which of the events that its queue is woken for can concern this file: both ends of a pipe have one queue.
+    fn concerns(&self) -> Events {
+        Events::all()
+    }
+
     /// The host's descriptor that is ready when the file is, for what the host keeps: one sleeps on it in the host.
     fn host_descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
@@ -316,6 +322,10 @@ pub struct OpenFile {
     locks: OnceLock<Arc<Locks>>,
     /// Who opened it, if that was by a path.
     opener: Option<Opener>,
+    /// LOCK: leaf.
+    owner: Mutex<FileOwner>,
+    /// While `O_ASYNC` is set. LOCK: before the file's wait queue.
+    notices: Mutex<Option<notice::Source>>,
 }
 
 /// By whom and how a file was opened.
@@ -336,6 +346,7 @@ impl Drop for OpenFile {
             inotify::notify_at(&kernel, &self.location, event);
         }
         self.watchers.release(self.ops.as_ref());
+        self.stop_notices();
         if let Some(locks) = self.locks.get() {
             locks.release_file(self.location.inode(), self.id);
         }
@@ -372,7 +383,36 @@ impl OpenFile {
             watchers: Watchers::default(),
             locks: OnceLock::new(),
             opener,
+            owner: Mutex::default(),
+            notices: Mutex::default(),
         })
+    }
+
+    /// Who is told of its events.
+    #[must_use]
+    pub fn owner(&self) -> FileOwner {
+        *self.owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `F_SETOWN`, `F_SETSIG`.
+    pub fn set_owner(&self, owner: FileOwner) {
+        *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = owner;
+    }
+
+    /// `O_ASYNC`, set by way of `fd`; answers whether the owner is told from now on: files that are always ready have nothing to tell.
+    pub fn set_async(self: &Arc<Self>, task: &Task, fd: Fd, wanted: bool) -> bool {
+        self.stop_notices();
+        let source = if wanted { Notice::start(self, task, fd.0) } else { None };
+        let is_on = source.is_some();
+        *self.notices.lock().unwrap_or_else(PoisonError::into_inner) = source;
+        is_on
+    }
+
+    fn stop_notices(&self) {
+        let source = self.notices.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(source) = source {
+            notice::stop(source, self.ops.as_ref());
+        }
     }
 
     /// The position, for the time of a transfer.

@@ -22,6 +22,7 @@ mod mount;
 pub mod mount_text;
 pub mod mounting;
 mod names;
+mod notice;
 mod open;
 pub mod permission;
 mod rename;
@@ -45,6 +46,7 @@ pub use inode::{
 pub use locks::{Conflict, LockKind, LockOwner, LockRange, Locks};
 pub use modify::{Place, Writing};
 pub use mount::{Mount, MountNamespace};
+pub use notice::{FileOwner, owner_kind};
 pub use open::{How, open_flags};
 pub use rename::{RENAME_EXCHANGE, RENAME_NOREPLACE};
 pub use system::{

@@ -63,7 +63,7 @@ pub(crate) fn ioctl(current: &mut Current, fd: Fd, command: u32, arg: u64) -> Re
             Ok(0)
         }
         FIONBIO => set_flag(current, &file, O_NONBLOCK, arg),
-        FIOASYNC => set_flag(current, &file, O_ASYNC, arg),
+        FIOASYNC => set_async(current, fd, &file, arg),
         FIONREAD | FIGETBSZ | FICLONE | FICLONERANGE if file.location.inode().access()?.is_regular() => {
             regular(current, &file, command, arg)
         }
@@ -79,6 +79,17 @@ fn set_flag(current: &Current, file: &OpenFile, flag: u32, arg: u64) -> Result<u
     let flags = file.flags();
     file.set_flags(if on == 0 { flags & !flag } else { flags | flag });
     Ok(0)
+}
+
+/// LINUX: `ioctl_fioasync`.
+fn set_async(current: &mut Current, fd: Fd, file: &Arc<OpenFile>, arg: u64) -> Result<u64, Errno> {
+    let wanted = current.read_object(UserPtr::<i32>::new(arg))? != 0;
+    if wanted == (file.flags() & O_ASYNC != 0) {
+        return Ok(0);
+    }
+    let is_on = file.set_async(current.task(), fd, wanted);
+    file.set_flags(file.flags() & !O_ASYNC | if is_on { O_ASYNC } else { 0 });
+    if wanted && !is_on { Err(Errno::ENOTTY) } else { Ok(0) }
 }
 
 /// What every regular file answers.

@@ -38,6 +38,10 @@ pub(crate) fn splice(
     }
     let (input, output) = (readable(current, input)?, writable(current, output)?);
     let len = len.min(STEP);
+    // LINUX: do_splice: a pipe that does not wait makes a call that does not.
+    let is_pipe = |file: &OpenFile| pipe::end_of(file).is_some();
+    let nonblocking =
+        nonblocking || [&input, &output].iter().any(|file| is_pipe(file) && file.is_nonblocking());
     let result = match (pipe::end_of(&input), pipe::end_of(&output)) {
         (Some(_), Some(_)) if !input_offset.is_null() || !output_offset.is_null() => Err(Errno::ESPIPE),
         (Some(_), Some(_)) => between_pipes(current, &input, &output, len, nonblocking, true),
@@ -87,7 +91,7 @@ fn between_pipes(
             result => return result,
         }
         let (file, interest) =
-            if from.available() == 0 { (input, Events::READABLE) } else { (output, Events::WRITABLE) };
+            if from.awaits_bytes() { (input, Events::READABLE) } else { (output, Events::WRITABLE) };
         wait_ready(current, file, interest)?;
     }
 }
@@ -130,12 +134,15 @@ fn into_pipe(
     nonblocking: bool,
 ) -> Result<usize, Errno> {
     let task = Arc::clone(current.task());
-    while to.room() == 0 {
+    loop {
         // A pipe without readers is ready, too: writing to it says what is wrong.
         if output.ops.readiness().contains(Events::ERR) {
             return Err(Errno::EPIPE);
         }
-        if nonblocking || output.is_nonblocking() {
+        if to.room() > 0 {
+            break;
+        }
+        if nonblocking {
             return Err(Errno::EAGAIN);
         }
         wait_ready(current, output, Events::WRITABLE)?;
@@ -149,11 +156,7 @@ fn into_pipe(
     // Others may have filled the pipe meanwhile: what has been read from a stream must not be lost.
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
-        let op = output.op(&task);
-        let writing = output.begin_write(&op)?;
-        let n = current.block_on_file(output, Events::WRITABLE, false, None, |_| {
-            writing.write(&mut &*rest, Place::At(0))
-        })?;
+        let n = current.block_on_file(output, Events::WRITABLE, false, None, |_| to.put_pages(rest))?;
         rest = rest.get(n..).unwrap_or_default();
     }
     Ok(bytes.len())
@@ -172,6 +175,7 @@ pub(crate) fn tee(
     if len == 0 {
         return Ok(0);
     }
+    let nonblocking = nonblocking || input.is_nonblocking() || output.is_nonblocking();
     between_pipes(current, &input, &output, len, nonblocking, false)
         .inspect_err(|&errno| write_failed(current, errno))
 }

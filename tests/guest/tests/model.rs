@@ -41,6 +41,13 @@ const FILES: [Ground; 3] = [
     Ground { name: "volume", native: &["bind"], inside: "given", is_volume: true },
 ];
 
+/// For generators whose calls are on no file system.
+const CALLS: [Ground; 1] = [Ground { name: "calls", native: &["none"], inside: "none", is_volume: false }];
+
+fn grounds(model: &str) -> &'static [Ground] {
+    if model == "files" { &FILES } else { &CALLS }
+}
+
 struct Options {
     model: Option<String>,
     place: Option<String>,
@@ -295,7 +302,8 @@ fn run_all() -> Result<bool> {
     let wanted = |name: &str| options.model.as_deref().is_none_or(|model| model == name);
     for program in programs.models.iter().filter(|program| wanted(&program.name)) {
         let comparison = Comparison { program, rvisor: &rvisor, scratch: &scratch };
-        for ground in FILES.iter().filter(|g| options.place.as_deref().is_none_or(|place| place == g.name)) {
+        let wanted = |ground: &&Ground| options.place.as_deref().is_none_or(|place| place == ground.name);
+        for ground in grounds(&program.name).iter().filter(wanted) {
             let mut count = [0, 0];
             for batch in batches(&options, &program.name)? {
                 let [more, bad] = comparison.batch(ground, &options.platforms, batch, &mut show)?;

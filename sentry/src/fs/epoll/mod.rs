@@ -169,9 +169,9 @@ impl Epoll {
         }
         let wake: Arc<dyn Wake> = Arc::clone(&item) as Arc<dyn Wake>;
         let registration = if interest.events & EXCLUSIVE == 0 {
-            queue.register(Events::all(), wake)
+            queue.register(file.ops.concerns(), wake)
         } else {
-            queue.register_exclusive(Events::all(), wake)
+            queue.register_exclusive(file.ops.concerns(), wake)
         };
         *lock(&item.source) = Some(Source::Queue(registration));
         drop(nesting);

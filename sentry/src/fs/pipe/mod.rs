@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use linux_abi::UserPtr;
 
-use self::ring::Ring;
+use self::ring::{PAGE, Ring};
 use super::anon;
 use crate::Errno;
 use crate::io::{Sink, Source};
@@ -88,6 +88,13 @@ impl Default for Inner {
             writer_opens: 0,
             is_nameless: false,
         }
+    }
+}
+
+impl Inner {
+    /// No page is free. LINUX: `pipe_full`.
+    fn is_full(&self) -> bool {
+        self.ring.pages() >= self.capacity / PAGE
     }
 }
 
@@ -174,13 +181,13 @@ impl Pipe {
         if inner.ring.len() == 0 {
             return if inner.writers == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
         }
+        let was_full = inner.is_full();
         let n = inner.ring.drain(sink, wanted)?;
-        let is_drained = inner.ring.len() == 0;
+        let has_room_again = was_full && !inner.is_full();
         drop(inner);
-        self.queue.wake_one(Events::WRITABLE);
-        if !is_drained {
-            // The next exclusive reader may go on with the rest.
-            self.queue.wake_one(Events::READABLE);
+        // LINUX: pipe_read: that there is more room than before is news to nobody.
+        if has_room_again {
+            self.queue.wake_one(Events::WRITABLE);
         }
         Ok(n)
     }
@@ -194,19 +201,17 @@ impl Pipe {
         if wanted == 0 {
             return Ok(0);
         }
-        let unit = if is_packet { wanted.min(PIPE_BUF) } else { wanted };
-        let room = inner.capacity.saturating_sub(inner.ring.len());
-        if room == 0 || (unit <= PIPE_BUF && room < unit) {
+        let room = inner.ring.room(wanted, inner.capacity / PAGE, is_packet);
+        if room == 0 {
+            drop(inner);
+            // LINUX: pipe_write: who polls is told by each write, of one that found no room, too.
+            self.queue.wake_one(Events::READABLE);
             return Err(Errno::EAGAIN);
         }
         let mut done = 0;
-        while done < wanted {
-            let room = inner.capacity.saturating_sub(inner.ring.len());
-            let step = if is_packet { (wanted - done).min(PIPE_BUF) } else { wanted - done };
-            if room == 0 || (is_packet && room < step) {
-                break;
-            }
-            match inner.ring.fill(source, step.min(room), is_packet) {
+        while done < room {
+            let step = if is_packet { (room - done).min(PIPE_BUF) } else { room - done };
+            match inner.ring.fill(source, step, is_packet) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(errno) if done == 0 => return Err(errno),
@@ -257,7 +262,7 @@ impl End {
         if capacity > MAX_CAPACITY {
             return Err(Errno::EPERM);
         }
-        if capacity < inner.ring.len() {
+        if capacity / PAGE < inner.ring.pages() {
             return Err(Errno::EBUSY);
         }
         TOTAL_CAPACITY.fetch_add(capacity, Ordering::Relaxed);
@@ -278,7 +283,7 @@ impl End {
     #[must_use]
     pub fn room(&self) -> usize {
         let inner = self.pipe.lock();
-        inner.capacity.saturating_sub(inner.ring.len())
+        inner.ring.room(inner.capacity, inner.capacity / PAGE, false)
     }
 
     /// Gives up to `limit` bytes to `take`, which says how many it could use; only those leave the pipe (`splice`).
@@ -297,9 +302,38 @@ impl End {
         }
         let bytes = inner.ring.peek(limit);
         let n = take(&bytes)?.min(bytes.len());
+        let pages = inner.ring.pages();
         inner.ring.consume(n);
+        let is_freed = inner.ring.pages() < pages;
         drop(inner);
-        self.pipe.queue.wake(Events::WRITABLE);
+        if is_freed {
+            self.pipe.queue.wake(Events::WRITABLE);
+        }
+        Ok(n)
+    }
+
+    /// Who takes bytes out has to wait for a writer.
+    #[must_use]
+    pub fn awaits_bytes(&self) -> bool {
+        let inner = self.pipe.lock();
+        inner.ring.len() == 0 && inner.writers > 0
+    }
+
+    /// Puts bytes in as pages of their own, which nothing else goes into (`splice` from a file).
+    ///
+    /// # Errors
+    /// As a write's.
+    pub fn put_pages(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        let is_full = {
+            let mut inner = self.pipe.lock();
+            inner.ring.seal();
+            inner.is_full()
+        };
+        if is_full && !self.readiness().contains(Events::ERR) {
+            return Err(Errno::EAGAIN);
+        }
+        let n = self.pipe.write(&mut &*bytes, false)?;
+        self.pipe.lock().ring.seal();
         Ok(n)
     }
 
@@ -321,24 +355,30 @@ impl End {
             into = to.pipe.lock();
             from = self.pipe.lock();
         }
+        // LINUX: ipipe_prep, opipe_prep, splice_pipe_to_pipe, in this order.
+        let is_empty = from.ring.len() == 0;
+        if is_empty && from.writers > 0 {
+            return Err(Errno::EAGAIN);
+        }
         if into.readers == 0 {
             return Err(Errno::EPIPE);
         }
-        if from.ring.len() == 0 {
-            return if from.writers == 0 { Ok(0) } else { Err(Errno::EAGAIN) };
-        }
-        let room = into.capacity.saturating_sub(into.ring.len());
-        if room == 0 {
+        if into.is_full() {
             return Err(Errno::EAGAIN);
         }
-        let bytes = from.ring.peek(limit.min(room));
-        let n = into.ring.fill(&mut &bytes[..], bytes.len(), false)?;
+        if is_empty {
+            return Ok(0);
+        }
+        let pages = from.ring.pages();
+        let n = from.ring.peek_pages(limit, into.capacity / PAGE - into.ring.pages()).len();
+        into.ring.fill_pages(&from.ring, n)?;
         if consume {
             from.ring.consume(n);
         }
+        let is_freed = from.ring.pages() < pages;
         drop(from);
         drop(into);
-        if consume {
+        if is_freed {
             self.pipe.queue.wake(Events::WRITABLE);
         }
         to.pipe.queue.wake(Events::READABLE);
@@ -392,7 +432,7 @@ impl FileOps for End {
             events.set(Events::HUP, inner.writers == 0 && self.unmet_writers != Some(inner.writer_opens));
         }
         if self.writes {
-            events.set(Events::WRITABLE, inner.ring.len() + PIPE_BUF <= inner.capacity);
+            events.set(Events::WRITABLE, !inner.is_full());
             events.set(Events::ERR, inner.readers == 0);
         }
         events
@@ -400,6 +440,13 @@ impl FileOps for End {
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
         Some(&self.pipe.queue)
+    }
+
+    fn concerns(&self) -> Events {
+        let mut events = Events::ALWAYS;
+        events.set(Events::READABLE | Events::RDHUP, self.reads);
+        events.set(Events::WRITABLE, self.writes);
+        events
     }
 
     fn ioctl(&self, current: &mut Current, _: &Arc<OpenFile>, command: u32, arg: u64) -> Result<u64, Errno> {

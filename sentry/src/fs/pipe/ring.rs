@@ -1,4 +1,7 @@
-//! The bytes in a pipe: a ring that grows up to the pipe's capacity, and where packets begin.
+//! The bytes in a pipe: a ring that grows up to the pipe's capacity, and how they lie on its pages.
+//!
+//! A pipe holds a number of pages, full or not, as in Linux: what is written goes on in the last page if its odd end fits there, and into
+//! new ones otherwise; a page is free again when all of it has been read. A packet (`O_DIRECT`) has a page of its own.
 //!
 //! Key type: [`Ring`].
 
@@ -7,28 +10,51 @@ use std::collections::VecDeque;
 use crate::Errno;
 use crate::io::{Sink, Source};
 
+/// Bytes of a page.
+pub(super) const PAGE: usize = 4096;
 /// What a small pipe starts with; doubled as needed.
 const FIRST_SIZE: usize = 4096;
 
-/// Bytes in order, with the boundaries of packets (`O_DIRECT` writes) among them.
+/// Bytes in order, and the pages that they take.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     buf: Vec<u8>,
     head: usize,
     len: usize,
-    /// INVARIANT: lengths sum up to `len`; neighbouring stream pieces are one.
+    /// INVARIANT: lengths sum up to `len`, none is 0.
     pieces: VecDeque<Piece>,
 }
 
+/// What is left of a page. LINUX: `struct pipe_buffer`.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     len: usize,
+    /// Where it ends on its page; nothing more goes there from a whole one on.
+    end: usize,
     is_packet: bool,
 }
 
 impl Ring {
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many pages it takes.
+    pub(super) fn pages(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// How many of `n` more bytes fit, if it may take `pages` in all.
+    pub(super) fn room(&self, n: usize, pages: usize, is_packet: bool) -> usize {
+        let free = pages.saturating_sub(self.pages()).saturating_mul(PAGE);
+        n.min(free.saturating_add(if is_packet { 0 } else { self.odd_end(n) }))
+    }
+
+    /// How many bytes of `n` go on in the last page. LINUX: `pipe_write`, before its loop.
+    fn odd_end(&self, n: usize) -> usize {
+        let odd = n % PAGE;
+        let fits = self.pieces.back().is_some_and(|last| !last.is_packet && last.end + odd <= PAGE);
+        if fits { odd } else { 0 }
     }
 
     /// Moves all to the front of a buffer that holds at least `size` bytes.
@@ -83,11 +109,47 @@ impl Ring {
     }
 
     fn note(&mut self, len: usize, is_packet: bool) {
-        match self.pieces.back_mut() {
-            _ if len == 0 => {}
-            Some(last) if !is_packet && !last.is_packet => last.len += len,
-            _ => self.pieces.push_back(Piece { len, is_packet }),
+        let goes_on = if is_packet { 0 } else { self.odd_end(len) };
+        if let Some(last) = self.pieces.back_mut() {
+            last.len += goes_on;
+            last.end += goes_on;
         }
+        let mut left = len - goes_on;
+        while left > 0 {
+            let len = left.min(PAGE);
+            self.pieces.push_back(Piece { len, end: len, is_packet });
+            left -= len;
+        }
+    }
+
+    /// Nothing more goes into the last page.
+    pub(super) fn seal(&mut self) {
+        if let Some(last) = self.pieces.back_mut() {
+            last.end = PAGE;
+        }
+    }
+
+    /// The first bytes, at most `limit` of them and from at most `pages` pages, as a copy.
+    pub(super) fn peek_pages(&self, limit: usize, pages: usize) -> Vec<u8> {
+        let there: usize = self.pieces.iter().take(pages).map(|piece| piece.len).sum();
+        self.peek(limit.min(there))
+    }
+
+    /// Takes in the pages of another ring as they are there: nothing more goes into the last one.
+    pub(super) fn fill_pages(&mut self, from: &Self, n: usize) -> Result<(), Errno> {
+        let bytes = from.peek(n);
+        let before = self.pieces.len();
+        self.fill(&mut &bytes[..], bytes.len(), true)?;
+        self.pieces.truncate(before);
+        let mut left = bytes.len();
+        for piece in &from.pieces {
+            let len = piece.len.min(left);
+            left -= len;
+            if len > 0 {
+                self.pieces.push_back(Piece { len, end: PAGE, is_packet: piece.is_packet });
+            }
+        }
+        Ok(())
     }
 
     /// Gives up to `n` bytes to `sink`, one packet at most. What does not fit of a packet is dropped, as `pipe(2)` says.

@@ -57,6 +57,26 @@ fn readiness_follows_content_and_ends() {
 }
 
 #[test]
+fn a_page_is_free_when_all_of_it_has_been_read() {
+    let (reader, writer) = Pipe::new().ends();
+    put(&writer, &vec![1; DEFAULT_CAPACITY]).unwrap();
+    take(&reader, PIPE_BUF - 1).unwrap();
+    assert_eq!((writer.readiness(), put(&writer, b"x")), (Events::empty(), Err(Errno::EAGAIN)));
+    take(&reader, 1).unwrap();
+    assert_eq!((writer.readiness(), put(&writer, b"x")), (Events::WRITABLE, Ok(1)));
+}
+
+#[test]
+fn what_does_not_go_on_in_the_last_page_begins_a_new_one() {
+    let (_reader, writer) = Pipe::new().ends();
+    for _ in 0..DEFAULT_CAPACITY / PIPE_BUF {
+        assert_eq!(put(&writer, &[1; 2049]), Ok(2049));
+    }
+    assert_eq!(put(&writer, &[1; 2049]), Err(Errno::EAGAIN));
+    assert_eq!(put(&writer, &[1; 2047]), Ok(2047));
+}
+
+#[test]
 fn a_fifo_reader_that_never_met_a_writer_is_not_hung_up() {
     let slot = FifoSlot::default();
     let reader = open_fifo(&slot, O_NONBLOCK).unwrap();

@@ -126,6 +126,12 @@ impl UnixSocket {
         rights: Option<Rights>,
         identity: Identity,
     ) -> Result<usize, Errno> {
+        // LINUX: unix_seqpacket_sendmsg: what has gone wrong is told first.
+        if self.kind == Kind::SeqPacket
+            && let Some(errno) = lock(&self.state).error.take()
+        {
+            return Err(errno);
+        }
         let target = match message.address.filter(|_| self.kind == Kind::Datagram) {
             Some(address) => find(task, address, self.kind)?,
             None => self.peer().ok_or(Errno::ENOTCONN)?,
@@ -167,7 +173,10 @@ impl UnixSocket {
         let is_peer = matches!(&state.phase, Phase::Connected(there) if Arc::ptr_eq(there, peer));
         let old = is_peer.then(|| std::mem::replace(&mut state.phase, Phase::Idle));
         drop(state);
-        drop(old);
+        if old.is_some() {
+            // LINUX: unix_dgram_disconnected: what it has sent goes with it.
+            bury(self.take_packets());
+        }
         Errno::ECONNREFUSED
     }
 
@@ -278,6 +287,10 @@ impl UnixSocket {
         let mut state = lock(&self.state);
         if self.kind == Kind::SeqPacket && !matches!(state.phase, Phase::Connected(_)) {
             return Err(Errno::ENOTCONN);
+        }
+        // LINUX: __skb_try_recv_datagram: an error comes before what waits.
+        if let Some(errno) = state.error.take() {
+            return Err(errno);
         }
         let passes = state.own.passes_credentials;
         let is_peek = flags & msg::PEEK != 0;
