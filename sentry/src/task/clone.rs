@@ -214,6 +214,7 @@ impl Current {
         let process = Process::new(self.kernel(), pid, new);
         process.set_dumpable(parent.dumpable());
         process.inherit_oom_score_adj(parent);
+        process.set_thp_disabled(parent.is_thp_disabled());
         process.login.inherit(&parent.login);
         process.timers.watch_cpu_limit(&process);
         if let Some(origin) = parent.origin() {
@@ -242,7 +243,7 @@ impl Current {
             task.inherit_uts(self.task());
         }
         task.set_name(&self.task().name());
-        let scheduling = self.task().scheduling();
+        let scheduling = self.task().scheduling().inherited();
         task.change_scheduling(|theirs| *theirs = scheduling);
         // LINUX: a new thread loses the alternate stack, unless its parent waits for it to leave the memory.
         let keep_stack = !request.has(flag::VM) || request.has(flag::VFORK);

@@ -121,6 +121,8 @@ pub struct Scheduling {
     pub policy: u32,
     /// Real-time priority.
     pub priority: u32,
+    /// `SCHED_RESET_ON_FORK`.
+    pub resets_on_fork: bool,
     /// CPUs, bit n of word n / 64; `None`: all.
     pub affinity: Option<Vec<u64>>,
     /// `ioprio_set(2)`.
@@ -129,6 +131,22 @@ pub struct Scheduling {
     pub personality: u32,
     /// `PR_SET_TIMERSLACK`, in nanoseconds; 0 stands for the default.
     pub timer_slack_ns: u64,
+}
+
+impl Scheduling {
+    /// What a new task begins with. LINUX: `sched_fork`.
+    #[must_use]
+    pub fn inherited(self) -> Self {
+        const SCHED_FIFO: u32 = 1;
+        const SCHED_RR: u32 = 2;
+        if !self.resets_on_fork {
+            return self;
+        }
+        let is_realtime = matches!(self.policy, SCHED_FIFO | SCHED_RR);
+        let policy = if is_realtime { 0 } else { self.policy };
+        let nice = if is_realtime { 0 } else { self.nice.max(0) };
+        Self { policy, nice, priority: 0, resets_on_fork: false, ..self }
+    }
 }
 
 impl Task {

@@ -71,6 +71,7 @@ pub struct Process {
     origin: OnceLock<Arc<Origin>>,
     dumpable: AtomicI32,
     subreaper: AtomicBool,
+    thp_disabled: AtomicBool,
     oom_score_adj: AtomicI32,
     /// How low an unprivileged process may set it. LINUX: `oom_score_adj_min`.
     oom_score_adj_min: AtomicI32,
@@ -175,6 +176,7 @@ impl Process {
             origin: OnceLock::new(),
             dumpable: AtomicI32::new(1),
             subreaper: AtomicBool::new(false),
+            thp_disabled: AtomicBool::new(false),
             oom_score_adj: AtomicI32::new(0),
             oom_score_adj_min: AtomicI32::new(0),
             login: Login::default(),
@@ -416,6 +418,17 @@ impl Process {
     /// `PR_SET_DUMPABLE`, changes of credentials.
     pub fn set_dumpable(&self, dumpable: i32) {
         self.dumpable.store(dumpable, Ordering::Relaxed);
+    }
+
+    /// `PR_GET_THP_DISABLE`; inherited, and kept over exec.
+    #[must_use]
+    pub fn is_thp_disabled(&self) -> bool {
+        self.thp_disabled.load(Ordering::Relaxed)
+    }
+
+    /// `PR_SET_THP_DISABLE`.
+    pub fn set_thp_disabled(&self, disabled: bool) {
+        self.thp_disabled.store(disabled, Ordering::Relaxed);
     }
 
     /// `PR_GET_CHILD_SUBREAPER`.

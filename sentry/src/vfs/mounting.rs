@@ -222,7 +222,11 @@ impl Caller<'_> {
 /// Flags that stay with the mount. LINUX: `relatime` unless told otherwise.
 fn per_mount(flags: u32) -> u32 {
     let kept = flags & ms::PER_MOUNT;
-    if kept & ms::NOATIME == 0 { kept | ms::RELATIME } else { kept }
+    match flags {
+        _ if flags & ms::STRICTATIME != 0 => kept & !(ms::NOATIME | ms::RELATIME),
+        _ if kept & ms::NOATIME != 0 => kept,
+        _ => kept | ms::RELATIME,
+    }
 }
 
 /// Only directories on directories.

@@ -40,9 +40,19 @@ pub mod ms {
     pub const NODIRATIME: u32 = 2048;
     /// Access times are kept now and then.
     pub const RELATIME: u32 = 1 << 21;
+    /// Access times are kept at each access; not kept itself.
+    pub const STRICTATIME: u32 = 1 << 24;
+    /// Times are written late.
+    pub const LAZYTIME: u32 = 1 << 25;
+    /// Locks are mandatory, as no Linux has them any more.
+    pub const MANDLOCK: u32 = 64;
+    /// Changes of directories are synchronous.
+    pub const DIRSYNC: u32 = 128;
     /// All that a mount may carry.
     pub const PER_MOUNT: u32 =
-        RDONLY | NOSUID | NODEV | NOEXEC | SYNCHRONOUS | NOSYMFOLLOW | NOATIME | NODIRATIME | RELATIME;
+        RDONLY | NOSUID | NODEV | NOEXEC | SUPER | NOSYMFOLLOW | NOATIME | NODIRATIME | RELATIME;
+    /// Flags of the file system that are kept and told, without effect: nothing here is written later than asked.
+    pub const SUPER: u32 = SYNCHRONOUS | MANDLOCK | DIRSYNC | LAZYTIME;
 }
 
 /// LINUX: `generic_permission`. EACCES unless the caller may.

@@ -34,8 +34,8 @@ pub mod sa {
     pub const RESTART: u64 = 0x1000_0000;
     pub const NODEFER: u64 = 0x4000_0000;
     pub const RESETHAND: u64 = 0x8000_0000;
-    /// All that Linux keeps; unknown bits are cleared (`UAPI_SA_FLAGS`).
-    pub const KNOWN: u64 = 0xdc00_0c07;
+    /// All that Linux keeps; unknown bits are cleared (`UAPI_SA_FLAGS`), and `SA_UNSUPPORTED` (0x400), by which programs find that out.
+    pub const KNOWN: u64 = 0xdc00_0807;
 }
 
 /// `ss_flags` of `sigaltstack(2)`.

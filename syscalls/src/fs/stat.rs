@@ -138,7 +138,8 @@ fn statfs_buf(location: &Location) -> Result<StatFsBuf, Errno> {
     let from = location.mount.file_system.stat_fs()?;
     let mount = location.mount.flags();
     let relatime = if mount & ms::RELATIME == 0 { 0 } else { ST_RELATIME };
-    let plain = mount & (ms::RDONLY | ms::NOSUID | ms::NODEV | ms::NOEXEC | ms::NOATIME | ms::NODIRATIME);
+    let of_super = ms::RDONLY | ms::SYNCHRONOUS | ms::MANDLOCK;
+    let plain = mount & (of_super | ms::NOSUID | ms::NODEV | ms::NOEXEC | ms::NOATIME | ms::NODIRATIME);
     Ok(StatFsBuf {
         kind: from.magic,
         bsize: from.block_size,

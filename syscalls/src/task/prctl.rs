@@ -141,9 +141,14 @@ fn figures(current: &mut Current, option: i32, arg: u64, rest_is_zero: bool) -> 
             let addr = current.leaving().clear_child_tid;
             current.write_object(UserPtr::new(arg), &addr).map(|()| 0)
         }
-        // Huge pages are the host's business; the wish is taken and has no effect.
-        option::SET_THP_DISABLE if rest_is_zero => Ok(0),
-        option::GET_THP_DISABLE if arg == 0 && rest_is_zero => Ok(0),
+        // Huge pages are the host's business; the wish is kept and told.
+        option::SET_THP_DISABLE if rest_is_zero => {
+            current.process().set_thp_disabled(arg != 0);
+            Ok(0)
+        }
+        option::GET_THP_DISABLE if arg == 0 && rest_is_zero => {
+            Ok(u64::from(current.process().is_thp_disabled()))
+        }
         _ => Err(Errno::EINVAL),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use linux_abi::time::Timespec;
 use linux_abi::{Errno, UserPtr};
-use sentry::task::{Capability, Current, Process, Resource, Task};
+use sentry::task::{Capability, Current, Process, Resource, Scheduling, Task};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::task_by_id;
@@ -12,6 +12,7 @@ use super::task_by_id;
 /// Words of the largest CPU mask that is looked at.
 const MASK_WORDS: usize = 16;
 const SCHED_RR: u32 = 2;
+const SCHED_DEADLINE: u32 = 6;
 const SCHED_RESET_ON_FORK: u32 = 0x4000_0000;
 /// `sched_rr_get_interval(2)` for `SCHED_RR`.
 const RR_INTERVAL_NS: u64 = 100_000_000;
@@ -175,7 +176,7 @@ pub(crate) fn ioprio_set(current: &mut Current, which: u32, who: i32, priority: 
 fn priorities(policy: u32) -> Result<(u32, u32), Errno> {
     match policy {
         1 | 2 => Ok((1, 99)),
-        0 | 3 | 5 | 6 => Ok((0, 0)),
+        0 | 3 | 5 | SCHED_DEADLINE => Ok((0, 0)),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -192,7 +193,8 @@ pub(crate) fn sched_get_priority_min(_: &mut Current, policy: u32) -> Result<u32
 
 /// `sched_getscheduler(2)`: <https://man7.org/linux/man-pages/man2/sched_getscheduler.2.html>
 pub(crate) fn sched_getscheduler(current: &mut Current, tid: i32) -> Result<u32, Errno> {
-    Ok(schedulable(current, tid)?.scheduling().policy)
+    let scheduling = schedulable(current, tid)?.scheduling();
+    Ok(scheduling.policy | if scheduling.resets_on_fork { SCHED_RESET_ON_FORK } else { 0 })
 }
 
 fn schedulable(current: &Current, tid: i32) -> Result<Arc<Task>, Errno> {
@@ -220,7 +222,7 @@ pub(crate) fn sched_setscheduler(
     }
     let priority = current.read_object(param)?;
     let task = task_by_id(current, tid)?;
-    set_policy(current, &task, policy & !SCHED_RESET_ON_FORK, priority)
+    set_policy(current, &task, policy & !SCHED_RESET_ON_FORK, priority, policy & SCHED_RESET_ON_FORK != 0)
 }
 
 /// `sched_setparam(2)`: <https://man7.org/linux/man-pages/man2/sched_setparam.2.html>
@@ -230,13 +232,20 @@ pub(crate) fn sched_setparam(current: &mut Current, tid: i32, param: UserPtr<u32
     }
     let priority = current.read_object(param)?;
     let task = task_by_id(current, tid)?;
-    let policy = task.scheduling().policy;
-    set_policy(current, &task, policy, priority)
+    let Scheduling { policy, resets_on_fork, .. } = task.scheduling();
+    set_policy(current, &task, policy, priority, resets_on_fork)
 }
 
-fn set_policy(current: &Current, task: &Arc<Task>, policy: u32, priority: u32) -> Result<(), Errno> {
+fn set_policy(
+    current: &Current,
+    task: &Arc<Task>,
+    policy: u32,
+    priority: u32,
+    resets_on_fork: bool,
+) -> Result<(), Errno> {
     let (min, max) = priorities(policy)?;
-    if priority < min || priority > max {
+    // LINUX: a deadline takes parameters that only sched_setattr(2) has.
+    if policy == SCHED_DEADLINE || priority < min || priority > max {
         return Err(Errno::EINVAL);
     }
     check_owner(current, task)?;
@@ -248,6 +257,7 @@ fn set_policy(current: &Current, task: &Arc<Task>, policy: u32, priority: u32) -
     task.change_scheduling(|scheduling| {
         scheduling.policy = policy;
         scheduling.priority = priority;
+        scheduling.resets_on_fork = resets_on_fork;
     });
     Ok(())
 }
@@ -292,6 +302,7 @@ pub(crate) fn sched_getattr(
     let answer = SchedAttr {
         size: u32::try_from(size_of::<SchedAttr>()).unwrap_or(0),
         policy: scheduling.policy,
+        flags: u64::from(scheduling.resets_on_fork),
         nice: scheduling.nice,
         priority: scheduling.priority,
         ..SchedAttr::default()
@@ -313,8 +324,17 @@ pub(crate) fn sched_setattr(
     if attr.size != 0 && (attr.size as usize) < size_of::<SchedAttr>() {
         return Err(Errno::E2BIG);
     }
+    /// `SCHED_FLAG_RESET_ON_FORK`; clamps of the utilisation, for which this kernel is not made.
+    const RESET: u64 = 1;
+    const CLAMPS: u64 = 0x60;
+    if attr.flags & CLAMPS != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if attr.flags & !RESET != 0 {
+        return Err(Errno::EINVAL);
+    }
     let task = task_by_id(current, tid)?;
-    set_policy(current, &task, attr.policy, attr.priority)?;
+    set_policy(current, &task, attr.policy, attr.priority, attr.flags & RESET != 0)?;
     setpriority(current, PRIO[0], tid, attr.nice)
 }
 

@@ -17,6 +17,8 @@ const OPTIONS: [(u32, &str); 7] = [
     (1 << 21, "relatime"),
     (256, "nosymfollow"),
 ];
+/// The same of the file system, which come first.
+const SUPER_OPTIONS: [(u32, &str); 4] = [(16, "sync"), (128, "dirsync"), (64, "mand"), (1 << 25, "lazytime")];
 const RDONLY: u32 = 1;
 
 /// A mount with its path as seen from the process's root.
@@ -33,8 +35,12 @@ fn visible(subject: &Subject) -> Result<Vec<Visible>, Errno> {
 }
 
 fn options(flags: u32) -> String {
+    named(flags, OPTIONS.iter())
+}
+
+fn named<'a>(flags: u32, names: impl Iterator<Item = &'a (u32, &'a str)>) -> String {
     let mut text = String::from(if flags & RDONLY == 0 { "rw" } else { "ro" });
-    for (_, name) in OPTIONS.iter().filter(|(flag, _)| flags & flag != 0) {
+    for (_, name) in names.filter(|(flag, _)| flags & flag != 0) {
         text.push(',');
         text.push_str(name);
     }
@@ -43,7 +49,8 @@ fn options(flags: u32) -> String {
 
 fn super_options(mount: &Mount) -> String {
     let more = mount.file_system.options();
-    if more.is_empty() { "rw".to_owned() } else { format!("rw,{more}") }
+    let own = named(mount.flags() & !RDONLY, SUPER_OPTIONS.iter());
+    if more.is_empty() { own } else { format!("{own},{more}") }
 }
 
 /// LINUX: `mangle`.
@@ -67,7 +74,7 @@ fn source(mount: &Mount) -> Vec<u8> {
 pub(super) fn mounts(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno> {
     let mut text = Vec::new();
     for (mount, path) in visible(subject)? {
-        let mut all = options(mount.flags());
+        let mut all = named(mount.flags(), SUPER_OPTIONS.iter().chain(&OPTIONS));
         let more = mount.file_system.options();
         if !more.is_empty() {
             all = format!("{all},{more}");
