@@ -5,6 +5,7 @@ use std::sync::Arc;
 use linux_abi::{Errno, UserPtr};
 use sentry::fs::pipe::{self, End};
 use sentry::io::VecSink;
+use sentry::net::Kind;
 use sentry::sync::Events;
 use sentry::task::{Current, Iovec};
 use sentry::vfs::open_flags::{O_APPEND, O_NONBLOCK};
@@ -147,6 +148,9 @@ fn into_pipe(
         }
         wait_ready(current, output, Events::WRITABLE)?;
     }
+    // LINUX: copy_splice_read: sockets of messages are read as by read(2).
+    let has_messages = input.ops.as_socket().is_some_and(|socket| socket.kind() != Kind::Stream);
+    let nonblocking = nonblocking && !has_messages;
     let want = len.min(to.room());
     let bytes = current.block_on_file(input, Events::READABLE, nonblocking, None, |_| {
         let mut sink = VecSink::new(want);

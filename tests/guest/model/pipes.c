@@ -62,7 +62,7 @@ static int used_slot(void) {
 }
 
 static void watch(int slot) {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u32 = slot};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u32 = slot | is_socket(slots[slot]) << 8};
     epoll_ctl(epoll, EPOLL_CTL_ADD, slots[slot], &event);
 }
 
@@ -284,15 +284,18 @@ static void show_ready(void) {
     poll(polled, SLOTS, 0);
     int count = epoll_wait(epoll, events, SLOTS, 0);
     // When a socket tells that it can be written to is each kernel's own, as long as it is told.
-    for (int at = 0; at < count; at++)
-        by_slot[events[at].data.u32] |= events[at].events & ~(is_socket(slots[events[at].data.u32]) ? EPOLLOUT : 0);
+    for (int at = 0; at < count; at++) {
+        bool by_socket = events[at].data.u32 >> 8;
+        if (!(by_socket && in_vain))
+            by_slot[events[at].data.u32 & 0xff] |= events[at].events & ~(by_socket ? EPOLLOUT : 0);
+    }
     printf(" |");
     for (int at = 0; at < SLOTS; at++)
         if (slots[at] != -1)
             printf(" %x", (unsigned)polled[at].revents);
     printf(" |");
     for (int at = 0; at < SLOTS; at++)
-        if (by_slot[at] && !(in_vain && is_socket(slots[at])))
+        if (by_slot[at])
             printf(" %d:%x", at, by_slot[at]);
     printf("\n");
 }

@@ -132,15 +132,17 @@ impl UnixSocket {
         {
             return Err(errno);
         }
+        // LINUX: sock_alloc_send_pskb comes before the peer is looked for.
+        let is_too_long = message.source.remaining() > self.account.limit().saturating_sub(DATAGRAM_RESERVE);
+        if is_shut && !is_too_long {
+            return Err(Errno::EPIPE);
+        }
         let target = match message.address.filter(|_| self.kind == Kind::Datagram) {
             Some(address) => find(task, address, self.kind)?,
             None => self.peer().ok_or(Errno::ENOTCONN)?,
         };
-        if message.source.remaining() > self.account.limit().saturating_sub(DATAGRAM_RESERVE) {
+        if is_too_long {
             return Err(Errno::EMSGSIZE);
-        }
-        if is_shut {
-            return Err(Errno::EPIPE);
         }
         if lock(&target.state).is_dead {
             return Err(self.lose_peer(&target));
