@@ -3,6 +3,9 @@
 //!
 //! Key type: [`Content`]. A host memory file costs a descriptor, of which there are few; a small file costs nothing but
 //! its bytes and is read without a host call. Once in a memory file, content stays there.
+//!
+//! Deliberately not done: SIGBUS for a store through a mapping that goes beyond the file system's size. The host fills the page
+//! without asking; it is counted at the next question, and the next write gets ENOSPC.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

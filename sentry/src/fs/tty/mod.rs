@@ -138,7 +138,7 @@ impl Tty {
     /// Typed bytes; as many as there is room for. EAGAIN if there is none.
     fn type_in(&self, source: &mut dyn Source) -> Result<usize, Errno> {
         let mut done = 0;
-        while source.remaining() > 0 {
+        while source.remaining() > 0 && !(done > 0 && source.is_cancelled()) {
             let mut keystrokes = Vec::new();
             let mut inner = self.lock();
             let room = inner.discipline.input_room().min(STEP);
