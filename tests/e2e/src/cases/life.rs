@@ -39,7 +39,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Runs `body` beside a sleeping container and removes that whatever happens.
-pub(super) fn with_sleeper(w: &World, body: impl FnOnce(&Container<'_>) -> Result<()>) -> Result<()> {
+fn with_sleeper(w: &World, body: impl FnOnce(&Container<'_>) -> Result<()>) -> Result<()> {
     let container = w.container();
     let outcome = container.start(&["sleep", "1000"]).and_then(|()| body(&container));
     container.clean();

@@ -7,10 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::Case;
-use super::life::with_sleeper;
 use crate::command::wait_until;
 use crate::processes::{self, Role};
-use crate::world::World;
+use crate::world::{Container, World};
 
 /// Rounds after which everything has what it needs.
 const WARM: usize = 20;
@@ -41,28 +40,33 @@ fn figures(id: &str) -> Result<Vec<(Role, usize, u64)>> {
 }
 
 fn execs(w: &World) -> Result<()> {
-    with_sleeper(w, |c| {
-        let round = |n: usize| c.exec(&format!("e{n}"), &["true"])?.ok().map(drop);
-        for n in 0..WARM {
-            round(n)?;
-        }
-        let before = figures(&c.id)?;
-        for n in WARM..w.options.soak.max(WARM + 1) {
-            round(n).with_context(|| format!("exec {n}"))?;
-        }
-        let mut last = String::new();
-        // Threads that wait for more work keep some seconds.
-        wait_until("all is as it was", Duration::from_secs(15), || {
-            let now = figures(&c.id)?;
-            last = format!("{before:?}, and now {now:?}");
-            let is_same =
-                |((_, fds, kib), (_, fds_now, kib_now)): (&(Role, usize, u64), &(Role, usize, u64))| {
-                    fds_now <= fds && *kib_now <= kib + GROWTH_KIB
-                };
-            Ok(before.iter().zip(&now).all(is_same))
-        })
-        .context(last)
+    let container = w.container();
+    // Longer than any soak.
+    let outcome = container.start(&["sleep", "1000000"]).and_then(|()| execs_in(w, &container));
+    container.clean();
+    outcome
+}
+
+fn execs_in(w: &World, c: &Container<'_>) -> Result<()> {
+    let round = |n: usize| c.exec(&format!("e{n}"), &["true"])?.ok().map(drop);
+    for n in 0..WARM {
+        round(n)?;
+    }
+    let before = figures(&c.id)?;
+    for n in WARM..w.options.soak.max(WARM + 1) {
+        round(n).with_context(|| format!("exec {n}"))?;
+    }
+    let mut last = String::new();
+    // Threads that wait for more work keep some seconds.
+    wait_until("all is as it was", Duration::from_secs(15), || {
+        let now = figures(&c.id)?;
+        last = format!("{before:?}, and now {now:?}");
+        let is_same = |((_, fds, kib), (_, fds_now, kib_now)): (&(Role, usize, u64), &(Role, usize, u64))| {
+            fds_now <= fds && *kib_now <= kib + GROWTH_KIB
+        };
+        Ok(before.iter().zip(&now).all(is_same))
     })
+    .context(last)
 }
 
 /// A container each, of which one part is killed, another one each time; the runner looks for what is left.
