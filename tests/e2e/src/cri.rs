@@ -140,13 +140,27 @@ impl<'a> Pod<'a> {
     /// # Errors
     /// When containerd says so.
     pub fn start(&self, name: &str, command: &[&str], resources: Value) -> Result<String> {
+        self.start_in(name, command, resources, json!({"pid": "CONTAINER"}))
+    }
+
+    /// The same, with namespaces of its own choice.
+    ///
+    /// # Errors
+    /// When containerd says so.
+    pub fn start_in(
+        &self,
+        name: &str,
+        command: &[&str],
+        resources: Value,
+        namespaces: Value,
+    ) -> Result<String> {
         let config = json!({
             "metadata": {"name": name},
             "image": {"image": BUSYBOX},
             "command": command,
             "envs": [{"key": "COLOUR", "value": "blue"}],
             "log_path": format!("{name}.log"),
-            "linux": {"resources": resources, "security_context": {"namespace_options": {"pid": "CONTAINER"}}},
+            "linux": {"resources": resources, "security_context": {"namespace_options": namespaces}},
         });
         let request =
             json!({"pod_sandbox_id": self.id, "config": config, "sandbox_config": self.config.clone()});

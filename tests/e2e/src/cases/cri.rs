@@ -32,6 +32,10 @@ pub fn cases() -> Vec<Case> {
         Case::new("cri: a container is stopped with grace, by force, and started again", stop),
         Case::new("cri: a command that is not there is the container's failure only", missing),
         Case::new("cri: an exec with a terminal, as kubectl exec -it", terminal),
+        Case::new(
+            "cri: a debugging container sees its target's processes, as kubectl debug --target",
+            target,
+        ),
         Case::new("cri: a port is forwarded, as kubectl port-forward", port_forward),
         Case::new("cri: containerd is killed and started again, and the pod lives", restart),
     ];
@@ -203,6 +207,27 @@ fn terminal(w: &World) -> Result<()> {
         let request = json!({"cmd": command, "tty": true, "stdin": true, "stdout": true});
         let answer = pod.about("Exec", &id, request)?;
         stream(w, text(&answer, "/url"), "", "hello\\n", "read: hello")
+    })
+}
+
+fn target(w: &World) -> Result<()> {
+    with_pod(w, |pod| {
+        let target = pod.start("target", &["sleep", "2000"], json!({}))?;
+        let other = pod.start("other", &SLEEP, json!({}))?;
+        let namespaces = json!({"pid": "TARGET", "target_id": target});
+        let debugger = pod.start_in("debugger", &["sleep", "3000"], json!({}), namespaces)?;
+        let seen = |id: &str| -> Result<String> {
+            let listed = "ps | grep -o 'sleep [1-3]000' | sort | tr '\\n' ' '";
+            Ok(text(&pod.exec(id, listed, 10)?, "/stdout").to_owned())
+        };
+        for id in [&debugger, &target] {
+            ensure!(seen(id)? == "sleep 2000 sleep 3000 ", "{} sees {:?}", id, seen(id)?);
+        }
+        ensure!(seen(&other)? == "sleep 1000 ", "the other one sees {:?}", seen(&other)?);
+        // What it shares are processes only.
+        ensure!(number(&pod.exec(&debugger, "touch /mark", 10)?, "/exit_code") == 0, "cannot write");
+        ensure!(number(&pod.exec(&target, "test -e /mark", 10)?, "/exit_code") == 1, "files are shared");
+        Ok(())
     })
 }
 
