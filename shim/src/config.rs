@@ -199,6 +199,42 @@ impl Options {
 mod tests {
     use super::*;
 
+    #[test]
+    fn an_annotation_changes_nothing_but_its_four_words() {
+        let keys = [
+            "platform",
+            "log-level",
+            "log_level",
+            "debug-log",
+            "debug_log",
+            "strace",
+            "tuning",
+            "sandbox-ids",
+            "sandbox_ids",
+            "core-scheduling",
+            "core_scheduling",
+            "restrict-speculation",
+            "restrict_speculation",
+            "sentry",
+            "gofer",
+        ];
+        let strict = Config { core_scheduling: true, restrict_speculation: true, ..Config::default() };
+        for value in ["", "none", "0:1", "false", "/bin/sh", "systrap", "trace"] {
+            let all: Vec<_> =
+                keys.iter().map(|key| (format!("dev.rvisor.{key}"), value.to_owned())).collect();
+            let after = strict.clone().annotated(&all);
+            let same = Config {
+                platform: after.platform.clone(),
+                log_level: after.log_level.clone(),
+                strace: after.strace,
+                tuning: after.tuning.clone(),
+                ..strict.clone()
+            };
+            assert_eq!(after, same, "{value:?}");
+            assert_eq!(after.hardening().expect("good"), strict.hardening().expect("good"));
+        }
+    }
+
     fn any(type_url: &str, value: &[u8]) -> Any {
         Any { type_url: type_url.to_owned(), value: value.to_vec(), ..Any::default() }
     }

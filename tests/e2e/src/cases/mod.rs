@@ -13,6 +13,7 @@ pub mod config;
 pub mod crash;
 pub mod cri;
 pub mod debian;
+pub mod elsewhere;
 pub mod life;
 pub mod posture;
 pub mod soak;
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Case> {
         cri::cases(),
         crash::cases(),
         posture::cases(),
+        elsewhere::cases(),
     ]
     .concat()
 }
