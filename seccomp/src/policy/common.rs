@@ -73,7 +73,6 @@ pub(super) fn runtime() -> Vec<Rule> {
         rule(libc::SYS_getrandom, "getrandom", "seeds of hash maps, and randomness that guests ask for")
             .when([only_int_bits(2, 7)]),
         rule(libc::SYS_clock_gettime, "clock_gettime", "clocks, where the vDSO cannot answer"),
-        rule(libc::SYS_clock_nanosleep, "clock_nanosleep", "let a thread of ours wait for a time"),
         rule(libc::SYS_exit, "exit", "end of a thread"),
         rule(libc::SYS_exit_group, "exit_group", "end of the process"),
     ]

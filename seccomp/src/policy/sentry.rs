@@ -157,6 +157,7 @@ fn network() -> Vec<Rule> {
 fn waiting() -> Vec<Rule> {
     let rule = |nr, name, why| Rule::new(nr, name, Door::Waiting, why);
     vec![
+        rule(libc::SYS_clock_nanosleep, "clock_nanosleep", "let a thread of ours wait for a time"),
         rule(
             libc::SYS_ppoll,
             "ppoll",
