@@ -199,38 +199,30 @@ fn huge_files(w: &World) -> Result<()> {
 fn annotations(w: &World) -> Result<()> {
     let host = Host::new(w, "notes")?;
     let made = host.outside.join("made").display().to_string();
-    let answer = host.run(w, "hostname", |config| {
-        let mut all = json!({});
-        for key in [
-            "sentry",
-            "gofer",
-            "debug-log",
-            "debug_log",
-            "log",
-            "sandbox-ids",
-            "sandbox_ids",
-            "config",
-            "hooks",
-            "mount",
-            "root",
-            "network",
-        ] {
-            all[format!("dev.rvisor.{key}")] = json!(made);
-        }
-        for key in [
-            "io.containerd.log.uri",
-            "containerd.io/log-uri",
-            "io.containerd.runc.v2.log",
-            "org.opencontainers.image.ref.name",
-        ] {
-            all[key] = json!(format!("binary:///bin/touch?{made}="));
-        }
-        all["io.katacontainers.config.hypervisor.virtio_fs_extra_args"] = json!("[\"-o\", \"source=/\"]");
-        all["cdi.k8s.io/evil"] = json!("vendor.com/device=all");
-        config["annotations"] = all;
-    })?;
-    let answer = answer.ok()?.prints("guest")?;
-    host.unharmed(&answer)
+    let noted = |all: Value| host.run(w, "hostname", |config| config["annotations"] = all);
+    let mut foreign = json!({
+        "io.katacontainers.config.hypervisor.virtio_fs_extra_args": "[\"-o\", \"source=/\"]",
+        "cdi.k8s.io/evil": "vendor.com/device=all",
+    });
+    let addresses = [
+        "io.containerd.log.uri",
+        "containerd.io/log-uri",
+        "io.containerd.runc.v2.log",
+        "org.opencontainers.image.ref.name",
+    ];
+    for key in addresses {
+        foreign[key] = json!(format!("binary:///bin/touch?{made}="));
+    }
+    let answer = noted(foreign)?.ok()?.prints("guest")?;
+    host.unharmed(&answer)?;
+    // Ours that there are not, or not with such a value.
+    for key in
+        ["sentry", "gofer", "debug-log", "log-level", "sandbox-ids", "core-scheduling", "tuning", "platform"]
+    {
+        let answer = noted(json!({format!("dev.rvisor.{key}"): made}))?.failed()?;
+        host.unharmed(&answer)?;
+    }
+    Ok(())
 }
 
 /// Kata GHSA-wwj6-vghv-5p64: the guest could write what it had been given read-only, below its kernel. Nobody of the sandbox has more
