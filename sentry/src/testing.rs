@@ -35,6 +35,10 @@ impl SyscallAbi for NoCalls {
         Outcome::Error(Errno::ENOSYS)
     }
 
+    fn wait_interrupted(&self, _: &mut Current, _: u64, _: u64) -> Errno {
+        Errno::EINTR
+    }
+
     fn leaves_descriptors(&self, _: u64) -> bool {
         false
     }

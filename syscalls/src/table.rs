@@ -382,7 +382,7 @@ table! {
     arch_prctl => crate::task::thread::arch_prctl, Partial("segment bases only");
     setrlimit => crate::task::limits::setrlimit, Full;
     gettid => crate::task::groups::gettid, Full;
-    futex => crate::task::thread::futex, Partial("priority-inheriting locks raise nobody's priority; no FUTEX_CMP_REQUEUE_PI");
+    futex => crate::task::futex::futex, Partial("priority-inheriting locks raise nobody's priority; no FUTEX_CMP_REQUEUE_PI");
     sched_setaffinity => crate::task::scheduling::sched_setaffinity, Partial("of another thread: takes effect at its next clone");
     sched_getaffinity => crate::task::scheduling::sched_getaffinity, Full;
     set_tid_address => crate::task::thread::set_tid_address, Full;
@@ -472,6 +472,13 @@ impl SyscallAbi for Table {
             None => Outcome::Error(Errno::ENOSYS),
             Some(Row { support: Support::Refused(errno, _), .. }) => Outcome::Error(*errno),
             Some(row) => (row.handler)(current, args),
+        }
+    }
+
+    fn wait_interrupted(&self, current: &mut Current, number: u64, waited_ns: u64) -> Errno {
+        match number {
+            nr::FUTEX => crate::task::futex::wait_interrupted(current, waited_ns),
+            _ => Errno::EINTR,
         }
     }
 

@@ -20,6 +20,7 @@ use linux_abi::{Errno, Registers};
 
 use crate::bulk::{BulkIn, BulkOut};
 use crate::death::Death;
+pub use crate::stub::filter::{is_host_advice, is_host_futex};
 use crate::stub::layout::{CALL_MAX, GUARD_START, STUB_END};
 
 /// Addresses that no guest can have: [`crate::stub::layout`] says why these.
@@ -213,10 +214,13 @@ pub enum ThreadCall {
         /// CPU, with `MEMBARRIER_CMD_FLAG_CPU`.
         cpu: u32,
     },
-    /// A futex call that the stub did not let through natively.
+    /// A futex call that the stub did not let through natively: one of those that [`is_host_futex`] names. A wait, and nothing else, can be
+    /// interrupted: then it answers EINTR.
     Futex {
         /// The six arguments as the guest gave them; pointers are the guest's own.
         args: [u64; 6],
+        /// When a wait ends, on the monotonic clock, in place of its fourth argument.
+        deadline_ns: Option<u64>,
     },
 }
 
@@ -261,6 +265,12 @@ pub enum Exit {
     Fault(Fault),
     /// [`Interrupter::interrupt`] was called, or the stub came in for no reason of the guest's.
     Interrupted,
+    /// The same, and it was waiting in a call that the host serves for it: number in `orig_rax` and `rax`, arguments in the registers, `rip`
+    /// after the instruction. Whether the call is made again is the kernel's to say.
+    WaitInterrupted {
+        /// How long it has waited, by its own claim.
+        waited_ns: u64,
+    },
     /// The host process is gone: killed by the host (out of memory) or by [`AddressSpace::kill`].
     Died,
 }
@@ -439,6 +449,11 @@ pub trait Context: Send {
     /// What the guest thread has registered with the host by itself.
     fn rseq(&self) -> Option<RseqArea> {
         None
+    }
+
+    /// What the platform has done to the code that the guest was running at `addr`, for whoever looks into a fault of the guest's.
+    fn about_code(&self, _addr: u64) -> String {
+        String::new()
     }
 
     /// How other threads stop this one.

@@ -202,8 +202,8 @@ pub fn an_interrupt_before_the_guest_runs_is_not_lost(platform: &dyn Platform) {
 
 pub fn a_futex_wait_on_order_ends_by_waking_and_by_death(platform: &dyn Platform) {
     let mut g = guest(platform, LOOP);
-    let wait = ThreadCall::Futex { args: [DATA, 0, 0, 0, 0, 0] };
-    let changed = ThreadCall::Futex { args: [DATA, 0, 1, 0, 0, 0] };
+    let wait = ThreadCall::Futex { args: [DATA, 0, 0, 0, 0, 0], deadline_ns: None };
+    let changed = ThreadCall::Futex { args: [DATA, 0, 1, 0, 0, 0], deadline_ns: None };
     assert_eq!(g.context.thread_call(changed), Err(Errno::EAGAIN));
 
     let mut waker = g.context.clone_thread().expect("thread");
@@ -328,7 +328,7 @@ pub fn a_futex_wait_of_a_trapped_thread_does_not_sleep_where_no_interrupt_reache
         std::thread::sleep(Duration::from_millis(5));
         interrupter.interrupt();
     });
-    let end = g.context.thread_call(ThreadCall::Futex { args: [DATA, 0, 0, 0, 0, 0] });
+    let end = g.context.thread_call(ThreadCall::Futex { args: [DATA, 0, 0, 0, 0, 0], deadline_ns: None });
     assert!(matches!(end, Err(Errno::EINTR | Errno::ERESTARTNOINTR)), "{end:?}");
     thread.join().expect("interrupter");
 }

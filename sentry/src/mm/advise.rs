@@ -1,7 +1,7 @@
 //! `madvise(2)`, `msync(2)`, `mincore(2)`: calls that the host executes once the layout allows them.
 
 use linux_abi::mm::{MS_ASYNC, MS_INVALIDATE, MS_SYNC, Prot, madv};
-use platform::{Context, MemoryCall};
+use platform::{Context, MemoryCall, is_host_advice};
 
 use super::layout::{self, END, MAX_MAP_COUNT};
 use super::tree::VmaTree;
@@ -25,9 +25,9 @@ fn flag_of(advice: u32) -> Option<(VmaFlags, VmaFlags)> {
     })
 }
 
-/// Does the host need to hear of it? Dumps are ours, and page merging is not offered.
+/// Does the host need to hear of it? Dumps are ours.
 fn host_hears(advice: u32) -> bool {
-    !matches!(advice, madv::DONTDUMP | madv::DODUMP | madv::MERGEABLE | madv::UNMERGEABLE)
+    !matches!(advice, madv::DONTDUMP | madv::DODUMP)
 }
 
 /// May a mapping be advised so? LINUX: `madvise_vma_behavior`.
@@ -90,7 +90,8 @@ impl MemoryManager {
     /// # Errors
     /// As `madvise(2)`; ENOMEM if part of the range is not mapped, the rest having been advised.
     pub fn madvise(&self, context: &mut dyn Context, addr: u64, len: u64, advice: u32) -> Result<(), Errno> {
-        if !matches!(advice, 0..=4 | 8..=25) {
+        // LINUX: what the kernel was not built with is EINVAL; merging and collapsing pages are that here.
+        if !is_host_advice(advice) && host_hears(advice) {
             return Err(Errno::EINVAL);
         }
         let (start, end) = super::checked_range(addr, len, Errno::EINVAL, Errno::EINVAL)?;

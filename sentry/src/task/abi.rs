@@ -23,6 +23,10 @@ pub trait SyscallAbi: Send + Sync {
     /// Performs call `number` for the running task.
     fn call(&self, current: &mut Current, number: u64, args: [u64; 6]) -> Outcome;
 
+    /// What call `number`, whose arguments are in the registers, answers to a signal that came while the host served it for `waited_ns`: a
+    /// restart code, or EINTR.
+    fn wait_interrupted(&self, current: &mut Current, number: u64, waited_ns: u64) -> Errno;
+
     /// The call never takes a descriptor from its process, gives one to another process, or makes a task.
     fn leaves_descriptors(&self, number: u64) -> bool;
 

@@ -3,7 +3,7 @@
 //! ```text
 //! run guest ── Syscall ──> table ──┐
 //!     ^    ── Fault ────> signal ──┤
-//!     │    ── Interrupted ─────────┤
+//!     │    ── Interrupted ─────────┤     WaitInterrupted: a call of its own, which answers a restart code
 //!     └───── deliver signals <─────┘        Died, or exit: the thread ends
 //! ```
 
@@ -61,6 +61,11 @@ fn guest_step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
         Exit::Fault(fault) => current.fault(fault),
         // It may have changed its mask, and not looked yet whether a signal waits.
         Exit::Interrupted => current.task().mark_interrupted(),
+        Exit::WaitInterrupted { waited_ns } => {
+            let number = current.regs.orig_rax;
+            restart = Some(Restart { errno: abi.wait_interrupted(current, number, waited_ns), number });
+            current.task().mark_interrupted();
+        }
         Exit::Died => current.died(),
     }
     if restart.is_some() || current.task().is_interrupted() {

@@ -52,9 +52,9 @@ pub(crate) fn msgsnd(
     ended(sent)
 }
 
-/// LINUX: never restarted, signal(7).
+/// LINUX: never restarted after a handler, signal(7).
 fn ended<T>(end: Result<Result<T, Errno>, WaitEnd>) -> Result<T, Errno> {
-    end.unwrap_or(Err(Errno::EINTR))
+    end.unwrap_or(Err(Errno::ERESTARTNOHAND))
 }
 
 /// `msgrcv(2)`: <https://man7.org/linux/man-pages/man2/msgrcv.2.html>

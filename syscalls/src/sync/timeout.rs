@@ -45,6 +45,11 @@ impl Deadline {
         Ok(Self(Some(now().saturating_add(seconds.saturating_mul(NS_PER_SECOND)).saturating_add(nanos))))
     }
 
+    /// There is no time left.
+    pub(super) fn has_passed(self) -> bool {
+        self.0.is_some_and(|deadline| deadline <= now())
+    }
+
     /// Tells the guest what is left of the time. A failure is ignored, as Linux does.
     pub(super) fn write_rest(self, current: &mut Current, time: TimeWords, unit: Unit) {
         let (Some(deadline), Some(time)) = (self.0, time.non_null()) else { return };

@@ -4,6 +4,7 @@ pub(crate) mod capabilities;
 pub(crate) mod clone;
 pub(crate) mod exec;
 pub(crate) mod exit;
+pub(crate) mod futex;
 pub(crate) mod groups;
 pub(crate) mod ids;
 pub(crate) mod limits;

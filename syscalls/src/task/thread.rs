@@ -2,8 +2,7 @@
 
 use linux_abi::{Errno, TASK_SIZE, UserPtr};
 use platform::ThreadCall;
-use platform::host::clock::{Clock, now_ns};
-use sentry::task::{AccessMode, Current, PiWait, RseqArea};
+use sentry::task::{AccessMode, Current, RseqArea};
 
 /// Length of `struct robust_list_head`.
 const ROBUST_HEAD_LEN: usize = 24;
@@ -80,73 +79,6 @@ pub(crate) fn arch_prctl(current: &mut Current, code: i32, addr: u64) -> Result<
         SET_CPUID => Err(Errno::ENODEV),
         _ => Err(Errno::EINVAL),
     }
-}
-
-/// `futex(2)`: <https://man7.org/linux/man-pages/man2/futex.2.html>
-///
-/// Comes here only if the stub did not let it through; the host kernel does the work on the guest's own memory.
-pub(crate) fn futex(
-    current: &mut Current,
-    addr: u64,
-    op: u32,
-    value: u64,
-    timeout: u64,
-    addr2: u64,
-    value3: u64,
-) -> Result<u64, Errno> {
-    const COMMAND: u32 = 0x7f;
-    const WAIT: u32 = 0;
-    const WAKE: u32 = 1;
-    const REQUEUE: u32 = 3;
-    const CMP_REQUEUE: u32 = 4;
-    const WAKE_OP: u32 = 5;
-    const LOCK_PI: u32 = 6;
-    const UNLOCK_PI: u32 = 7;
-    const TRYLOCK_PI: u32 = 8;
-    const LOCK_PI2: u32 = 13;
-    const CLOCK_REALTIME: u32 = 256;
-    const WAIT_BITSET: u32 = 9;
-    const WAKE_BITSET: u32 = 10;
-    match op & COMMAND {
-        LOCK_PI | UNLOCK_PI | TRYLOCK_PI if op & CLOCK_REALTIME != 0 => return Err(Errno::ENOSYS),
-        LOCK_PI => return lock_inheriting(current, addr, timeout, Clock::Realtime),
-        LOCK_PI2 if op & CLOCK_REALTIME != 0 => {
-            return lock_inheriting(current, addr, timeout, Clock::Realtime);
-        }
-        LOCK_PI2 => return lock_inheriting(current, addr, timeout, Clock::Monotonic),
-        TRYLOCK_PI => return current.lock_inheriting(addr, PiWait::No).map(|()| 0),
-        UNLOCK_PI => return current.unlock_inheriting(addr).map(|()| 0),
-        _ => {}
-    }
-    let waits = matches!(op & COMMAND, WAIT | WAIT_BITSET);
-    if !waits && !matches!(op & COMMAND, WAKE | REQUEUE | CMP_REQUEUE | WAKE_OP | WAKE_BITSET) {
-        return Err(Errno::ENOSYS);
-    }
-    let args = [addr, u64::from(op), value, timeout, addr2, value3];
-    match current.context_mut().thread_call(ThreadCall::Futex { args }) {
-        // LINUX: a wait without a deadline is restarted after a handler with SA_RESTART.
-        Err(Errno::EINTR) if waits && timeout == 0 => Err(Errno::ERESTARTSYS),
-        result => result,
-    }
-}
-
-/// `FUTEX_LOCK_PI` and `FUTEX_LOCK_PI2`: the time is when to give up, on `clock`.
-fn lock_inheriting(current: &mut Current, addr: u64, timeout: u64, clock: Clock) -> Result<u64, Errno> {
-    const NS_PER_SECOND: u64 = 1_000_000_000;
-    let mut deadline = None;
-    if let Some(time) = UserPtr::<[i64; 2]>::new(timeout).non_null() {
-        let [seconds, nanos] = current.read_object(time)?;
-        let (Ok(seconds), Ok(nanos)) = (u64::try_from(seconds), u64::try_from(nanos)) else {
-            return Err(Errno::EINVAL);
-        };
-        if nanos >= NS_PER_SECOND {
-            return Err(Errno::EINVAL);
-        }
-        let end = seconds.saturating_mul(NS_PER_SECOND).saturating_add(nanos);
-        let left = end.saturating_sub(now_ns(clock));
-        deadline = Some(now_ns(Clock::Monotonic).saturating_add(left));
-    }
-    current.lock_inheriting(addr, PiWait::Until(deadline)).map(|()| 0)
 }
 
 /// `membarrier(2)`: <https://man7.org/linux/man-pages/man2/membarrier.2.html>

@@ -31,8 +31,11 @@ use crate::api::{
 };
 use crate::death::Death;
 use crate::stub::blob::Blob;
+use crate::stub::filter::is_futex_wait;
+use crate::stub::layout::ro;
 use crate::sys;
 use crate::systrap::extended;
+use crate::systrap::waits::put_limit;
 
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 /// Bytes of a `syscall` instruction.
@@ -396,7 +399,14 @@ impl Context for PtraceContext {
             ThreadCall::Membarrier { command, flags, cpu } => {
                 self.order(nr::MEMBARRIER, [u64::from(command), u64::from(flags), u64::from(cpu), 0, 0, 0])
             }
-            ThreadCall::Futex { args } => {
+            ThreadCall::Futex { args, .. } if !is_futex_wait(nr::FUTEX, args[1]) => {
+                self.order(nr::FUTEX, args)
+            }
+            ThreadCall::Futex { mut args, deadline_ns } => {
+                if let (Some(deadline_ns), Some(slot)) = (deadline_ns, &self.slot) {
+                    args[3] = slot.addr + ro::LIMIT;
+                    put_limit(&slot.window, deadline_ns);
+                }
                 // The thread may sleep in there for long, and must come out for a signal.
                 let handle = Arc::clone(&self.handle);
                 handle.enter_order();

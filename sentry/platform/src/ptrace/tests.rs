@@ -52,7 +52,7 @@ fn calls_of_the_stub_reach_the_kernel_too() {
 fn a_futex_wait_on_order_ends_by_an_interrupt() {
     let mut g = guest(&*platform(), LOOP);
     assert_eq!(g.context.run(&mut g.regs), Exit::Syscall);
-    let wait = ThreadCall::Futex { args: [DATA, 0, 0, 0, 0, 0] };
+    let wait = ThreadCall::Futex { args: [DATA, 0, 0, 0, 0, 0], deadline_ns: None };
     let interrupter = g.context.interrupter();
     let thread = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(5));

@@ -6,6 +6,10 @@ use std::sync::OnceLock;
 
 use super::layout::{self, STUB_BASE, agent, flag, kind, order, place, queue, ro, rw, state};
 
+/// Upper half of every address in the stub region.
+const STUB_HIGH: u32 = (STUB_BASE >> 32) as u32;
+const _: () = assert!(STUB_BASE.trailing_zeros() >= 32 && layout::STUB_END - STUB_BASE == 1 << 32);
+
 std::arch::global_asm!(
     include_str!("stub.S"),
     A_SEQ = const agent::SEQ,
@@ -43,8 +47,11 @@ std::arch::global_asm!(
     SIGNO = const rw::SIGNO,
     NATIVE_RET = const rw::NATIVE_RET,
     FUTEX_ROUNDS = const (ro::FUTEX_ROUNDS.cast_signed() - layout::RW.cast_signed()),
-    RO_FUTEX_ROUNDS = const ro::FUTEX_ROUNDS,
+    RO_FUTEX_NATIVE = const ro::FUTEX_NATIVE,
     FUTEX_SEEN = const rw::FUTEX_SEEN,
+    WAIT_BEGAN = const rw::WAIT_BEGAN,
+    STUB_HIGH = const STUB_HIGH,
+    STUB_HIGH_SWAPPED = const STUB_HIGH.swap_bytes(),
     SIGNALS_WAIT = const (ro::SIGNALS_WAIT.cast_signed() - layout::RW.cast_signed()),
     BLOCKED = const rw::BLOCKED,
     BLOCKABLE = const layout::BLOCKABLE,
@@ -91,12 +98,14 @@ std::arch::global_asm!(
     RO_SPIN = const ro::SPIN,
     RO_FLAGS = const ro::FLAGS,
     FLAG_FS_BASE = const flag::FS_BASE,
+    FLAG_GS_BASE = const flag::GS_BASE,
     FLAG_EXTENDED = const flag::EXTENDED,
     FLAG_CALL = const flag::CALL,
     PREFETCH_EXTENDED = const layout::PREFETCH_EXTENDED,
     RO_CALL_NR = const ro::CALL_NR,
     RO_CALL_ARGS = const ro::CALL_ARGS,
     RO_FS_BASE = const ro::FS_BASE,
+    RO_GS_BASE = const ro::GS_BASE,
     RO_SIGSET = const ro::SIGSET,
     RO_SIGALTSTACK = const ro::SIGALTSTACK,
     RO_FPROG = const ro::FPROG,
@@ -149,6 +158,9 @@ unsafe extern "C" {
     static rvisor_stub_state_slow: u8;
     static rvisor_stub_any: u8;
     static rvisor_stub_futex: u8;
+    static rvisor_stub_futex_clock: u8;
+    static rvisor_stub_futex_clock_end: u8;
+    static rvisor_stub_gate: u8;
     static rvisor_stub_epoll_ctl: u8;
     static rvisor_stub_epoll_made: u8;
     static rvisor_stub_epoll_slow: u8;
@@ -184,6 +196,9 @@ pub struct Blob {
     pub state_slow: u64,
     pub any: u64,
     pub futex: u64,
+    pub futex_clock: u64,
+    pub futex_clock_end: u64,
+    pub gate: u64,
     pub epoll_ctl: u64,
     pub epoll_made: u64,
     pub epoll_slow: u64,
@@ -239,6 +254,9 @@ impl Blob {
             state_slow: in_stub(&raw const rvisor_stub_state_slow),
             any: in_stub(&raw const rvisor_stub_any),
             futex: in_stub(&raw const rvisor_stub_futex),
+            futex_clock: in_stub(&raw const rvisor_stub_futex_clock),
+            futex_clock_end: in_stub(&raw const rvisor_stub_futex_clock_end),
+            gate: in_stub(&raw const rvisor_stub_gate),
             epoll_ctl: in_stub(&raw const rvisor_stub_epoll_ctl),
             epoll_made: in_stub(&raw const rvisor_stub_epoll_made),
             epoll_slow: in_stub(&raw const rvisor_stub_epoll_slow),

@@ -7,6 +7,7 @@
 //! calls reach the sentry; it is no boundary. See `docs/THREAT-MODEL.md`, "guest to host".
 
 use libc::sock_filter;
+use linux_abi::mm::madv;
 use linux_abi::nr;
 use seccomp::bpf::{Action, Cond, Program, Test};
 
@@ -15,10 +16,8 @@ use super::layout::{CALL_MAX, GUARD_START, NOTIFY_NR, STUB_BASE, STUB_END};
 /// What guest threads may do natively besides memory calls; see `control::Tuning`.
 #[derive(Debug, Clone, Copy)]
 pub struct Natives {
-    /// Futex calls but the priority-inheriting ones, which need the host's thread ids.
+    /// Those futex calls that [`is_host_futex`] names; waits only from the stub's code, where the platform knows an interrupted one again.
     pub futex: bool,
-    /// Futex waits of sites that have not been rewritten come to the platform, which looks at the site.
-    pub seen_waits: bool,
     /// `sched_yield` and reading clocks.
     pub clock: bool,
 }
@@ -74,14 +73,57 @@ fn agent_with(more: &[u64]) -> Vec<sock_filter> {
         nr::CLOCK_GETRES,
         nr::GETRUSAGE,
         NOTIFY_NR,
-        nr::FUTEX_WAITV,
         nr::RESTART_SYSCALL,
     ];
     let mut program = Program::new(Action::Trap(0)).foreign(Action::Trap(0));
     for call in calls.iter().chain(more) {
-        program = program.rule(number(*call), &[], Action::Allow);
+        let conditions: &[Cond] = match *call {
+            nr::FUTEX => &[futexes(&HOST_FUTEXES)],
+            nr::MADVISE => &[advices()],
+            nr::MREMAP => &[remap_flags()],
+            _ => &[],
+        };
+        program = program.rule(number(*call), conditions, Action::Allow);
     }
     program.compile()
+}
+
+/// What [`nr::MADVISE`] may advise. Not in the list: what merges pages, which tells by its time what others have in theirs (MERGEABLE);
+/// what breaks pages for all (HWPOISON, SOFT_OFFLINE); what rebuilds page tables at once (COLLAPSE); and whatever is new.
+const ADVICES: [u32; 18] = [
+    madv::NORMAL,
+    madv::RANDOM,
+    madv::SEQUENTIAL,
+    madv::WILLNEED,
+    madv::DONTNEED,
+    madv::FREE,
+    madv::REMOVE,
+    madv::DONTFORK,
+    madv::DOFORK,
+    madv::HUGEPAGE,
+    madv::NOHUGEPAGE,
+    madv::WIPEONFORK,
+    madv::KEEPONFORK,
+    madv::COLD,
+    madv::PAGEOUT,
+    madv::POPULATE_READ,
+    madv::POPULATE_WRITE,
+    madv::DONTNEED_LOCKED,
+];
+
+fn advices() -> Cond {
+    Cond::int(2, Test::In(ADVICES.to_vec()))
+}
+
+/// The host hears of this advice if a guest gives it.
+#[must_use]
+pub fn is_host_advice(advice: u32) -> bool {
+    ADVICES.contains(&advice)
+}
+
+/// What the sentry orders: in place, or `MREMAP_MAYMOVE | MREMAP_FIXED`, also with `MREMAP_DONTUNMAP`. The host never chooses a place.
+fn remap_flags() -> Cond {
+    Cond::long(3, Test::In(vec![0, 3, 7]))
 }
 
 /// `addr..addr + len` cannot touch the stub region: it starts outside the guarded range and is no longer than the guard.
@@ -113,26 +155,26 @@ pub fn guest(natives: Natives) -> Vec<sock_filter> {
     program = program.rule(number(NOTIFY_NR), &[], Action::UserNotif);
 
     // Anonymous private memory at a fixed place of the guest's own: as harmless as touching it.
-    let plain = u64::from(
-        (libc::MAP_NORESERVE | libc::MAP_STACK | libc::MAP_POPULATE | libc::MAP_GROWSDOWN).cast_unsigned(),
-    );
+    // Nothing that grows by itself: what grows, the sentry grows at the fault.
+    let plain = u64::from((libc::MAP_NORESERVE | libc::MAP_STACK | libc::MAP_POPULATE).cast_unsigned());
     let fixed = u64::from((libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED).cast_unsigned());
-    let anonymous = [Cond::long(3, Test::Masked { mask: !plain, value: fixed })];
+    let anonymous = [Cond::long(3, Test::Masked { mask: !plain, value: fixed }), protections()];
     program = memory_rule(program, nr::MMAP, &guest_range(0, 1), &anonymous);
     // Anything else that the stub maps, the sentry looks at: it alone can pass the descriptor.
     program = program.rule(number(nr::MMAP), &from_stub(), Action::UserNotif);
     program = memory_rule(program, nr::MUNMAP, &guest_range(0, 1), &[]);
-    program = memory_rule(program, nr::MPROTECT, &guest_range(0, 1), &[]);
-    program = memory_rule(program, nr::MADVISE, &guest_range(0, 1), &[]);
+    program = memory_rule(program, nr::MPROTECT, &guest_range(0, 1), &[protections()]);
+    program = memory_rule(program, nr::MADVISE, &guest_range(0, 1), &[advices()]);
     program = memory_rule(program, nr::MSYNC, &guest_range(0, 1), &[]);
     program = memory_rule(program, nr::MINCORE, &guest_range(0, 1), &[]);
     let both: Vec<Vec<Cond>> = guest_range(0, 1)
         .into_iter()
         .flat_map(|old| guest_range(4, 2).map(|new| old.iter().cloned().chain(new).collect::<Vec<_>>()))
         .collect();
-    program = memory_rule(program, nr::MREMAP, &both, &[]);
+    program = memory_rule(program, nr::MREMAP, &both, &[remap_flags()]);
 
-    for call in [nr::RT_SIGRETURN, nr::EXIT, nr::RSEQ, nr::MEMBARRIER, nr::SIGALTSTACK] {
+    // `restart_syscall` is the host's own way on with a wait that a stop or the freezer has interrupted.
+    for call in [nr::RT_SIGRETURN, nr::EXIT, nr::RSEQ, nr::MEMBARRIER, nr::SIGALTSTACK, nr::RESTART_SYSCALL] {
         program = program.rule(number(call), &from_stub(), Action::Allow);
     }
     // Descriptor 3, the arena, stays; it is of no use to guest threads, whose `mmap` of files asks the sentry.
@@ -140,20 +182,11 @@ pub fn guest(natives: Natives) -> Vec<sock_filter> {
     let close: Vec<Cond> = from_stub().into_iter().chain(not_the_arena).collect();
     program = program.rule(number(nr::CLOSE), &close, Action::Allow);
 
-    // Futexes from stub code always work: the stub's own waking, and orders. From guest code only if tuned so.
-    let inheriting = Cond::int(1, Test::In(inheriting_operations()));
-    let stub_futex: Vec<Cond> = from_stub().into_iter().collect();
+    // From stub code: the stub's own waking, waits, and orders. From guest code, if tuned so, what never waits.
+    let from_here: Vec<Cond> = from_stub().into_iter().chain([futexes(&HOST_FUTEXES)]).collect();
+    program = program.rule(number(nr::FUTEX), &from_here, Action::Allow);
     if natives.futex {
-        program = program.rule(number(nr::FUTEX), &[inheriting], Action::Trap(0));
-        if natives.seen_waits {
-            program = program.rule(number(nr::FUTEX), &stub_futex, Action::Allow);
-            let waiting = Cond::int(1, Test::In(with_flags(&WAITS)));
-            program = program.rule(number(nr::FUTEX), &[waiting], Action::Trap(0));
-        }
-        program = program.rule(number(nr::FUTEX), &[], Action::Allow);
-        program = program.rule(number(nr::FUTEX_WAITV), &[], Action::Allow);
-    } else {
-        program = program.rule(number(nr::FUTEX), &stub_futex, Action::Allow);
+        program = program.rule(number(nr::FUTEX), &[futexes(&PROMPT_FUTEXES)], Action::Allow);
     }
     if natives.clock {
         for call in [nr::SCHED_YIELD, nr::GETTIMEOFDAY, nr::TIME] {
@@ -170,26 +203,42 @@ pub fn guest(natives: Natives) -> Vec<sock_filter> {
     program.compile()
 }
 
-/// FUTEX_WAIT and FUTEX_WAIT_BITSET.
-const WAITS: [u32; 2] = [0, 9];
-/// Flag bits of futex operations: FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME.
-const FUTEX_FLAGS: u32 = 128 | 256;
+/// FUTEX_PRIVATE_FLAG.
+const PRIVATE: u32 = 128;
+/// FUTEX_CLOCK_REALTIME.
+const REALTIME: u32 = 256;
+/// FUTEX_WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAKE_BITSET: they never wait.
+const PROMPT_FUTEXES: [u32; 5] = [1, 3, 4, 5, 10];
+/// FUTEX_WAIT and FUTEX_WAIT_BITSET; the latter also with FUTEX_CLOCK_REALTIME.
+const WAITS: [u32; 3] = [0, 9, 9 | REALTIME];
+/// All futex operations that the host may be asked for, each with and without FUTEX_PRIVATE_FLAG. Not in the list: all that inherit
+/// priorities (the word holds guest thread ids, which the host does not know), and whatever is new.
+const HOST_FUTEXES: [u32; 8] = [0, 1, 3, 4, 5, 9, 10, 9 | REALTIME];
 
-/// The call is a futex wait.
+fn futexes(operations: &[u32]) -> Cond {
+    let both = operations.iter().flat_map(|&operation| [operation, operation | PRIVATE]);
+    Cond::int(1, Test::In(both.collect()))
+}
+
+/// The host may be asked for this futex operation.
+#[must_use]
+pub fn is_host_futex(operation: u32) -> bool {
+    HOST_FUTEXES.contains(&(operation & !PRIVATE))
+}
+
+/// The call is a futex wait that the host may be asked for.
 #[must_use]
 pub fn is_futex_wait(call: u64, operation: u64) -> bool {
     /// Only the low half counts: an `int`.
     const LOW: u64 = 0xffff_ffff;
-    call == nr::FUTEX
-        && WAITS.iter().any(|wait| operation & LOW & !u64::from(FUTEX_FLAGS) == u64::from(*wait))
+    call == nr::FUTEX && WAITS.iter().any(|wait| operation & LOW & !u64::from(PRIVATE) == u64::from(*wait))
 }
 
-/// FUTEX_LOCK_PI, UNLOCK_PI, TRYLOCK_PI, WAIT_REQUEUE_PI, CMP_REQUEUE_PI, LOCK_PI2 with any of the flag bits.
-fn inheriting_operations() -> Vec<u32> {
-    with_flags(&[6, 7, 8, 11, 12, 13])
+/// `PROT_READ | PROT_WRITE | PROT_EXEC` at most.
+fn protections() -> Cond {
+    Cond::long(2, Test::Le(7))
 }
 
-fn with_flags(operations: &[u32]) -> Vec<u32> {
-    let flags = [0, 128, 256, FUTEX_FLAGS];
-    operations.iter().flat_map(|operation| flags.map(|flags| operation | flags)).collect()
-}
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;

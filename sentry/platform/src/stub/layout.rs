@@ -7,7 +7,7 @@
 //!            AGENT_RW      the agent's answers
 //!            SLOTS_BASE    one slot of SLOT_SIZE a guest thread:
 //!                            +0        orders          the guest can only read       (`ro` below)
-//!                            +0x1000   hand-over page  %gs of the guest thread        (`rw` below)
+//!                            +0x1000   hand-over page  %gs of the guest thread, until that sets its own   (`rw` below)
 //!                            +0x2000   the stub's own stack
 //!                            +0x3000   signal stack
 //!                            +0x8000   XSAVE area
@@ -102,6 +102,11 @@ pub mod ro {
     pub const STEPS: u64 = 0xd0;
     pub const BULK_LIMIT: u64 = 0xac;
     pub const FUTEX_ROUNDS: u64 = 0xd8;
+    /// Futex waits are the host's: one that has trapped goes where a rewritten site would have gone.
+    pub const FUTEX_NATIVE: u64 = 0xe0;
+    pub const GS_BASE: u64 = 0xe8;
+    /// `struct timespec`: the time limit of a futex wait that is made on order.
+    pub const LIMIT: u64 = 0xf0;
     /// A signal waits for the thread or its process, blocked or not.
     pub const SIGNALS_WAIT: u64 = 0xdc;
     pub const WRITE_DATA: u64 = 0x100;
@@ -143,6 +148,8 @@ pub mod rw {
     pub const RSEQ_ADDR: u64 = 0x128;
     pub const RSEQ_LEN: u64 = 0x130;
     pub const RSEQ_SIGNATURE: u64 = 0x134;
+    /// Cycle counter when the last futex wait began whose limit is a length of time.
+    pub const WAIT_BEGAN: u64 = 0x138;
     pub const PREFETCH_DATA: u64 = 0x200;
     pub const GATHER_DATA: u64 = 0x600;
     pub const QUEUE: u64 = 0xe00;
@@ -252,6 +259,8 @@ pub mod flag {
     pub const EXTENDED: u32 = 2;
     /// A call is made first; unless it answers 0 the thread posts [`super::kind::DONE`] instead of resuming.
     pub const CALL: u32 = 4;
+    /// Only for a thread that goes on by a signal return.
+    pub const GS_BASE: u32 = 8;
 }
 
 /// Way of a call before which the extended state is saved: the calls that copy it.

@@ -192,47 +192,80 @@ rvisor_stub_park:
 // ---------------------------------------------------------------------------------------------------------------
 // Calls from rewritten call sites come here: rax = number, rcx = where to go on, r11 free, all else the guest's.
 // The sentry can roll a thread back from here to the original `syscall` at rcx - 2 (or on behind it, if it has been answered).
+//
+// %gs is the stub's until the guest sets a base of its own (ARCH_SET_GS, or wrgsbase, which nobody sees). So each entry looks first whose
+// it is: the upper half of an address in the stub region tells. With the guest's the call is made by the original `syscall`: the signal
+// handler finds the slot by its stack.
 // ---------------------------------------------------------------------------------------------------------------
+// Changes r11 and flags. All instructions have one length: entries.rs knows it.
+.macro own_gs
+    rdgsbase r11
+    shr r11, 32
+    cmp r11d, {STUB_HIGH}
+    je 99f
+    sub rcx, 2
+    jmp rcx
+99:
+.endm
+// The same without a change of flags; r11 = rcx.
+.macro own_gs_flags_kept
+    mov r11, rcx
+    rdgsbase rcx
+    bswap rcx
+    lea ecx, [rcx - {STUB_HIGH_SWAPPED}]
+    jrcxz 99f
+    lea rcx, [r11 - 2]
+    jmp rcx
+99:
+.endm
 .globl rvisor_stub_rollback_begin
 rvisor_stub_rollback_begin:
 .balign 16
 .globl rvisor_stub_getpid
 rvisor_stub_getpid:
+    own_gs
     mov eax, gs:[{IDENTITY} + 0]
     jmp rcx
 .balign 16
 .globl rvisor_stub_gettid
 rvisor_stub_gettid:
+    own_gs
     mov eax, gs:[{IDENTITY} + 4]
     jmp rcx
 .balign 16
 .globl rvisor_stub_getppid
 rvisor_stub_getppid:
+    own_gs
     mov eax, gs:[{IDENTITY} + 8]
     jmp rcx
 .balign 16
 .globl rvisor_stub_getuid
 rvisor_stub_getuid:
+    own_gs
     mov eax, gs:[{IDENTITY} + 12]
     jmp rcx
 .balign 16
 .globl rvisor_stub_geteuid
 rvisor_stub_geteuid:
+    own_gs
     mov eax, gs:[{IDENTITY} + 16]
     jmp rcx
 .balign 16
 .globl rvisor_stub_getgid
 rvisor_stub_getgid:
+    own_gs
     mov eax, gs:[{IDENTITY} + 20]
     jmp rcx
 .balign 16
 .globl rvisor_stub_getegid
 rvisor_stub_getegid:
+    own_gs
     mov eax, gs:[{IDENTITY} + 24]
     jmp rcx
 .balign 16
 .globl rvisor_stub_sigmask
 rvisor_stub_sigmask:                    // rt_sigprocmask: the mask is ours to change, as long as no signal waits
+    own_gs
     mov gs:[{NATIVE_RET}], rcx
     cmp r10, 8
     jne state_slow
@@ -272,6 +305,7 @@ rvisor_stub_sigmask_done:
 .balign 16
 .globl rvisor_stub_robust_list
 rvisor_stub_robust_list:                // set_robust_list
+    own_gs
     mov gs:[{NATIVE_RET}], rcx
     cmp rsi, 24
     jne state_slow
@@ -283,6 +317,7 @@ rvisor_stub_robust_list_done:
 .balign 16
 .globl rvisor_stub_rseq
 rvisor_stub_rseq:                       // the host keeps it; we keep what it was told
+    own_gs
     mov gs:[{NATIVE_RET}], rcx
     test edx, edx
     jnz state_slow
@@ -305,27 +340,42 @@ rvisor_stub_rseq_after:
 rvisor_stub_state_slow:
 state_slow:                             // not for us, after all
     mov rcx, gs:[{NATIVE_RET}]
-    jmp rvisor_stub_slow
+    jmp slow
 .balign 16
 .globl rvisor_stub_any
 rvisor_stub_any:                        // the number is only known now. No instruction here changes flags; r11 = where to go on
-    mov r11, rcx
+    own_gs_flags_kept
     mov eax, eax
     lea rcx, [rax - 202]
     jrcxz 1f
     mov rcx, r11
-    jmp rvisor_stub_slow
+    jmp slow
 1:  mov rcx, r11
     jmp rvisor_stub_futex
 .balign 16
 .globl rvisor_stub_futex
 rvisor_stub_futex:                      // a wait watches its word for a while first: as if the call had begun later
+    own_gs
     mov gs:[{NATIVE_RET}], rcx
     mov r11d, esi
     and r11d, -385                      // less FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME
-    jz 1f                               // FUTEX_WAIT
+    jz 2f                               // FUTEX_WAIT
     cmp r11d, 9                         // FUTEX_WAIT_BITSET
     jne rvisor_stub_native_syscall
+    jmp 1f
+2:  test r10, r10
+    jz 1f
+    mov r11, rdx                        // its limit is a length of time: if it is interrupted, the sentry must know how much is left
+.globl rvisor_stub_futex_clock
+rvisor_stub_futex_clock:
+    rdtsc
+    shl rdx, 32
+    or rax, rdx
+    mov gs:[{WAIT_BEGAN}], rax
+    mov rdx, r11
+.globl rvisor_stub_futex_clock_end
+rvisor_stub_futex_clock_end:
+    mov eax, 202
 1:  mov r11d, gs:[{FUTEX_ROUNDS}]
     test r11d, r11d
     jz rvisor_stub_native_syscall
@@ -355,6 +405,7 @@ futex_look:
 .balign 16
 .globl rvisor_stub_epoll_ctl
 rvisor_stub_epoll_ctl:
+    own_gs
     mov gs:[{NATIVE_RET}], rcx
     mov r11d, gs:[{QUEUE_LEN}]
     cmp r11d, gs:[{QUEUE_ROOM}]
@@ -410,6 +461,7 @@ rvisor_stub_epoll_slow:
 .balign 16
 .globl rvisor_stub_native
 rvisor_stub_native:                     // let through: the host serves it
+    own_gs
     mov gs:[{NATIVE_RET}], rcx
 .globl rvisor_stub_native_syscall
 rvisor_stub_native_syscall:
@@ -424,6 +476,9 @@ rvisor_stub_native_end:
 .balign 16
 .globl rvisor_stub_slow
 rvisor_stub_slow:
+    own_gs_flags_kept
+    mov rcx, r11
+slow:
     mov dword ptr gs:[{KIND}], {KIND_SYSCALL}
 slow_save:
     mov gs:[{REGS} + 56], rsp
@@ -789,6 +844,10 @@ run_flags:
     jz 1f
     mov rax, [rbx - {RW} + {RO_FS_BASE}]
     wrfsbase rax
+1:  test ecx, {FLAG_GS_BASE}            // only on the way to a signal return, which does without %gs
+    jz 1f
+    mov rax, [rbx - {RW} + {RO_GS_BASE}]
+    wrgsbase rax
 1:  test ecx, {FLAG_EXTENDED}
     jz 2f
     mov eax, -1
@@ -799,6 +858,12 @@ write_fault:
     mov dword ptr [rbx + {KIND}], {KIND_COPY_FAULT}
     jmp exchange
 exchange_end:
+
+// The way to guest code with a %gs of its own, for a thread whose registers are in the page: it has them all by now, and this signal puts
+// them into a frame, from which they can be loaded without %gs.
+.globl rvisor_stub_gate
+rvisor_stub_gate:
+    ud2
 
 // ---------------------------------------------------------------------------------------------------------------
 // Signals, on the slot's signal stack: calls that no rewritten site made, faults, and the sentry's interrupts.
@@ -894,12 +959,17 @@ signal_post:
     cmp dword ptr [rdx + 144], 202      // a futex wait that trapped only so that its site is seen ...
     jne signal_tell
     mov ecx, [rdx + 112]
-    and ecx, -385
+    and ecx, -129                       // exactly those that the filter lets the stub make, or it would come here for ever
     jz 1f
     cmp ecx, 9
+    je 1f
+    cmp ecx, 0x109
     jne signal_tell
-1:  cmp dword ptr [rbx - {RW} + {RO_FUTEX_ROUNDS}], 0
+1:  cmp dword ptr [rbx - {RW} + {RO_FUTEX_NATIVE}], 0
     je signal_tell
+    rdgsbase rcx                        // without %gs the sentry waits for it
+    cmp rcx, rbx
+    jne signal_tell
     inc dword ptr [rbx + {FUTEX_SEEN}]  // ... by the sentry now and then; else it goes where a rewritten site would have gone
     test dword ptr [rbx + {FUTEX_SEEN}], {FUTEX_UNSEEN}
     jz signal_tell
@@ -913,6 +983,8 @@ signal_tell:
     mov [rbx + {SIGNO}], rdi
     rdfsbase rax
     mov [rbx + {REGS} + 144], rax
+    rdgsbase rax
+    mov [rbx + {REGS} + 152], rax
     mov dword ptr [rbx + {KIND}], {KIND_TRAP}
     mov r12, rsp
     cmp edi, {SIGSYS}

@@ -12,20 +12,21 @@ use super::along::Along;
 use super::berth::{self, Berth};
 use super::extended;
 use super::frame::{self, Entry};
+use super::gs::Beyond;
 use super::handle::Handle;
 use super::handover::{Dead, Handover};
 use super::heat;
 use super::queue;
 use super::site;
 use super::space::{Slot, Space};
+use super::waits::ended_wait;
 use crate::api::{
     AddressSpace, CallSite, Context, EpollLicence, Exit, Fault, Identity, Interrupter, MemoryCall,
     PlatformError, QueuedCall, RseqArea, Service, ThreadCall, Unserved,
 };
 use crate::bulk::{BulkIn, BulkOut};
 use crate::death::Death;
-use crate::stub::blob::Blob;
-use crate::stub::filter::{ORDERED, THREAD_CLOCK, is_futex_wait};
+use crate::stub::filter::{ORDERED, THREAD_CLOCK};
 use crate::stub::layout::{
     GUARD_START, PASSED_FD, RW, STUB_BASE, STUB_END, XSAVE, XSAVE_SIZE, flag, kind, order, ro, rw,
 };
@@ -43,10 +44,14 @@ pub struct SystrapContext {
     pub(super) entry: Entry,
     /// The thread pointer that the guest thread has now; another value is loaded on the way back.
     fs_base: u64,
+    /// What `%gs` of the guest thread holds now. It is the hand-over page's address, which the guest is told as 0, or the guest's own.
+    pub(super) gs_base: u64,
+    /// Where the guest goes on, and with which `%gs` of its own, once it has come by the stub's gate.
+    pub(super) beyond: Option<Beyond>,
     along: Along,
     pub(super) dead: bool,
     /// The call that has just trapped, if its site has trapped often.
-    hot_call: Option<u64>,
+    pub(super) hot_call: Option<u64>,
     /// The sentry thread that is kicked if the stub ends; 0: none yet.
     waiter: i32,
     /// Extended state lies in the page and is loaded when the guest goes on.
@@ -96,6 +101,7 @@ impl SystrapContext {
         let options = space.shared().options;
         let along = Along::new(&slot.window, options.stub_copy);
         let mask = options.keeps_thread_state().then(|| Arc::clone(&slot.window));
+        let own_gs = slot.addr + RW;
         let mut context = Self {
             handle: Arc::new(Handle::new(Arc::downgrade(&space), mask)),
             space,
@@ -103,6 +109,8 @@ impl SystrapContext {
             handover,
             entry: Entry::Page,
             fs_base: u64::MAX,
+            gs_base: own_gs,
+            beyond: None,
             along,
             dead: false,
             hot_call: None,
@@ -225,6 +233,10 @@ impl SystrapContext {
                 };
                 self.entry = Entry::Frame(offset);
                 frame::get(window, self.entry, regs);
+                self.gs_base = regs.gs_base;
+                if regs.gs_base == slot.addr + RW {
+                    regs.gs_base = 0;
+                }
                 self.trap_exit(offset, regs)
             }
             kind::INTERRUPTED => {
@@ -241,7 +253,12 @@ impl SystrapContext {
         let Some(slot) = &self.slot else { return Exit::Died };
         let trap = frame::trap(&slot.window, offset);
         let signo = i32::try_from(slot.window.get64(RW + rw::SIGNO)).unwrap_or(0);
+        let has_waited = signo == libc::SIGURG && ended_wait(regs);
         self.leave_stub_code(regs, signo);
+        if has_waited {
+            (regs.orig_rax, regs.rax) = (nr::FUTEX, nr::FUTEX);
+            return Exit::WaitInterrupted { waited_ns: self.waited_ns() };
+        }
         if signo == libc::SIGTRAP && self.was_being_patched(regs.rip.wrapping_sub(1)) {
             regs.rip = regs.rip.wrapping_sub(1);
             return Exit::Interrupted;
@@ -277,8 +294,10 @@ impl SystrapContext {
     }
 
     pub(super) fn put_registers(&mut self, regs: &Registers) {
+        let mut regs = *regs;
+        let gs = self.put_gs(&mut regs);
         let Some(slot) = &self.slot else { return };
-        frame::put(&slot.window, self.entry, regs);
+        frame::put(&slot.window, self.entry, &regs);
         let changed = regs.fs_base != self.fs_base && regs.fs_base < TASK_SIZE;
         let extended = if self.loads && self.entry == Entry::Page { flag::EXTENDED } else { 0 };
         let call = if self.last_call.is_some() { flag::CALL } else { 0 };
@@ -286,7 +305,7 @@ impl SystrapContext {
             // It is there as long as the thread is.
             let _ = self.write_call(number, args);
         }
-        slot.window.set32(ro::FLAGS, call | extended | if changed { flag::FS_BASE } else { 0 });
+        slot.window.set32(ro::FLAGS, call | extended | gs | if changed { flag::FS_BASE } else { 0 });
         if changed {
             slot.window.set64(ro::FS_BASE, regs.fs_base);
         }
@@ -337,34 +356,42 @@ impl SystrapContext {
     }
 
     /// Lets the guest run until it wants something.
-    fn run_once(&mut self, running: Running, regs: &mut Registers) -> Exit {
+    pub(super) fn run_once(&mut self, running: Running, regs: &mut Registers) -> Exit {
         let mut waited = if running == Running::No { self.resume(regs) } else { self.join(running) };
-        while waited.is_ok()
-            && let Some(errno) = self.late_failure()
-        {
-            regs.rax = errno.to_return();
+        let exit = loop {
+            while waited.is_ok()
+                && let Some(errno) = self.late_failure()
+            {
+                regs.rax = errno.to_return();
+                waited = self.resume(regs);
+            }
+            self.last_call = None;
+            self.is_saved = false;
+            if waited.is_err() {
+                self.dead = true;
+                return Exit::Died;
+            }
+            self.loads = false;
+            let exit = self.exit_of(regs);
+            self.fs_base = regs.fs_base;
+            if !self.has_come_to_gate(regs, exit) {
+                break exit;
+            }
             waited = self.resume(regs);
-        }
-        self.last_call = None;
-        self.is_saved = false;
-        if waited.is_err() {
-            self.dead = true;
-            return Exit::Died;
-        }
-        self.loads = false;
-        let exit = self.exit_of(regs);
+        };
         match &self.slot {
             Some(slot) if exit == Exit::Syscall => self.along.take(&slot.window),
             _ => self.along.forget(),
         }
-        self.fs_base = regs.fs_base;
         exit
     }
 
     /// After a trapped call: its address, if its site has trapped so often that it is worth rewriting.
     fn hot_call(&self, regs: &Registers, exit: Exit) -> Option<u64> {
         let has_trapped = exit == Exit::Syscall && self.entry != Entry::Page;
-        if !has_trapped || !self.space.shared().options.patch {
+        // Its number is no site's own.
+        let is_rest = regs.orig_rax == nr::RESTART_SYSCALL;
+        if !has_trapped || is_rest || !self.space.shared().options.patch {
             return None;
         }
         let call = regs.rip.checked_sub(site::CALL)?;
@@ -372,20 +399,6 @@ impl SystrapContext {
         let weight = if self.sees_wait(regs) { heat::HOT } else { 1 };
         let is_hot = (0..weight).fold(false, |is_hot, _| self.space.heat().trapped(call) || is_hot);
         (is_hot && self.space.patches().is_candidate(call)).then_some(call)
-    }
-
-    /// Where a futex wait that has trapped goes on, its site having been seen: the host may have it, or else it comes again without
-    /// the signal frame, in which no interrupt would reach it.
-    fn entry_of_wait(&self, regs: &Registers, exit: Exit) -> Option<u64> {
-        let has_trapped = exit == Exit::Syscall && self.entry != Entry::Page && self.hot_call.is_none();
-        if !has_trapped || !is_futex_wait(regs.orig_rax, regs.rsi) {
-            return None;
-        }
-        Some(if self.space.shared().watches_futexes { Blob::get().futex } else { Blob::get().slow })
-    }
-
-    fn sees_wait(&self, regs: &Registers) -> bool {
-        self.space.shared().watches_futexes && is_futex_wait(regs.orig_rax, regs.rsi)
     }
 
     fn copy_extended_to(&mut self, child: &mut Self) -> Result<(), Errno> {
@@ -424,11 +437,9 @@ impl Context for SystrapContext {
             self.hot_call = self.hot_call(regs, exit);
             let Some(entry) = self.entry_of_wait(regs, exit) else { break };
             // What the entry does with it is what a rewritten site would have done.
-            regs.rcx = regs.rip;
-            regs.rip = entry;
-            exit = self.run_once(Running::No, regs);
+            exit = self.wait_by(entry, regs);
         }
-        if exit == Exit::Interrupted {
+        if matches!(exit, Exit::Interrupted | Exit::WaitInterrupted { .. }) {
             self.handle.wanted.store(false, Ordering::SeqCst);
         }
         exit
@@ -709,6 +720,10 @@ impl Context for SystrapContext {
 
     fn call_site(&self) -> Option<u64> {
         self.hot_call
+    }
+
+    fn about_code(&self, addr: u64) -> String {
+        self.space.patches().describe(addr)
     }
 
     fn patch(&mut self, code: &CallSite<'_>, reserve: &mut dyn FnMut() -> Option<u64>) {

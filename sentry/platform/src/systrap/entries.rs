@@ -8,7 +8,12 @@ use linux_abi::{Registers, nr};
 use super::site::CALL;
 use crate::stub::blob::Blob;
 
-/// An entry whose first instruction puts where the thread came from into its page.
+/// Bytes at the start of each entry that look whose %gs is, and where among them the jump stands that leaves with `rcx` at the call.
+/// `rcx` is where the thread came from until the next instruction is through, which puts it into the page.
+const PROLOGUE: u64 = 24;
+const PROLOGUE_LEAVES: u64 = 22;
+
+/// An entry that puts where the thread came from into its page.
 struct Entry {
     code: Range<u64>,
     /// Here the call has been answered.
@@ -30,7 +35,7 @@ fn entries(blob: &Blob) -> [Entry; 6] {
         },
         entry(blob.robust_list..blob.rseq, blob.robust_list_done..blob.rseq),
         entry(blob.rseq..blob.any, blob.rseq_after..blob.state_slow),
-        entry(blob.futex..blob.epoll_ctl, 0..0),
+        Entry { number: Some(nr::FUTEX), ..entry(blob.futex..blob.epoll_ctl, 0..0) },
         Entry { answer: Some(0), number: Some(nr::EPOLL_CTL), ..epoll_ctl },
         entry(blob.native..blob.native_end, blob.native_after..blob.native_end),
     ]
@@ -48,9 +53,12 @@ pub(super) fn leave(regs: &mut Registers, claimed: u64) {
         (regs.rip, regs.rcx) = (claimed, claimed);
         regs.rax = entry.answer.unwrap_or(regs.rax);
     } else {
-        let came_from = if at == entry.code.start { regs.rcx } else { claimed };
-        regs.rip = came_from.wrapping_sub(CALL);
+        regs.rip = call_before(entry.code.start, regs).unwrap_or(claimed.wrapping_sub(CALL));
         regs.rax = entry.number.unwrap_or(regs.rax);
+        if (blob.futex_clock..blob.futex_clock_end).contains(&at) {
+            // It reads the clock into the one, and keeps it in the other.
+            regs.rdx = regs.r11;
+        }
     }
 }
 
@@ -61,7 +69,47 @@ fn way_out(at: u64, regs: &Registers) -> u64 {
         // Its first instruction keeps the address in r11; the others need rcx.
         return if at == blob.any { regs.rcx } else { regs.r11 }.wrapping_sub(CALL);
     }
-    // An identity call: its first instruction answers it.
-    let is_unanswered = blob.identity.iter().any(|(_, entry)| *entry == at);
-    if is_unanswered { regs.rcx.wrapping_sub(CALL) } else { regs.rcx }
+    // An identity call: its first instruction of its own answers it.
+    blob.identity.iter().find_map(|(_, entry)| call_before(*entry, regs)).unwrap_or(regs.rcx)
+}
+
+/// Address of the call, if the thread is still in the first instructions of the entry at `start`.
+fn call_before(start: u64, regs: &Registers) -> Option<u64> {
+    match regs.rip.checked_sub(start)? {
+        PROLOGUE_LEAVES => Some(regs.rcx),
+        0..=PROLOGUE => Some(regs.rcx.wrapping_sub(CALL)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stub::layout::STUB_BASE;
+
+    #[test]
+    fn every_entry_begins_with_the_same_look() {
+        let blob = Blob::get();
+        let bytes = |entry: u64, len: u64| {
+            let at = usize::try_from(entry - STUB_BASE).expect("small");
+            blob.bytes[at..at + usize::try_from(len).expect("small")].to_vec()
+        };
+        let first = bytes(blob.native, PROLOGUE);
+        assert_eq!((&first[..5], &first[22..]), (&[0xf3, 0x49, 0x0f, 0xae, 0xcb][..], &[0xff, 0xe1][..]));
+        let identity = blob.identity.map(|(_, entry)| entry);
+        let others = [blob.sigmask, blob.robust_list, blob.rseq, blob.futex, blob.epoll_ctl];
+        for entry in identity.into_iter().chain(others) {
+            assert_eq!(bytes(entry, PROLOGUE), first, "{entry:#x}");
+        }
+    }
+
+    #[test]
+    fn a_futex_wait_that_reads_the_clock_keeps_its_arguments() {
+        let blob = Blob::get();
+        for at in blob.futex_clock..blob.futex_clock_end {
+            let mut regs = Registers { rip: at, rdx: 1, r11: 7, rax: 1, ..Registers::default() };
+            leave(&mut regs, 0x1007);
+            assert_eq!((regs.rip, regs.rax, regs.rdx), (0x1005, nr::FUTEX, 7));
+        }
+    }
 }

@@ -96,6 +96,8 @@ pub fn get(window: &Window, entry: Entry, regs: &mut Registers) {
             let mut bytes = [0; size_of::<Registers>()];
             window.read(RW + rw::REGS, &mut bytes);
             *regs = Registers::read_from_bytes(&bytes).expect("the sizes are equal");
+            // Whoever comes this way has the stub's own.
+            regs.gs_base = 0;
         }
         Entry::Frame(frame) => {
             let mut bytes = [0; 18 * 8];
@@ -107,10 +109,10 @@ pub fn get(window: &Window, entry: Entry, regs: &mut Registers) {
                 [g[8], g[9], g[10], g[11], g[12], g[13], g[14], g[15]];
             [regs.rip, regs.rflags] = [g[16], g[17]];
             regs.fs_base = window.get64(RW + rw::REGS + 144);
+            regs.gs_base = window.get64(RW + rw::REGS + 152);
             regs.orig_rax = u64::MAX;
         }
     }
-    regs.gs_base = 0;
 }
 
 /// Writes the registers back, with the flags that a guest may have.

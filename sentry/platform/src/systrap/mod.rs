@@ -11,6 +11,7 @@ pub mod decode;
 mod entries;
 pub mod extended;
 pub mod frame;
+mod gs;
 pub mod handle;
 pub mod handover;
 pub mod heat;
@@ -22,6 +23,7 @@ mod rewrite;
 pub mod site;
 pub mod space;
 mod strays;
+pub mod waits;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -73,8 +75,7 @@ pub struct Shared {
     pub vdso: u64,
     /// Fast paths.
     pub options: Options,
-    /// Futex waits of rewritten sites watch their word for a while first: it pays where another processor may change it meanwhile. Those of
-    /// other sites trap, so that the sites are seen.
+    /// Futex waits watch their word for a while first: it pays where another processor may change it meanwhile.
     pub watches_futexes: bool,
     /// Processors that the sentry may use, as a mask.
     pub cpus: Vec<u64>,
@@ -136,8 +137,7 @@ pub fn prepare(options: Options) -> Result<Prepared, PlatformError> {
         Arena::new().map_err(|source| PlatformError::Host { what: "shared memory for stubs", source })?;
     let watches_futexes =
         options.patch && options.native_futex && options.futex_spin && processors(&sys::affinity()) > 1;
-    let natives =
-        Natives { futex: options.native_futex, seen_waits: watches_futexes, clock: options.native_clock };
+    let natives = Natives { futex: options.native_futex, clock: options.native_clock };
     let first = fork_first(&arena, Wall::Filter(natives))?;
     Ok(Prepared { arena, first, options, watches_futexes })
 }
@@ -209,6 +209,8 @@ impl Drop for Systrap {
     }
 }
 
+#[cfg(test)]
+mod gs_tests;
 #[cfg(test)]
 mod queue_tests;
 #[cfg(test)]

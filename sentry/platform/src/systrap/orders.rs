@@ -4,7 +4,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use linux_abi::{Errno, nr};
 
@@ -99,31 +98,16 @@ impl SystrapContext {
                 self.call(nr::MEMBARRIER, [u64::from(command), u64::from(flags), u64::from(cpu), 0, 0, 0])
             }
             // On the signal stack it would sleep deaf to interrupts. By now its site has been looked at: it comes another way.
-            ThreadCall::Futex { args } if self.entry != Entry::Page && is_futex_wait(nr::FUTEX, args[1]) => {
+            ThreadCall::Futex { args, .. }
+                if self.entry != Entry::Page && is_futex_wait(nr::FUTEX, args[1]) =>
+            {
                 Err(Errno::ERESTARTNOINTR)
             }
-            ThreadCall::Futex { args } if is_futex_wait(nr::FUTEX, args[1]) => self.futex_wait(args),
-            ThreadCall::Futex { args } => self.call(nr::FUTEX, args),
+            ThreadCall::Futex { args, deadline_ns } if is_futex_wait(nr::FUTEX, args[1]) => {
+                self.futex_wait(args, deadline_ns)
+            }
+            ThreadCall::Futex { args, .. } => self.call(nr::FUTEX, args),
         }
-    }
-
-    /// The thread may sleep in there for long, and must come out for an interrupt, whenever that comes: the stub looks for one before it
-    /// sleeps, and its signal handler takes one that comes after the look.
-    fn futex_wait(&mut self, args: [u64; 6]) -> Result<u64, Errno> {
-        self.handle.in_guest.store(true, Ordering::SeqCst);
-        let result = loop {
-            if self.handle.wanted.load(Ordering::SeqCst) {
-                break Err(Errno::EINTR);
-            }
-            let result = self.write_call(nr::FUTEX, args).and_then(|()| self.order(order::WAIT));
-            match result.and_then(|()| self.result()) {
-                // A signal that was on its way when an earlier run ended.
-                Err(Errno::EINTR) if !self.handle.wanted.load(Ordering::SeqCst) => {}
-                result => break result,
-            }
-        };
-        self.handle.in_guest.store(false, Ordering::SeqCst);
-        result
     }
 
     /// Has the stub map a file: the descriptor is passed for this one call and closed by the stub.

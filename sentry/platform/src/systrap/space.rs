@@ -183,6 +183,7 @@ impl Space {
         window.set32(ro::SPIN, self.shared.spin_rounds);
         // The fourth is seen first.
         window.set32(RW + rw::FUTEX_SEEN, FUTEX_UNSEEN - 3);
+        window.set32(ro::FUTEX_NATIVE, u32::from(self.shared.options.native_futex));
         window.set32(ro::FUTEX_ROUNDS, if self.shared.watches_futexes { self.shared.spin_rounds } else { 0 });
         window.set32(ro::PREFETCH, u32::from(self.shared.options.stub_copy));
         // Not zero, so that the slot is not taken for free before the host has cleared it.

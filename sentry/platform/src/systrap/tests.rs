@@ -90,7 +90,8 @@ fn a_futex_wait_on_order_ends_by_an_interrupt_whenever_it_comes() {
     let waiter = std::thread::spawn(move || {
         for round in 0..ROUNDS {
             begin.send(round).expect("the interrupter lives");
-            let end = context.thread_call(ThreadCall::Futex { args: [DATA, 0, 0, 0, 0, 0] });
+            let end =
+                context.thread_call(ThreadCall::Futex { args: [DATA, 0, 0, 0, 0, 0], deadline_ns: None });
             assert_eq!(end, Err(Errno::EINTR));
             assert_eq!(context.run(&mut regs), Exit::Interrupted);
         }
