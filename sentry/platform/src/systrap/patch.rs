@@ -34,6 +34,8 @@ struct Place {
     start: u64,
     /// From offsets in it to original addresses.
     origins: Vec<(u8, u64)>,
+    /// What stood at the site.
+    bytes: Vec<u8>,
 }
 
 /// A page of trampolines.
@@ -51,6 +53,8 @@ pub struct Patches {
     sites: BTreeMap<u64, (u64, u64)>,
     pages: BTreeMap<u64, Page>,
     refused: HashSet<u64>,
+    /// The newest, by its `syscall`.
+    last: Option<u64>,
     /// The host does not let code be written.
     is_off: bool,
 }
@@ -113,7 +117,8 @@ impl Patches {
     pub fn add(&mut self, site: &Site, (at, len): (u64, u64), origins: Vec<(u8, u64)>) {
         if let Some(page) = self.pages.get_mut(&(at & !(PAGE - 1))) {
             page.used = (at % PAGE + len).next_multiple_of(ALIGN);
-            page.places.push(Place { at, start: site.start, origins });
+            page.places.push(Place { at, start: site.start, origins, bytes: site.bytes.clone() });
+            self.last = Some(site.call);
             self.sites.insert(site.call, (site.start, site.written().0));
         }
     }
@@ -127,6 +132,30 @@ impl Patches {
         let offset = addr - place.at;
         let met = place.origins.iter().rfind(|(at, _)| u64::from(*at) <= offset);
         Some(met.map_or(place.start, |&(_, origin)| origin))
+    }
+
+    /// For the log: how many sites there are, and which lie near `addr`, or have been last entered of all. Each as: address and original
+    /// bytes up to its `syscall`, address of its trampoline.
+    #[must_use]
+    pub fn describe(&self, addr: u64) -> String {
+        /// Farther ones have nothing to do with a fault.
+        const NEAR: u64 = 4096;
+        let mut text = format!("{} call sites rewritten", self.sites.len());
+        let near = self.sites.range(addr.saturating_sub(NEAR)..addr.saturating_add(NEAR));
+        let near = near.map(|(call, _)| call).chain(self.last.as_ref());
+        for call in near {
+            let Some((at, place)) = self.place_of(*call) else { continue };
+            let bytes: String = place.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            text.push_str(&format!("; {:#x} ({bytes}) call {call:#x} by {at:#x}", place.start));
+        }
+        text
+    }
+
+    fn place_of(&self, call: u64) -> Option<(u64, &Place)> {
+        let places = self.pages.values().flat_map(|page| &page.places);
+        let mut of_call =
+            places.filter(|place| place.origins.last().is_some_and(|&(_, origin)| origin == call));
+        of_call.next_back().map(|place| (place.at, place))
     }
 
     /// Something else is mapped at `start..end` now.

@@ -222,8 +222,31 @@ impl Current {
 
     /// A synchronous fault of the guest's code becomes a signal.
     pub fn fault(&mut self, fault: platform::Fault) {
+        self.log_fault(fault);
         self.set_fault(fault);
         self.task().force(SigInfo::fault(fault.signo, fault.code, fault.addr));
+    }
+
+    /// One line for whoever debugs: where it was, and what the platform has done to the code there.
+    fn log_fault(&self, fault: platform::Fault) {
+        if !tracing::enabled!(target: "fault", tracing::Level::DEBUG) {
+            return;
+        }
+        const SHOWN: usize = 16;
+        let mut code = [0; SHOWN];
+        let space = self.mm().space();
+        let len = space.read(self.regs.rip, &mut code);
+        let code: String = code[..len].iter().map(|byte| format!("{byte:02x}")).collect();
+        let (tid, name) = (self.task().tid(), self.task().name_text());
+        let about = self.context().about_code(self.regs.rip);
+        tracing::debug!(
+            target: "fault",
+            "[{tid}] {name}: signal {} at {:#x} ({code}), address {:#x}, rsp {:#x}; {about}",
+            fault.signo,
+            self.regs.rip,
+            fault.addr,
+            self.regs.rsp,
+        );
     }
 
     /// Sends SIGPIPE to the task itself, as a write to a pipe without readers does.
