@@ -219,11 +219,11 @@ impl Drop for Space {
 
 impl AddressSpace for Space {
     fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
-        sys::read_process(self.process.pid, addr, buf)
+        self.process.by_number(|pid| sys::read_process(pid, addr, buf)).unwrap_or(0)
     }
 
     fn write(&self, addr: u64, buf: &[u8]) -> usize {
-        sys::write_process(self.process.pid, addr, buf)
+        self.process.by_number(|pid| sys::write_process(pid, addr, buf)).unwrap_or(0)
     }
 
     fn kill(&self) {
@@ -247,11 +247,11 @@ impl AddressSpace for Space {
     }
 
     fn cpu_time_ns(&self) -> (u64, u64) {
-        (sys::process_cpu_ns(self.process.pid), 0)
+        (self.process.by_number(sys::process_cpu_ns).unwrap_or(0), 0)
     }
 
     fn count_resident(&self, pages: &[u64]) -> usize {
-        sys::count_resident(self.process.pid, pages)
+        self.process.by_number(|pid| sys::count_resident(pid, pages)).unwrap_or(0)
     }
 
     fn peak_resident_bytes(&self) -> u64 {

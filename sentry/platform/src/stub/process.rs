@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use libc::pid_t;
@@ -26,6 +26,8 @@ pub struct Process {
     /// What stands in its agent's order page at `agent::MARK`.
     pub(super) mark: u64,
     ended: AtomicBool,
+    /// It is about to be reaped, or has been: from then on its number may be another's. LOCK: leaf.
+    is_reaped: RwLock<bool>,
     /// We asked for its end.
     killed: AtomicBool,
     /// Signal that ended it; 0: none.
@@ -70,6 +72,7 @@ impl Process {
             pidfd,
             mark,
             ended: AtomicBool::new(false),
+            is_reaped: RwLock::new(false),
             killed: AtomicBool::new(false),
             signal: AtomicI32::new(0),
             blame: OnceLock::new(),
@@ -96,6 +99,17 @@ impl Process {
     #[must_use]
     pub fn peak(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.peak)
+    }
+
+    /// Does `work` with its number, which is its own for so long; `None` once it may be another's.
+    pub fn by_number<T>(&self, work: impl FnOnce(pid_t) -> T) -> Option<T> {
+        let is_reaped = self.is_reaped.read().unwrap_or_else(PoisonError::into_inner);
+        (!*is_reaped).then(|| work(self.pid))
+    }
+
+    /// Its number is free from now on, for whoever asks by it.
+    fn give_up_number(&self) {
+        *self.is_reaped.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     /// It runs no more.
@@ -385,6 +399,7 @@ impl Registry {
         let Some(process) = self.by_pid().remove(&pid) else { return };
         // The descriptor is in the set: `enter` has put it there.
         let _ = epoll::delete(&self.ends, &process.pidfd);
+        process.give_up_number();
         let end = sys::wait_process(pid).unwrap_or_default();
         process.peak.store(end.peak_bytes, Ordering::Release);
         process.set_ended(end.signal);
