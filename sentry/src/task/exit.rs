@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use linux_abi::UserPtr;
-use platform::{Context, ThreadCall};
+use platform::{Context, Death, ThreadCall};
 
 use super::overdue::Ended;
 use super::signal::{SigInfo, Signal};
@@ -133,11 +133,15 @@ impl Current {
         if by_host && let Some(origin) = self.process().origin() {
             origin.killed_by_host.store(true, Ordering::Release);
         }
+        // LINUX: `rseq_handle_notify_resume` raises SIGSEGV where the area that the guest has registered cannot be used, and does so again on
+        // the way to its handler: what the guest did, and nobody else's business.
+        let by_rseq = why == Some(Death::Signal(Signal::SEGV.number())) && self.rseq().is_some();
+        let signal = if by_rseq { Signal::SEGV } else { Signal::KILL };
         let mut group = self.process().lock_group();
         group.killed_by_host |= by_host;
         // One of several threads is the first; and who was to end anyway needs no reason.
-        let why = why.filter(|_| group.exit.is_none());
-        group.begin_exit(ExitStatus::Signal { signo: Signal::KILL.number() }, Ended::ByItself);
+        let why = why.filter(|_| group.exit.is_none() && !by_rseq);
+        group.begin_exit(ExitStatus::Signal { signo: signal.number() }, Ended::ByItself);
         drop(group);
         if let Some(why) = why {
             self.task().tell(format_args!("killed: {why}"));

@@ -548,3 +548,21 @@ TEST(futex_waits_of_a_busy_site_lose_no_wake_up) {
     }
     CHECK_EQ(pthread_join(thread, NULL), 0);
 }
+
+TEST(a_process_whose_rseq_area_is_gone_ends_by_sigsegv) {
+    extern const ptrdiff_t __rseq_offset __attribute__((weak));
+    extern const unsigned __rseq_size __attribute__((weak));
+    enum { UNREGISTER = 1, SIGNATURE = 0x53053053, SIZE = 32 };
+    pid_t pid = IN_CHILD({
+        if (&__rseq_size && __rseq_size != 0) {
+            char *own = (char *)__builtin_thread_pointer() + __rseq_offset;
+            CHECK_OK(syscall(SYS_rseq, own, SIZE, UNREGISTER, SIGNATURE));
+        }
+        char *page = mmap(NULL, GUEST_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK_OK(syscall(SYS_rseq, page, SIZE, 0, SIGNATURE));
+        CHECK_OK(munmap(page, GUEST_PAGE));
+        for (;;)
+            usleep(1000);
+    });
+    CHECK_KILLED(pid, SIGSEGV);
+}
