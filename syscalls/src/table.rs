@@ -476,10 +476,10 @@ impl SyscallAbi for Table {
     }
 
     fn wait_interrupted(&self, current: &mut Current, number: u64, waited_ns: u64) -> Errno {
-        match number {
-            nr::FUTEX => crate::task::futex::wait_interrupted(current, waited_ns),
-            _ => Errno::EINTR,
+        if number == nr::FUTEX {
+            return crate::task::futex::wait_interrupted(current, waited_ns);
         }
+        Errno::EINTR
     }
 
     fn leaves_descriptors(&self, number: u64) -> bool {
