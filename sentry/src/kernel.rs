@@ -41,8 +41,6 @@ pub struct Kernel {
     pub net: Arc<crate::net::Namespace>,
     /// What happens when a time comes.
     pub timers: Arc<Timers>,
-    /// Who watches which files.
-    pub inotify: crate::fs::inotify::Registry,
     /// How much of the processors its processes have wanted of late.
     pub load: crate::load::Load,
     /// The next login's number.

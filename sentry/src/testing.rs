@@ -63,7 +63,6 @@ pub(crate) fn kernel() -> Arc<Kernel> {
         ipc: crate::ipc::Namespace::new(),
         net: crate::net::Namespace::new(),
         timers: Timers::start().expect("the host has threads"),
-        inotify: crate::fs::inotify::Registry::default(),
         load: crate::load::Load::default(),
         logins: 1.into(),
     })
@@ -75,7 +74,7 @@ pub(crate) fn task() -> Arc<Task> {
     let options = Options { mode: 0o755, ..Options::new(1 << 30) };
     let file_system =
         TmpFs::new(&kernel.vfs, options, kernel.descriptors.share("test")).expect("room for a root");
-    task_on(&kernel, Mount::of(file_system, 0, b"tmpfs"))
+    task_on(&kernel, Mount::of(&kernel.vfs, file_system, 0, b"tmpfs"))
 }
 
 /// A task whose root is `root`; root user with all capabilities, umask 022.

@@ -113,7 +113,6 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         ipc: sentry::ipc::Namespace::new(),
         net,
         timers,
-        inotify: sentry::fs::inotify::Registry::default(),
         load,
         logins: 1.into(),
     });

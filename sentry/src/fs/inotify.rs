@@ -14,7 +14,8 @@ use crate::io::Sink;
 use crate::kernel::Kernel;
 use crate::sync::{Events, WaitQueue};
 use crate::task::{Current, Task};
-use crate::vfs::{FileOps, Inode, Location, Op, OpenFile};
+use crate::vfs::open_flags::O_PATH;
+use crate::vfs::{FileOps, Inode, Location, Op, OpenFile, Tree};
 
 /// Most instances. LINUX: `fs.inotify.max_user_instances`, EMFILE above.
 const INSTANCES_MAX: usize = 128;
@@ -71,6 +72,9 @@ struct Watch {
     instance: Weak<Instance>,
     mask: AtomicU32,
     key: Key,
+    is_dir: bool,
+    /// The file system that the node was found on.
+    tree: Option<Weak<Tree>>,
 }
 
 /// One descriptor's watches and events.
@@ -85,6 +89,7 @@ pub struct Instance {
 struct Inner {
     last_number: i32,
     by_number: HashMap<i32, Arc<Watch>>,
+    by_key: HashMap<Key, Arc<Watch>>,
     events: VecDeque<Event>,
 }
 
@@ -94,6 +99,13 @@ struct Event {
     mask: u32,
     cookie: u32,
     name: Vec<u8>,
+}
+
+impl Inner {
+    fn remove(&mut self, watch: &Watch) -> bool {
+        self.by_key.remove(&watch.key);
+        self.by_number.remove(&watch.number).is_some()
+    }
 }
 
 impl Event {
@@ -117,47 +129,100 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Something has happened to `inode`; `name`: to this entry of it, a directory. `cookie` joins the two halves of a rename.
 pub fn notify(kernel: &Kernel, inode: &Arc<dyn Inode>, events: u32, name: Option<&[u8]>, cookie: u32) {
-    let registry = &kernel.inotify;
-    if registry.count.load(Ordering::Acquire) == 0 {
+    let registry = &kernel.vfs.inotify;
+    if registry.is_idle() {
         return;
     }
     let Ok(stat) = inode.stat() else { return };
-    let watches = lock(&registry.watches).get(&(stat.dev, stat.ino)).cloned().unwrap_or_default();
-    for watch in watches {
-        let Some(instance) = watch.instance.upgrade() else { continue };
-        let wanted = watch.mask.load(Ordering::Acquire);
-        if wanted & events & mask::ALL_EVENTS == 0 {
-            continue;
-        }
-        let event =
-            Event { number: watch.number, mask: events, cookie, name: name.unwrap_or_default().to_vec() };
-        instance.push(event);
-        if wanted & mask::ONESHOT != 0 {
-            instance.end(&watch);
-        }
-    }
-    if events & mask::DELETE_SELF != 0 {
-        registry.end_all((stat.dev, stat.ino));
-    }
+    let event = Event { number: 0, mask: events, cookie, name: name.unwrap_or_default().to_vec() };
+    registry.tell((stat.dev, stat.ino), &event, 0);
 }
 
 /// Something has happened to what is at `location`: tells those who watch it, and those who watch its directory.
 pub fn notify_at(kernel: &Kernel, location: &Location, events: u32) {
-    if kernel.inotify.count.load(Ordering::Acquire) == 0 {
-        return;
+    kernel.vfs.inotify.happened_at(location, events);
+}
+
+/// Something has been done with an open file. LINUX: `fsnotify_file`: not with one that is only a path.
+pub fn notify_file(kernel: &Kernel, file: &OpenFile, events: u32) {
+    if file.flags() & O_PATH == 0 {
+        kernel.vfs.inotify.happened_at(&file.location, events);
     }
-    let is_dir = location.inode().stat().is_ok_and(|stat| stat.is_dir());
-    let events = if is_dir { events | mask::ISDIR } else { events };
-    if let Some(parent) = location.dentry.parent() {
-        notify(kernel, parent.inode(), events, Some(&location.dentry.name()), 0);
-    }
-    notify(kernel, location.inode(), events, None, 0);
 }
 
 impl Registry {
     /// A number that joins the two halves of a rename.
     pub fn next_cookie(&self) -> u32 {
         self.next_cookie.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Nobody watches anything.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
+    /// Tells those who watch what is at `location`, and those who watch its directory.
+    pub(crate) fn happened_at(&self, location: &Location, events: u32) {
+        if self.is_idle() {
+            return;
+        }
+        let Ok(stat) = location.inode().stat() else { return };
+        let mask = if stat.is_dir() { events | mask::ISDIR } else { events };
+        if let Some(parent) = location.dentry.parent()
+            && let Ok(stat) = parent.inode().stat()
+        {
+            let event = Event { number: 0, mask, cookie: 0, name: location.dentry.name() };
+            let unwanted = if location.dentry.is_deleted() { mask::EXCL_UNLINK } else { 0 };
+            self.tell((stat.dev, stat.ino), &event, unwanted);
+        }
+        self.tell((stat.dev, stat.ino), &Event { number: 0, mask, cookie: 0, name: Vec::new() }, 0);
+    }
+
+    /// Tells those who watch a node, but for watches with one of the bits `unwanted`.
+    fn tell(&self, key: Key, event: &Event, unwanted: u32) {
+        let watches = lock(&self.watches).get(&key).cloned().unwrap_or_default();
+        for watch in watches {
+            let Some(instance) = watch.instance.upgrade() else { continue };
+            let wanted = watch.mask.load(Ordering::Acquire);
+            if wanted & event.mask & mask::ALL_EVENTS == 0 || wanted & unwanted != 0 {
+                continue;
+            }
+            instance.push(Event { number: watch.number, ..event.clone() });
+            if wanted & mask::ONESHOT != 0 {
+                instance.end(&watch);
+            }
+        }
+    }
+
+    /// The last user of an entry that had lost its name has gone. LINUX: `fsnotify_inoderemove` in `dentry_unlink_inode`,
+    /// if it was the node's last name.
+    pub(crate) fn entry_has_gone(&self, inode: &Arc<dyn Inode>) {
+        let Ok(stat) = inode.stat() else { return };
+        if stat.nlink > 0 && !stat.is_dir() {
+            return;
+        }
+        let key = (stat.dev, stat.ino);
+        self.tell(key, &Event { number: 0, mask: mask::DELETE_SELF, cookie: 0, name: Vec::new() }, 0);
+        let watches = lock(&self.watches).get(&key).cloned().unwrap_or_default();
+        for watch in watches {
+            if let Some(instance) = watch.instance.upgrade() {
+                instance.end(&watch);
+            }
+        }
+    }
+
+    /// A file system is mounted nowhere any more. LINUX: `fsnotify_unmount_inodes`.
+    pub(crate) fn unmounted(&self, tree: &Arc<Tree>) {
+        let is_on = |watch: &&Arc<Watch>| {
+            watch.tree.as_ref().is_some_and(|there| there.as_ptr() == Arc::as_ptr(tree))
+        };
+        let watches: Vec<_> = lock(&self.watches).values().flatten().filter(is_on).cloned().collect();
+        for watch in watches {
+            let Some(instance) = watch.instance.upgrade() else { continue };
+            let mask = if watch.is_dir { mask::UNMOUNT | mask::ISDIR } else { mask::UNMOUNT };
+            instance.push(Event { number: watch.number, mask, cookie: 0, name: Vec::new() });
+            instance.end(&watch);
+        }
     }
 
     fn enter(&self, watch: &Arc<Watch>) -> Result<(), Errno> {
@@ -179,16 +244,6 @@ impl Registry {
             watches.remove(&watch.key);
         }
     }
-
-    /// The node is gone.
-    fn end_all(&self, key: Key) {
-        let watches = lock(&self.watches).get(&key).cloned().unwrap_or_default();
-        for watch in watches {
-            if let Some(instance) = watch.instance.upgrade() {
-                instance.end(&watch);
-            }
-        }
-    }
 }
 
 /// `inotify_init1(2)`; `flags`: `O_NONBLOCK`.
@@ -208,8 +263,8 @@ pub fn instance_of(file: &OpenFile) -> Option<&Arc<Instance>> {
 
 impl Instance {
     fn new(kernel: &Arc<Kernel>) -> Result<Arc<Self>, Errno> {
-        if kernel.inotify.instances.fetch_add(1, Ordering::AcqRel) >= INSTANCES_MAX {
-            kernel.inotify.instances.fetch_sub(1, Ordering::AcqRel);
+        if kernel.vfs.inotify.instances.fetch_add(1, Ordering::AcqRel) >= INSTANCES_MAX {
+            kernel.vfs.inotify.instances.fetch_sub(1, Ordering::AcqRel);
             return Err(Errno::EMFILE);
         }
         Ok(Arc::new_cyclic(|me| Self {
@@ -224,15 +279,15 @@ impl Instance {
     ///
     /// # Errors
     /// EINVAL without events; EEXIST with `IN_MASK_CREATE`; ENOSPC.
-    pub fn add(&self, inode: &Arc<dyn Inode>, wanted: u32) -> Result<i32, Errno> {
+    pub fn add(&self, location: &Location, wanted: u32) -> Result<i32, Errno> {
         if wanted & mask::ALL_EVENTS == 0 {
             return Err(Errno::EINVAL);
         }
-        let stat = inode.stat()?;
+        let stat = location.inode().stat()?;
         let key = (stat.dev, stat.ino);
         let kept = wanted & (mask::ALL_EVENTS | mask::ONESHOT | mask::EXCL_UNLINK);
         let mut inner = lock(&self.inner);
-        if let Some(there) = inner.by_number.values().find(|watch| watch.key == key) {
+        if let Some(there) = inner.by_key.get(&key) {
             if wanted & mask::MASK_CREATE != 0 {
                 return Err(Errno::EEXIST);
             }
@@ -242,11 +297,20 @@ impl Instance {
         }
         inner.last_number = inner.last_number.checked_add(1).ok_or(Errno::ENOSPC)?;
         let number = inner.last_number;
-        let watch = Arc::new(Watch { number, instance: self.me.clone(), mask: AtomicU32::new(kept), key });
+        let tree = location.dentry.tree().map(Arc::downgrade);
+        let watch = Arc::new(Watch {
+            number,
+            instance: self.me.clone(),
+            mask: AtomicU32::new(kept),
+            key,
+            is_dir: stat.is_dir(),
+            tree,
+        });
         inner.by_number.insert(number, Arc::clone(&watch));
+        inner.by_key.insert(key, Arc::clone(&watch));
         drop(inner);
-        self.kernel.inotify.enter(&watch).inspect_err(|_| {
-            lock(&self.inner).by_number.remove(&number);
+        self.kernel.vfs.inotify.enter(&watch).inspect_err(|_| {
+            lock(&self.inner).remove(&watch);
         })?;
         Ok(number)
     }
@@ -263,8 +327,8 @@ impl Instance {
 
     /// Ends a watch and says so.
     fn end(&self, watch: &Arc<Watch>) {
-        self.kernel.inotify.leave(watch);
-        if lock(&self.inner).by_number.remove(&watch.number).is_some() {
+        self.kernel.vfs.inotify.leave(watch);
+        if lock(&self.inner).remove(watch) {
             self.push(Event { number: watch.number, mask: mask::IGNORED, cookie: 0, name: Vec::new() });
         }
     }
@@ -292,11 +356,12 @@ struct InstanceFile(Arc<Instance>);
 
 impl Drop for InstanceFile {
     fn drop(&mut self) {
+        lock(&self.0.inner).by_key.clear();
         let watches: Vec<_> = lock(&self.0.inner).by_number.drain().map(|(_, watch)| watch).collect();
         for watch in watches {
-            self.0.kernel.inotify.leave(&watch);
+            self.0.kernel.vfs.inotify.leave(&watch);
         }
-        self.0.kernel.inotify.instances.fetch_sub(1, Ordering::AcqRel);
+        self.0.kernel.vfs.inotify.instances.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -362,13 +427,14 @@ mod tests {
     #[test]
     fn a_watch_hears_what_it_asked_for() {
         let task = crate::testing::task();
-        let inode = Arc::clone(task.fs().root().inode());
+        let root = task.fs().root();
+        let inode = root.inode();
         let instance = Instance::new(&task.kernel).unwrap();
-        let number = instance.add(&inode, mask::CREATE | mask::DELETE).unwrap();
-        notify(&task.kernel, &inode, mask::CREATE, Some(b"a"), 0);
-        notify(&task.kernel, &inode, mask::OPEN, None, 0);
-        notify(&task.kernel, &inode, mask::CREATE, Some(b"a"), 0);
-        notify(&task.kernel, &inode, mask::DELETE, Some(b"a"), 0);
+        let number = instance.add(&root, mask::CREATE | mask::DELETE).unwrap();
+        notify(&task.kernel, inode, mask::CREATE, Some(b"a"), 0);
+        notify(&task.kernel, inode, mask::OPEN, None, 0);
+        notify(&task.kernel, inode, mask::CREATE, Some(b"a"), 0);
+        notify(&task.kernel, inode, mask::DELETE, Some(b"a"), 0);
         let expected = [(number, mask::CREATE, b"a".to_vec()), (number, mask::DELETE, b"a".to_vec())];
         assert_eq!(events(&instance), expected);
     }
@@ -376,26 +442,27 @@ mod tests {
     #[test]
     fn a_oneshot_ends_itself_and_a_removed_watch_is_silent() {
         let task = crate::testing::task();
-        let inode = Arc::clone(task.fs().root().inode());
+        let root = task.fs().root();
+        let inode = root.inode();
         let instance = Instance::new(&task.kernel).unwrap();
-        let number = instance.add(&inode, mask::OPEN | mask::ONESHOT).unwrap();
-        notify(&task.kernel, &inode, mask::OPEN, None, 0);
-        notify(&task.kernel, &inode, mask::OPEN, None, 0);
+        let number = instance.add(&root, mask::OPEN | mask::ONESHOT).unwrap();
+        notify(&task.kernel, inode, mask::OPEN, None, 0);
+        notify(&task.kernel, inode, mask::OPEN, None, 0);
         assert_eq!(events(&instance), [(number, mask::OPEN, vec![]), (number, mask::IGNORED, vec![])]);
         assert_eq!(instance.remove(number), Err(Errno::EINVAL));
-        assert_eq!(task.kernel.inotify.count.load(Ordering::Acquire), 0);
+        assert_eq!(task.kernel.vfs.inotify.count.load(Ordering::Acquire), 0);
     }
 
     #[test]
     fn the_end_of_an_instance_leaves_no_watch() {
         let task = crate::testing::task();
-        let inode = Arc::clone(task.fs().root().inode());
+        let root = task.fs().root();
         let file = InstanceFile(Instance::new(&task.kernel).unwrap());
-        file.0.add(&inode, mask::ALL_EVENTS).unwrap();
-        assert_eq!(file.0.add(&inode, mask::ALL_EVENTS | mask::MASK_CREATE), Err(Errno::EEXIST));
+        file.0.add(&root, mask::ALL_EVENTS).unwrap();
+        assert_eq!(file.0.add(&root, mask::ALL_EVENTS | mask::MASK_CREATE), Err(Errno::EEXIST));
         drop(file);
-        assert!(lock(&task.kernel.inotify.watches).is_empty());
-        assert_eq!(task.kernel.inotify.instances.load(Ordering::Acquire), 0);
+        assert!(lock(&task.kernel.vfs.inotify.watches).is_empty());
+        assert_eq!(task.kernel.vfs.inotify.instances.load(Ordering::Acquire), 0);
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub fn build(
 ) -> Result<Arc<MountNamespace>, BuildError> {
     let connection = &Connection::new(gofer, &kernel.vfs, kernel.descriptors.share(&config.container));
     let root = GoferFs::attach(connection, 0, Trust::Exclusive).map_err(failed("cannot attach", "/"))?;
-    let root = Mount::of(root, ms::RELATIME, b"overlay");
+    let root = Mount::of(&kernel.vfs, root, ms::RELATIME, b"overlay");
     build_on(kernel, root, Some(connection), config, pid_namespace)
 }
 
@@ -120,7 +120,7 @@ pub fn build_on(
 fn scratch(kernel: &Arc<Kernel>, descriptors: &Arc<Share>) -> Result<Arc<Mount>, Errno> {
     let options = Options { size: 0, mode: 0o755, ..Options::new(0) };
     let file_system = TmpFs::new(&kernel.vfs, options, Arc::clone(descriptors))?;
-    Ok(Mount::of(file_system, ms::RDONLY | ms::RELATIME, b"tmpfs"))
+    Ok(Mount::of(&kernel.vfs, file_system, ms::RDONLY | ms::RELATIME, b"tmpfs"))
 }
 
 fn builder_task(kernel: &Arc<Kernel>, fs: &Arc<FsContext>, namespace: &Arc<PidNamespace>) -> Arc<Task> {
@@ -162,7 +162,7 @@ impl Builder<'_> {
             "bind" => {
                 let connection = self.connection.ok_or(Errno::ENODEV)?;
                 let file_system = GoferFs::attach(connection, config.gofer_mount, Trust::Revalidate)?;
-                Mount::of(file_system, options.flags, b"/dev/rvisor")
+                Mount::of(&self.kernel.vfs, file_system, options.flags, b"/dev/rvisor")
             }
             kind => self.mount_kind(kind, &options)?,
         };
@@ -184,7 +184,7 @@ impl Builder<'_> {
             uid: 0,
             gid: 0,
         })?;
-        Ok(Mount::of(file_system, options.flags, name.as_bytes()))
+        Ok(Mount::of(&self.kernel.vfs, file_system, options.flags, name.as_bytes()))
     }
 
     fn find(&self, path: &[u8]) -> Result<Location, Errno> {
@@ -293,7 +293,11 @@ impl Builder<'_> {
         let inode = self.scratch.root.inode().create_unnamed(&new, Linkable::No)?;
         let file_system = Arc::clone(&self.scratch.file_system);
         let flags = ms::RDONLY | ms::RELATIME;
-        attach(&self.namespace, &target, &Mount::new(file_system, Dentry::root(inode, None), flags, b"tmpfs"))
+        attach(
+            &self.namespace,
+            &target,
+            &Mount::new(file_system, Dentry::root(inode, None, None), flags, b"tmpfs"),
+        )
     }
 
     /// Makes what is there read-only, with a mount of itself.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::dentry_cache::NOWHERE;
 use super::{DentryCache, Inode, Linkable};
+use crate::fs::inotify::Registry;
 
 /// Absent names remembered for one directory; all are forgotten when there are more. All directories together: see
 /// [`DentryCache`].
@@ -109,6 +110,8 @@ pub enum Cached {
 pub struct Tree {
     /// What keeps its entries alive; `None`: nothing does.
     cache: Option<Arc<DentryCache>>,
+    /// Who is told when one of them goes.
+    watches: Option<Arc<Registry>>,
     /// How many mounts show it.
     mounts: AtomicUsize,
     /// LOCK: outside all dentry locks; held by renames, so that the tree stands still while ancestors are compared.
@@ -116,6 +119,11 @@ pub struct Tree {
 }
 
 impl Tree {
+    /// Who is told of what happens to its entries.
+    pub(super) fn watches(&self) -> Option<&Registry> {
+        self.watches.as_deref()
+    }
+
     /// Only one rename at a time.
     pub fn lock_renames(&self) -> MutexGuard<'_, ()> {
         self.renaming.lock().unwrap_or_else(PoisonError::into_inner)
@@ -123,10 +131,15 @@ impl Tree {
 }
 
 impl Dentry {
-    /// A root entry, which has no parent and no name. `cache`: what keeps the entries below it.
+    /// A root entry, which has no parent and no name. `cache`: what keeps the entries below it; `watches`: who is told
+    /// of their end.
     #[must_use]
-    pub fn root(inode: Arc<dyn Inode>, cache: Option<Arc<DentryCache>>) -> Arc<Self> {
-        Self::make(inode, Place::default(), Some(Arc::new(Tree { cache, ..Tree::default() })))
+    pub fn root(
+        inode: Arc<dyn Inode>,
+        cache: Option<Arc<DentryCache>>,
+        watches: Option<Arc<Registry>>,
+    ) -> Arc<Self> {
+        Self::make(inode, Place::default(), Some(Arc::new(Tree { cache, watches, ..Tree::default() })))
     }
 
     /// An entry of a nameless file: not in any directory; `label` stands for its whole path.
@@ -418,6 +431,9 @@ impl Dentry {
         if tree.mounts.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
         }
+        if let Some(watches) = tree.watches.as_ref().filter(|watches| !watches.is_idle()) {
+            watches.unmounted(tree);
+        }
         let mut top = Arc::clone(self);
         while let Some(parent) = top.parent() {
             top = parent;
@@ -454,6 +470,20 @@ impl Dentry {
     }
 }
 
+impl Dentry {
+    /// Its last user has gone.
+    fn leave_place(&mut self) -> Place {
+        let place = std::mem::take(self.place.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if place.deleted
+            && let Some(watches) = self.tree.as_ref().and_then(|tree| tree.watches.as_ref())
+            && !watches.is_idle()
+        {
+            watches.entry_has_gone(&self.inode);
+        }
+        place
+    }
+}
+
 impl Drop for Dentry {
     /// Up the tree in a loop: the guest decides how deep it is, and the stack is small.
     fn drop(&mut self) {
@@ -461,14 +491,12 @@ impl Drop for Dentry {
         if let Some(cache) = self.cache().filter(|_| absent > 0) {
             cache.absent().fetch_sub(absent, Ordering::Relaxed);
         }
-        let mut place = std::mem::take(self.place.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let mut place = self.leave_place();
         while let Some(parent) = place.parent.take() {
             parent.unlist(&place.name);
             match Arc::into_inner(parent) {
                 None => return,
-                Some(mut parent) => {
-                    place = std::mem::take(parent.place.get_mut().unwrap_or_else(PoisonError::into_inner));
-                }
+                Some(mut parent) => place = parent.leave_place(),
             }
         }
     }

@@ -343,7 +343,7 @@ impl Drop for OpenFile {
         // LINUX: `__fput`, with the last user, who need not be a descriptor: a call under way, a mapping, a message.
         if let Some(kernel) = self.opener.as_ref().and_then(|opener| opener.kernel.upgrade()) {
             let event = if self.is_writable() { mask::CLOSE_WRITE } else { mask::CLOSE_NOWRITE };
-            inotify::notify_at(&kernel, &self.location, event);
+            inotify::notify_file(&kernel, self, event);
         }
         self.watchers.release(self.ops.as_ref());
         self.stop_notices();

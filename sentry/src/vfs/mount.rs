@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::{Dentry, FileSystem, Location};
+use super::{Dentry, FileSystem, Location, System};
 
 /// A file system at a place. The tree of mounts is held by parents.
 pub struct Mount {
@@ -44,8 +44,9 @@ impl Mount {
 
     /// A mount of all of a file system, attached nowhere yet.
     #[must_use]
-    pub fn of(file_system: Arc<dyn FileSystem>, flags: u32, source: &[u8]) -> Arc<Self> {
-        let root = Dentry::root(file_system.root(), file_system.dentry_cache());
+    pub fn of(system: &System, file_system: Arc<dyn FileSystem>, flags: u32, source: &[u8]) -> Arc<Self> {
+        let watches = Some(Arc::clone(&system.inotify));
+        let root = Dentry::root(file_system.root(), file_system.dentry_cache(), watches);
         Self::new(file_system, root, flags, source)
     }
 

@@ -113,7 +113,7 @@ impl Caller<'_> {
             uid: self.credentials.fsuid,
             gid: self.credentials.fsgid,
         })?;
-        attach(namespace, target, &Mount::of(file_system, per_mount(flags), args.source))
+        attach(namespace, target, &Mount::of(&kernel.vfs, file_system, per_mount(flags), args.source))
     }
 
     fn bind(

@@ -191,7 +191,7 @@ impl Caller<'_> {
         if stat.is_dir() {
             return Err(Errno::EISDIR);
         }
-        self.remove(&last.dir, name, &victim.dentry, false)
+        self.remove(&last.dir, name, victim, false)
     }
 
     /// `rmdir(2)`.
@@ -213,7 +213,7 @@ impl Caller<'_> {
         if !stat.is_dir() {
             return Err(Errno::ENOTDIR);
         }
-        self.remove(&last.dir, name, &victim.dentry, true)
+        self.remove(&last.dir, name, victim, true)
     }
 
     /// LINUX: `may_delete`, but for the question whether it is a directory.
@@ -227,10 +227,10 @@ impl Caller<'_> {
         permission::check_sticky(&self.credentials, dir_access, victim)
     }
 
-    fn remove(&self, dir: &Location, name: &[u8], victim: &Arc<Dentry>, is_dir: bool) -> Result<(), Errno> {
+    fn remove(&self, dir: &Location, name: &[u8], victim: Location, is_dir: bool) -> Result<(), Errno> {
         let parent = &dir.dentry;
         let names = parent.lock_names();
-        if victim.is_mountpoint() {
+        if victim.dentry.is_mountpoint() {
             return Err(Errno::EBUSY);
         }
         parent.inode().unlink(name, is_dir)?;
@@ -240,10 +240,12 @@ impl Caller<'_> {
             parent.add_absent(name);
         }
         drop(names);
+        if !is_dir {
+            inotify::notify(&self.task.kernel, victim.inode(), mask::ATTRIB, None, 0);
+        }
+        // If nobody uses it, it goes now. LINUX: `d_delete_notify` tells of that before it tells the directory.
+        drop(victim);
         self.notify_name(parent, mask::DELETE, name, is_dir);
-        let is_gone = is_dir || victim.inode().stat().is_ok_and(|stat| stat.nlink == 0);
-        let events = if is_gone { mask::DELETE_SELF } else { mask::ATTRIB };
-        inotify::notify(&self.task.kernel, victim.inode(), events, None, 0);
         Ok(())
     }
 

@@ -228,7 +228,7 @@ impl Caller<'_> {
             truncate_at(self, location, 0)?;
         }
         let file = self.open_with(location, &access, flags, write_access)?;
-        inotify::notify_at(&self.task.kernel, location, inotify::mask::OPEN);
+        inotify::notify_file(&self.task.kernel, &file, inotify::mask::OPEN);
         Ok(file)
     }
 

@@ -77,24 +77,28 @@ impl Caller<'_> {
             }
         }
         drop(names);
-        self.notify_renamed(&old, &new, &source, target.filter(|_| flags & RENAME_EXCHANGE == 0));
+        match target {
+            Some(target) if flags & RENAME_EXCHANGE != 0 => {
+                self.notify_renamed(&old, &new, &source, None);
+                self.notify_renamed(&new, &old, &target, None);
+            }
+            replaced => self.notify_renamed(&old, &new, &source, replaced),
+        }
         Ok(())
     }
 
-    /// LINUX: `fsnotify_move`. `replaced`: what was there before.
+    /// LINUX: `fsnotify_move`. `replaced`: what was there before, which may go now.
     fn notify_renamed(&self, old: &Side, new: &Side, source: &Node, replaced: Option<Node>) {
         let kernel = &self.task.kernel;
-        let cookie = kernel.inotify.next_cookie();
+        let cookie = kernel.vfs.inotify.next_cookie();
         let dir = if source.access.is_dir() { mask::ISDIR } else { 0 };
         inotify::notify(kernel, old.dir.inode(), mask::MOVED_FROM | dir, Some(&old.name), cookie);
         inotify::notify(kernel, new.dir.inode(), mask::MOVED_TO | dir, Some(&new.name), cookie);
-        inotify::notify(kernel, source.dentry.inode(), mask::MOVE_SELF, None, 0);
-        let is_gone = |replaced: &Node| {
-            replaced.access.is_dir() || replaced.dentry.inode().stat().is_ok_and(|stat| stat.nlink == 0)
-        };
-        if let Some(replaced) = replaced.filter(is_gone) {
-            inotify::notify(kernel, replaced.dentry.inode(), mask::DELETE_SELF, None, 0);
+        if let Some(replaced) = &replaced {
+            let dir = if replaced.access.is_dir() { mask::ISDIR } else { 0 };
+            inotify::notify(kernel, replaced.dentry.inode(), mask::ATTRIB | dir, None, 0);
         }
+        inotify::notify(kernel, source.dentry.inode(), mask::MOVE_SELF, None, 0);
     }
 
     fn node(&self, side: &Side) -> Result<Node, Errno> {

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::Errno;
 use crate::descriptors::Share;
+use crate::fs::inotify::Registry;
 use crate::kernel::Kernel;
 use crate::task::{PidNamespace, Task};
 
@@ -95,6 +96,8 @@ pub struct System {
     next_device: AtomicU64,
     /// Locks on files.
     pub locks: Arc<Locks>,
+    /// Who watches what.
+    pub inotify: Arc<Registry>,
     /// Directory entries of file systems in memory.
     pub dentries: Arc<DentryCache>,
 }
@@ -124,7 +127,7 @@ impl System {
     pub fn new() -> Arc<Self> {
         let root = AnonymousInode::new(mode::S_IFDIR | 0o700, 0, 0);
         let file_system: Arc<dyn FileSystem> = Arc::new(AnonymousFs { root: Arc::clone(&root) });
-        let anonymous = Mount::new(file_system, Dentry::root(root, None), 0, b"none");
+        let anonymous = Mount::new(file_system, Dentry::root(root, None, None), 0, b"none");
         let tmpfs: Arc<dyn FileSystemType> = Arc::new(crate::fs::tmpfs::TmpFsType);
         Arc::new(Self {
             types: Mutex::new(BTreeMap::from([(tmpfs.name(), tmpfs)])),
@@ -133,6 +136,7 @@ impl System {
             anonymous,
             next_device: AtomicU64::new(ANONYMOUS_DEVICE + 1),
             locks: Arc::default(),
+            inotify: Arc::default(),
             dentries: DentryCache::new(usize::MAX),
         })
     }

@@ -174,7 +174,7 @@ fn mounts_are_crossed_both_ways() {
     let share = task.kernel.descriptors.share("test");
     let inner = TmpFs::new(&task.kernel.vfs, Options::new(1 << 20), share).expect("tmpfs");
     let device = crate::vfs::FileSystem::root(&*inner).stat().expect("stat").dev;
-    let mount = Mount::of(inner, ms::RDONLY, b"inner");
+    let mount = Mount::of(&task.kernel.vfs, inner, ms::RDONLY, b"inner");
     place.mount.attach(&place.dentry, &mount);
     assert_eq!(at(&task, "m/hidden").err(), Some(Errno::ENOENT));
     assert_eq!(at(&task, "m").expect("there").inode().stat().expect("stat").dev, device);

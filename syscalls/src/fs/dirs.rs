@@ -1,6 +1,7 @@
 //! Directories: listing them, where one stands, making and removing them.
 
 use linux_abi::{Errno, UserCStr, UserPtr};
+use sentry::fs::inotify;
 use sentry::task::{Capability, Current};
 use sentry::vfs::permission::Want;
 use sentry::vfs::{Caller, DirEntry, Fd, Location, Lookup};
@@ -49,6 +50,8 @@ fn list(current: &mut Current, fd: Fd, buf: UserPtr<u8>, len: usize, layout: Lay
     }
     current.write_user(buf.addr(), &bytes)?;
     *position = next;
+    drop(position);
+    inotify::notify_at(&current.task().kernel, &file.location, inotify::mask::ACCESS);
     Ok(bytes.len())
 }
 

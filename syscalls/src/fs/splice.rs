@@ -12,7 +12,7 @@ use sentry::vfs::open_flags::{O_APPEND, O_NONBLOCK};
 use sentry::vfs::{Fd, OpenFile, Place};
 
 use super::rw::{Memory, read_into, readable, writable, write_failed, write_from};
-use super::transfer::Offset;
+use super::transfer::{Offset, taken};
 
 /// `SPLICE_F_NONBLOCK`.
 const NONBLOCK: u32 = 2;
@@ -68,7 +68,9 @@ pub(crate) fn splice(
         }
         (None, None) => Err(Errno::EINVAL),
     };
-    result.inspect_err(|&errno| write_failed(current, errno))
+    let n = result.inspect_err(|&errno| write_failed(current, errno))?;
+    taken(current, &input, n);
+    Ok(n)
 }
 
 /// Waits for whichever of the two pipes is not ready.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use linux_abi::{Errno, UserPtr};
+use sentry::fs::inotify;
 use sentry::io::VecSink;
 use sentry::sync::Events;
 use sentry::task::Current;
@@ -84,7 +85,15 @@ pub(super) fn copy(
     let io = &current.task().io;
     io.has_read(done);
     io.has_written(done);
+    taken(current, input, done);
     Ok(done)
+}
+
+/// Bytes have been read from a file, to go to another: tells those who watch. Writing tells for itself.
+pub(super) fn taken(current: &Current, input: &OpenFile, bytes: usize) {
+    if bytes > 0 {
+        inotify::notify_at(&current.task().kernel, &input.location, inotify::mask::ACCESS);
+    }
 }
 
 fn copy_step(

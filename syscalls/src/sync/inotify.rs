@@ -41,7 +41,7 @@ pub(crate) fn inotify_add_watch(
     let caller = Caller::of(current.task());
     let location = caller.resolve(&current.fs().cwd(), &path, lookup)?;
     caller.check(&location, &location.inode().access()?, Want::READ)?;
-    instance.add(location.inode(), wanted)
+    instance.add(&location, wanted)
 }
 
 /// `inotify_rm_watch(2)`: <https://man7.org/linux/man-pages/man2/inotify_rm_watch.2.html>

@@ -56,7 +56,7 @@ fn instance() -> Arc<Epoll> {
 }
 
 fn open(ops: Arc<dyn FileOps>) -> Arc<OpenFile> {
-    let root = Dentry::root(Arc::new(Node), None);
+    let root = Dentry::root(Arc::new(Node), None, None);
     let mount = Mount::new(Arc::new(NoFs), Arc::clone(&root), 0, b"none");
     OpenFile::new(ops, Location { mount, dentry: root }, 2)
 }
