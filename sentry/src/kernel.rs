@@ -41,6 +41,8 @@ pub struct Kernel {
     pub net: Arc<crate::net::Namespace>,
     /// What happens when a time comes.
     pub timers: Arc<Timers>,
+    /// What gives free memory back to the host.
+    pub trim: Arc<crate::trim::Trim>,
     /// How much of the processors its processes have wanted of late.
     pub load: crate::load::Load,
     /// The next login's number.

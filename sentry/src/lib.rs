@@ -39,6 +39,7 @@ pub mod task;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod trim;
 pub mod vfs;
 
 pub use linux_abi::Errno;

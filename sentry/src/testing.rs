@@ -63,6 +63,7 @@ pub(crate) fn kernel() -> Arc<Kernel> {
         ipc: crate::ipc::Namespace::new(),
         net: crate::net::Namespace::new(),
         timers: Timers::start().expect("the host has threads"),
+        trim: Arc::default(),
         load: crate::load::Load::default(),
         logins: 1.into(),
     })

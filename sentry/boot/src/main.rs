@@ -91,6 +91,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
     let platform = prepared.start().context("platform")?;
     let poller = Poller::start().context("poller")?;
     let timers = Timers::start().context("timers")?;
+    let trim = sentry::trim::Trim::start().context("a thread")?;
     // Asks the host for processors and memory, which the filter forbids.
     let machine = Machine::new(&config);
     let net = sentry::net::Namespace::learn();
@@ -113,6 +114,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         ipc: sentry::ipc::Namespace::new(),
         net,
         timers,
+        trim,
         load,
         logins: 1.into(),
     });

@@ -451,6 +451,7 @@ impl OpenFile {
     /// A descriptor of `table` for this open file has been closed.
     pub fn close(self: &Arc<Self>, task: &Arc<Task>, table: &FdTable) {
         self.ops.closing(task);
+        task.kernel.trim.ended();
         task.kernel.vfs.locks.release_process(self.location.inode(), table.id());
     }
 

@@ -178,6 +178,7 @@ impl Caller<'_> {
             }
         }
         place.mount.detach(&mount);
+        self.task.kernel.trim.many_ended();
         Ok(())
     }
 

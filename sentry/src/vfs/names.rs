@@ -243,6 +243,7 @@ impl Caller<'_> {
         if !is_dir {
             inotify::notify(&self.task.kernel, victim.inode(), mask::ATTRIB, None, 0);
         }
+        self.task.kernel.trim.ended();
         // If nobody uses it, it goes now. LINUX: `d_delete_notify` tells of that before it tells the directory.
         drop(victim);
         self.notify_name(parent, mask::DELETE, name, is_dir);
