@@ -73,6 +73,7 @@ step "the guest tests' runner" cargo test -p guest-tests --lib
 step "guest behaviours" "${alone[@]}" cargo test -p guest-tests --test guest
 step "random sequences on pipes and sockets" "${alone[@]}" cargo test -p guest-tests --test model -- --model=pipes --count=100
 step "random sequences of signals" "${alone[@]}" cargo test -p guest-tests --test model -- --model=signals --count=40
+step "what guests make and destroy" "${alone[@]}" cargo test -p guest-tests --test lifetimes
 step "the harness itself, with runc" "${alone[@]}" \
     "$bin/e2e" --runtime io.containerd.runc.v2 --keep-log "$logs/daemon-runc.log"
 for version in system 1.7 2.1; do

@@ -119,11 +119,6 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Who is told of what happens to its entries.
-    pub(super) fn watches(&self) -> Option<&Registry> {
-        self.watches.as_deref()
-    }
-
     /// Only one rename at a time.
     pub fn lock_renames(&self) -> MutexGuard<'_, ()> {
         self.renaming.lock().unwrap_or_else(PoisonError::into_inner)

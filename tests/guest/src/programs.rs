@@ -35,6 +35,8 @@ pub struct Programs {
     pub neighbour: Program,
     /// Generators of random sequences of calls, in alphabetical order.
     pub models: Vec<Program>,
+    /// What makes and destroys objects of each kind.
+    pub lifetimes: Program,
 }
 
 impl Programs {
@@ -65,7 +67,9 @@ impl Programs {
         for source in c_files(&root.join("model"))? {
             models.push(compile(&stem(&source), std::slice::from_ref(&source), &[], out)?);
         }
-        Ok(Self { areas, hostile, neighbour, models })
+        let kinds = root.join("lifetimes/kinds.c");
+        let lifetimes = compile("kinds", std::slice::from_ref(&kinds), &kinds, out)?;
+        Ok(Self { areas, hostile, neighbour, models, lifetimes })
     }
 }
 
