@@ -85,7 +85,6 @@ pub(super) fn copy(
     let io = &current.task().io;
     io.has_read(done);
     io.has_written(done);
-    taken(current, input, done);
     Ok(done)
 }
 
@@ -108,6 +107,7 @@ fn copy_step(
     if got == 0 {
         return Ok((0, 0));
     }
+    taken(current, input, got);
     let bytes = sink.bytes;
     let op = output.op(&task);
     let writing = output.begin_write(&op)?;

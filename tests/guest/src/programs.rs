@@ -68,7 +68,7 @@ impl Programs {
             models.push(compile(&stem(&source), std::slice::from_ref(&source), &[], out)?);
         }
         let kinds = root.join("lifetimes/kinds.c");
-        let lifetimes = compile("kinds", std::slice::from_ref(&kinds), &kinds, out)?;
+        let lifetimes = compile("kinds", std::slice::from_ref(&kinds), &[], out)?;
         Ok(Self { areas, hostile, neighbour, models, lifetimes })
     }
 }
