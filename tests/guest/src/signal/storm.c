@@ -40,7 +40,9 @@ static void on_signal(int number) {
 }
 
 static long futex(int op, unsigned value, const struct timespec *limit) {
-    return syscall(SYS_futex, &shared->word, op, value, limit, NULL, FUTEX_BITSET_MATCH_ANY);
+    long result = syscall(SYS_futex, &shared->word, op, value, limit, NULL, FUTEX_BITSET_MATCH_ANY);
+    // Made again just after the word has changed, a wait finds what it waits for.
+    return result == -1 && errno == EAGAIN && atomic_load(&shared->word) != value ? 0 : result;
 }
 
 // The waits: 0 if what was waited for came, else -1 and errno. They wait once; what they wait for is not there until released.

@@ -128,3 +128,21 @@ TEST(posix_timer_may_notify_by_thread) {
         sleep_ms(1);
     CHECK_EQ(thread_hits, 3);
 }
+
+// Each clock between two readings by the vDSO: the call must lie between them.
+TEST(a_clock_is_the_same_by_the_call_and_by_the_vdso) {
+    clockid_t clocks[] = {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_BOOTTIME, CLOCK_TAI};
+    for (size_t at = 0; at < sizeof clocks / sizeof *clocks; at++) {
+        struct timespec before, call, after;
+        for (int round = 0; round < 50; round++) {
+            CHECK_OK(clock_gettime(clocks[at], &before));
+            CHECK_OK(syscall(SYS_clock_gettime, clocks[at], &call));
+            CHECK_OK(clock_gettime(clocks[at], &after));
+            int64_t first = before.tv_sec * 1000000000LL + before.tv_nsec, last = after.tv_sec * 1000000000LL + after.tv_nsec;
+            int64_t between = call.tv_sec * 1000000000LL + call.tv_nsec;
+            if (between < first || between > last)
+                guest_fail(__FILE__, __LINE__, "clock %d: %lld, %lld, %lld", clocks[at], (long long)first,
+                           (long long)between, (long long)last);
+        }
+    }
+}
