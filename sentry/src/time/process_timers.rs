@@ -68,7 +68,8 @@ impl TimerClock {
             // CPU time runs at most as fast as all threads together.
             _ => {
                 let threads = process.threads().len().max(1) as u64;
-                now + (deadline.saturating_sub(self.now(process)) / threads).max(CPU_POLL_NS)
+                // A limit that a guest has chosen may be the end of time.
+                now.saturating_add((deadline.saturating_sub(self.now(process)) / threads).max(CPU_POLL_NS))
             }
         }
     }

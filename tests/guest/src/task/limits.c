@@ -82,6 +82,15 @@ TEST(no_processor_time_at_all_is_over_soon) {
     CHECK_KILLED(child, SIGXCPU);
 }
 
+TEST(a_limit_of_processor_time_may_be_the_end_of_time) {
+    struct rlimit now;
+    limit(RLIMIT_CPU, RLIM_INFINITY - 1, RLIM_INFINITY);
+    CHECK_OK(getrlimit(RLIMIT_CPU, &now));
+    CHECK_EQ(now.rlim_cur, RLIM_INFINITY - 1);
+    limit(RLIMIT_CPU, RLIM_INFINITY / 1000000000 + 1, RLIM_INFINITY - 1);
+    CHECK_EXITS(IN_CHILD(be_busy(1000)), 0);
+}
+
 // How many of 100 signals with a value are taken for that process.
 static int queue_signals(pid_t target) {
     int count = 0;
