@@ -49,18 +49,35 @@ static void tell_mode(const char *what, const struct kind *kind) {
         row("after %s %s, %s: %o %d %d", what, kind->name, asking, status.st_mode & 07777, status.st_uid, status.st_gid);
 }
 
-static void fresh(const struct kind *kind) {
+// One file for each question; the parent makes them, since the subject may not.
+enum { FILES = 16 };
+
+static void next_file(void) {
     static int count;
     snprintf(path, sizeof path, "f%d", count++);
-    make(path, kind, false);
 }
 
-// In a child that is the subject; `path` is a file of that kind.
-#define BY_SUBJECT(kind, ...)                                                                      \
+static void make_files(const struct kind *kind) {
+    char name[32];
+    for (int at = 0; at < FILES; at++) {
+        snprintf(name, sizeof name, "f%d", at);
+        make(name, kind, false);
+    }
+}
+
+static void remove_files(void) {
+    char name[32];
+    for (int at = 0; at < FILES; at++) {
+        snprintf(name, sizeof name, "f%d", at);
+        CHECK_OK(unlink(name));
+    }
+}
+
+// `path` is a file that nothing has been done to.
+#define ON_FRESH(...)                                                                              \
     do {                                                                                           \
-        fresh(kind);                                                                               \
-        CHECK_EXITS(IN_CHILD(if (become_subject(subject, asking)) { __VA_ARGS__; }), 0);          \
-        CHECK_OK(unlink(path));                                                                    \
+        next_file();                                                                               \
+        __VA_ARGS__;                                                                               \
     } while (0)
 
 static void ask_opens(const struct kind *kind) {
@@ -91,27 +108,27 @@ static void ask_opens(const struct kind *kind) {
     tell(on("execve", kind), execve(path, none, none), "ok");
 }
 
-static void ask_attributes(int subject, const struct kind *kind) {
+static void ask_attributes(const struct kind *kind) {
     const struct timespec times[2] = {{1, 1}, {1, 1}}, now[2] = {{0, UTIME_NOW}, {0, UTIME_NOW}};
-    BY_SUBJECT(kind, tell(on("chmod", kind), chmod(path, 0666), "ok"));
-    BY_SUBJECT(kind, tell(on("chmod 6777", kind), chmod(path, 06777), "ok"); tell_mode("chmod 6777", kind));
-    BY_SUBJECT(kind, tell(on("chown self", kind), chown(path, geteuid(), -1), "ok"); tell_mode("chown self", kind));
-    BY_SUBJECT(kind, tell(on("chown none", kind), chown(path, -1, -1), "ok"); tell_mode("chown none", kind));
-    BY_SUBJECT(kind, tell(on("chgrp own", kind), chown(path, -1, getegid()), "ok"); tell_mode("chgrp own", kind));
-    BY_SUBJECT(kind, tell(on("chgrp other", kind), chown(path, -1, 77), "ok"));
-    BY_SUBJECT(kind, tell(on("chown other", kind), chown(path, 77, -1), "ok"));
-    BY_SUBJECT(kind, tell(on("utimes", kind), utimensat(AT_FDCWD, path, times, 0), "ok"));
-    BY_SUBJECT(kind, tell(on("touch", kind), utimensat(AT_FDCWD, path, now, 0), "ok"));
-    BY_SUBJECT(kind, tell(on("truncate", kind), truncate(path, 3), "ok"); tell_mode("truncate", kind));
-    BY_SUBJECT(kind, int fd = open(path, O_WRONLY); tell(on("write", kind), write(fd, "x", 1), "ok");
+    ON_FRESH(tell(on("chmod", kind), chmod(path, 0666), "ok"));
+    ON_FRESH(tell(on("chmod 6777", kind), chmod(path, 06777), "ok"); tell_mode("chmod 6777", kind));
+    ON_FRESH(tell(on("chown self", kind), chown(path, geteuid(), -1), "ok"); tell_mode("chown self", kind));
+    ON_FRESH(tell(on("chown none", kind), chown(path, -1, -1), "ok"); tell_mode("chown none", kind));
+    ON_FRESH(tell(on("chgrp own", kind), chown(path, -1, getegid()), "ok"); tell_mode("chgrp own", kind));
+    ON_FRESH(tell(on("chgrp other", kind), chown(path, -1, 77), "ok"));
+    ON_FRESH(tell(on("chown other", kind), chown(path, 77, -1), "ok"));
+    ON_FRESH(tell(on("utimes", kind), utimensat(AT_FDCWD, path, times, 0), "ok"));
+    ON_FRESH(tell(on("touch", kind), utimensat(AT_FDCWD, path, now, 0), "ok"));
+    ON_FRESH(tell(on("truncate", kind), truncate(path, 3), "ok"); tell_mode("truncate", kind));
+    ON_FRESH(int fd = open(path, O_WRONLY); tell(on("write", kind), write(fd, "x", 1), "ok");
                tell_mode("write", kind));
-    BY_SUBJECT(kind, int fd = open(path, O_WRONLY | O_TRUNC); tell(on("open trunc", kind), fd, "ok");
+    ON_FRESH(int fd = open(path, O_WRONLY | O_TRUNC); tell(on("open trunc", kind), fd, "ok");
                tell_mode("open trunc", kind));
-    BY_SUBJECT(kind, tell(on("setxattr user.", kind), setxattr(path, "user.x", "1", 1, 0), "ok");
+    ON_FRESH(tell(on("setxattr user.", kind), setxattr(path, "user.x", "1", 1, 0), "ok");
                tell(on("removexattr user.", kind), removexattr(path, "user.x"), "ok"));
-    BY_SUBJECT(kind, int fd = open(path, O_RDONLY); tell(on("fchmod of readable", kind), fchmod(fd, 0600), "ok");
+    ON_FRESH(int fd = open(path, O_RDONLY); tell(on("fchmod of readable", kind), fchmod(fd, 0600), "ok");
                tell(on("ftruncate of readable", kind), ftruncate(fd, 0), "ok"));
-    BY_SUBJECT(kind, int fd = open(path, O_PATH); char name[32]; snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    ON_FRESH(int fd = open(path, O_PATH); char name[32]; snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
                tell(on("reopen rw", kind), open(name, O_RDWR), "ok"));
 }
 
@@ -127,8 +144,14 @@ static bool is_about_files(int subject) {
 static void ask_files(void) {
     for (int subject = 0; subject < SUBJECTS; subject++)
         for (unsigned at = 0; at < (is_about_files(subject) ? sizeof kinds / sizeof *kinds : 1); at++) {
-            BY_SUBJECT(&kinds[at], ask_opens(&kinds[at]));
-            ask_attributes(subject, &kinds[at]);
+            make_files(&kinds[at]);
+            pid_t asker = IN_CHILD(if (become_subject(subject, asking)) {
+                next_file();
+                ask_opens(&kinds[at]);
+                ask_attributes(&kinds[at]);
+            });
+            CHECK_EXITS(asker, 0);
+            remove_files();
         }
 }
 
