@@ -5,7 +5,7 @@ use std::sync::Arc;
 use linux_abi::time::{Timespec, Timeval, Tms, USER_HZ, clock};
 use linux_abi::{Errno, UserPtr};
 use platform::host::clock::{Clock, now_ns};
-use sentry::task::Current;
+use sentry::task::{Current, Task};
 
 /// Nanoseconds in a tick of `times(2)`.
 const TICK_NS: u64 = 1_000_000_000 / USER_HZ;
@@ -66,10 +66,10 @@ impl GuestClock {
         let own = current.process();
         match self {
             Self::Host(clock) => Ok(now_ns(clock)),
-            Self::Thread { tid } if tid == 0 || tid == current.task().tid() => Ok(current.task().cpu_ns()),
+            Self::Thread { tid } if tid == 0 || tid == current.task().tid() => Ok(of_thread(current.task())),
             Self::Thread { tid } => {
                 let task = own.namespace.task(tid).ok_or(Errno::EINVAL)?;
-                if Arc::ptr_eq(&task.process, own) { Ok(task.cpu_ns()) } else { Err(Errno::EINVAL) }
+                if Arc::ptr_eq(&task.process, own) { Ok(of_thread(&task)) } else { Err(Errno::EINVAL) }
             }
             Self::Process { pid, user_only } => {
                 let other = if pid == 0 {
@@ -82,6 +82,11 @@ impl GuestClock {
             }
         }
     }
+}
+
+/// What a thread has used, with the kernel's part, as the clock of its process counts it.
+fn of_thread(task: &Task) -> u64 {
+    task.cpu_ns().saturating_add(task.system_ns())
 }
 
 /// `clock_gettime(2)`: <https://man7.org/linux/man-pages/man2/clock_gettime.2.html>
