@@ -9,6 +9,7 @@ use control::BootConfig;
 use platform::Platform;
 use platform::host::poller::Poller;
 
+use crate::account::Accounts;
 use crate::descriptors::Descriptors;
 use crate::machine::Machine;
 use crate::task::{PiLocks, ProcessTree, SyscallAbi};
@@ -27,6 +28,8 @@ pub struct Kernel {
     pub vfs: Arc<System>,
     /// What guests believe about their machine.
     pub machine: Machine,
+    /// What it keeps for each container.
+    pub accounts: Accounts,
     /// Who holds how many descriptors of the host.
     pub descriptors: Descriptors,
     /// Readiness of host descriptors.

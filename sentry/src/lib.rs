@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod account;
 pub mod container;
 pub mod descriptors;
 pub mod fs;

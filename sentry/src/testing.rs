@@ -56,6 +56,7 @@ pub(crate) fn kernel() -> Arc<Kernel> {
         platform: Arc::new(NoPlatform),
         abi: Arc::new(NoCalls),
         vfs: System::new(),
+        accounts: crate::account::Accounts::default(),
         descriptors: crate::descriptors::Descriptors::new(1 << 20),
         poller: Poller::start().expect("the host has epoll"),
         pi_locks: Arc::default(),

@@ -108,7 +108,8 @@ impl Sentry {
             Request::Delete { container } => {
                 self.containers.remove(&container).map(|_| Reply::Ok).ok_or_else(unknown)
             }
-            Request::Resize { .. } | Request::Shutdown => Ok(Reply::Ok),
+            Request::Resize { .. } | Request::Limit { .. } | Request::Shutdown => Ok(Reply::Ok),
+            Request::Usage { .. } => Ok(Reply::Usage { memory: 4096, tasks: 1 }),
             Request::Pids { .. } | Request::Status => Err(failure(FailureKind::Internal, "not in this fake")),
         }
     }

@@ -92,6 +92,7 @@ pub(crate) fn create(pod: &Arc<Pod>, request: &CreateTaskRequest) -> Outcome<Arc
     let [stdin, stdout, stderr] = &opened.guest;
     let fds = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
     let cgroup_shared = plan.role == Role::Sandbox;
+    let limits = std::sync::Mutex::new((plan.container.memory_limit, plan.container.tasks_limit));
     let container = running
         .sandbox
         .create(plan.container, plan.gofer, cgroup.as_ref(), fds)
@@ -109,6 +110,7 @@ pub(crate) fn create(pod: &Arc<Pod>, request: &CreateTaskRequest) -> Outcome<Arc
         container,
         cgroup,
         cgroup_shared,
+        limits,
         hooks: plan.hooks,
         state,
         noted: std::sync::Mutex::default(),

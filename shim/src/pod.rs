@@ -370,8 +370,18 @@ impl Pod {
         {
             cpu.shares = None;
         }
-        blocking(move || cgroup.apply(&resources)).await?;
-        Ok(())
+        let (memory, tasks) = {
+            let mut limits = task.limits.lock().unwrap_or_else(PoisonError::into_inner);
+            limits.0 = resources.memory_limit().unwrap_or(limits.0);
+            limits.1 = resources.tasks_limit().unwrap_or(limits.1);
+            *limits
+        };
+        let running = self.running()?;
+        blocking(move || -> Outcome<()> {
+            cgroup.apply(&resources)?;
+            Ok(running.sandbox.limit(&task.id, memory, tasks)?)
+        })
+        .await
     }
 
     /// What a container has used.
@@ -379,8 +389,19 @@ impl Pod {
         let Some(cgroup) = task.cgroup.clone() else {
             return Err(Failure::not_found("the container has no cgroup"));
         };
-        let is_v2 = cgroup.is_v2();
-        Ok((blocking(move || cgroup.stats()).await?, is_v2))
+        let (is_v2, running) = (cgroup.is_v2(), self.running());
+        let stats = blocking(move || -> std::io::Result<Stats> {
+            let mut stats = cgroup.stats()?;
+            // One that has ended has nothing in the kernel any more.
+            if let Ok((memory, tasks)) = running.and_then(|it| Ok(it.sandbox.usage(&task.id)?)) {
+                stats.pids.current = tasks;
+                if !cgroup.holds_kernel() {
+                    stats.memory.usage = stats.memory.usage.saturating_add(memory);
+                }
+            }
+            Ok(stats)
+        });
+        Ok((stats.await?, is_v2))
     }
 
     /// Sets the size of a terminal.

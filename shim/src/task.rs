@@ -30,6 +30,8 @@ pub(crate) struct Task {
     pub(crate) cgroup: Option<Cgroup>,
     /// The cgroup is the sentry's as well, so not everything in it is this container's.
     pub(crate) cgroup_shared: bool,
+    /// Bytes of memory and tasks that it may have; 0 for no limit.
+    pub(crate) limits: Mutex<(u64, u64)>,
     pub(crate) hooks: Hooks,
     pub(crate) state: State,
     /// What of its processes' and updates' wishes has been noted as not done.

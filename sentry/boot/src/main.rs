@@ -21,6 +21,7 @@ use platform::host::poller::Poller;
 use platform::systrap;
 use seccomp::compile::{Unexpected, install};
 use seccomp::policy::sentry as sentry_policy;
+use sentry::account::Accounts;
 use sentry::container::{EventSink, Sandbox};
 use sentry::descriptors::Descriptors;
 use sentry::kernel::Kernel;
@@ -107,6 +108,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         platform,
         abi: Arc::new(syscalls::table::Table),
         vfs: sentry::vfs::System::new(),
+        accounts: Accounts::default(),
         descriptors,
         poller,
         tasks: ProcessTree::default(),

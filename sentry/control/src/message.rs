@@ -82,6 +82,20 @@ pub enum Request {
         /// What to run.
         process: Box<ProcessConfig>,
     },
+    /// Change a running container's limits.
+    Limit {
+        /// Container id.
+        container: String,
+        /// Bytes of memory; 0 for no limit.
+        memory: u64,
+        /// Tasks; 0 for no limit.
+        tasks: u64,
+    },
+    /// What the sentry keeps on behalf of a container. Reply: [`Reply::Usage`].
+    Usage {
+        /// Container id.
+        container: String,
+    },
     /// Send a signal.
     Signal {
         /// Container id.
@@ -146,6 +160,13 @@ pub enum Reply {
     },
     /// Counters by name.
     Status(Vec<(String, u64)>),
+    /// See [`Request::Usage`].
+    Usage {
+        /// Bytes of memory that the sentry holds for it.
+        memory: u64,
+        /// Its guest tasks.
+        tasks: u64,
+    },
 }
 
 /// A process of a container.
@@ -268,6 +289,10 @@ pub struct ContainerConfig {
     pub pid_namespace_of: Option<String>,
     /// Device nodes to make in /dev besides the default ones.
     pub devices: Vec<Device>,
+    /// Bytes of memory that the container may have, what the kernel keeps for it included; 0 for no limit.
+    pub memory_limit: u64,
+    /// Tasks that it may have; 0 for no limit.
+    pub tasks_limit: u64,
     /// Signals end the init process as they end any other, so that Ctrl-C ends a command in the foreground. Otherwise
     /// it gets those alone that it has handlers for (`pid_namespaces(7)`).
     pub init_obeys_signals: bool,

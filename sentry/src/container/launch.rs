@@ -301,6 +301,7 @@ pub(super) fn launch(mut prepared: Prepared) -> Result<(), Failure> {
         task.process.namespace.enter_task(&task);
         task.kernel.tasks.started();
         let theirs = Arc::clone(&task);
+        task.process.keep_charge(Some(task.process.account.add_task()));
         let thread = std::thread::Builder::new().name(format!("task-{}", task.tid())).stack_size(STACK_BYTES);
         let LoadedProgram { mm, context, user, registers, .. } = loaded;
         let service: Service = Box::new(move |context| {

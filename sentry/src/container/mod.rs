@@ -22,6 +22,7 @@ use platform::host::file::duplicate;
 
 use self::launch::{Prepared, launch, prepare};
 use self::relay::Relay;
+use crate::account::{self, Account};
 use crate::kernel::Kernel;
 use crate::task::signal::{Sender, SigInfo, Signal};
 use crate::task::{ExitStatus, ExitWatch, Notices, Origin, PidNamespace, Process};
@@ -103,6 +104,7 @@ pub(crate) struct Container {
     pub(crate) origin: Arc<Origin>,
     pub(crate) pids: Arc<PidNamespace>,
     pub(crate) mounts: Arc<MountNamespace>,
+    pub(crate) account: Arc<Account>,
     /// LOCK: taken alone.
     state: Mutex<State>,
 }
@@ -199,6 +201,8 @@ impl Sandbox {
             Request::Create(config) => return self.create_with_pidfd(*config, fds),
             Request::Boot(_) => fail(FailureKind::FailedPrecondition, "already booted"),
             Request::Start { container } => self.start(&container),
+            Request::Limit { container, memory, tasks } => self.limit(&container, memory, tasks),
+            Request::Usage { container } => self.usage(&container),
             Request::Exec { container, exec, process } => self.exec(&container, exec, &process, fds),
             Request::Signal { container, exec, signal, all } => self.signal(&container, exec, signal, all),
             Request::Resize { container, exec, columns, rows } => {
@@ -242,6 +246,10 @@ impl Sandbox {
             return fail(FailureKind::InvalidArgument, "create came without the gofer's socket");
         };
         let internal = |message: String| Failure { kind: FailureKind::Internal, message };
+        let account = self.kernel.accounts.of(&id);
+        account.set_limits(config.memory_limit, config.tasks_limit);
+        // This thread does nothing else: the container's own file systems are charged to it.
+        account::enter(&account);
         let pids = self.namespace(&config)?;
         for (name, value) in &config.sysctls {
             self.kernel.machine.sysctls.set(name, value);
@@ -252,7 +260,7 @@ impl Sandbox {
         let notices = Notices::new(id.clone(), Arc::clone(&self.events));
         let origin = Arc::new(Origin { template, killed_by_host: false.into(), notices });
         let state = Mutex::new(State { phase: Phase::Stopped, started: HashMap::new() });
-        let container = Arc::new(Container { config, origin, pids, mounts, state });
+        let container = Arc::new(Container { config, origin, pids, mounts, account, state });
         let ContainerConfig { process, hostname, domainname, .. } = &container.config;
         let uts = self.kernel.machine.uts(&id);
         if !hostname.is_empty() {
@@ -357,6 +365,7 @@ impl Sandbox {
                 return fail(FailureKind::AlreadyExists, format!("process {exec} exists"));
             }
         }
+        account::enter(&container.account);
         let prepared = prepare(&self.kernel, &container, config, fds, self.hooks.as_ref())?;
         let pid = self.run(&container, Some(exec), prepared)?;
         Ok(Reply::Started { pid })
@@ -397,6 +406,16 @@ impl Sandbox {
             process.send(SigInfo::from_process(signal.number(), 0, 0, 0), Sender::Kernel);
         }
         Ok(Reply::Ok)
+    }
+
+    fn limit(&self, id: &str, memory: u64, tasks: u64) -> Result<Reply, Failure> {
+        self.container(id)?.account.set_limits(memory, tasks);
+        Ok(Reply::Ok)
+    }
+
+    fn usage(&self, id: &str) -> Result<Reply, Failure> {
+        let account = &self.container(id)?.account;
+        Ok(Reply::Usage { memory: account.used(), tasks: account.tasks() })
     }
 
     fn resize(&self, id: &str, exec: &Option<String>, columns: u16, rows: u16) -> Result<Reply, Failure> {

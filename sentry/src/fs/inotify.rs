@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::anon;
 use crate::Errno;
+use crate::account::{Account, Charge, Counted, Kind};
 use crate::io::Sink;
 use crate::kernel::Kernel;
 use crate::sync::{Events, WaitQueue};
@@ -17,10 +18,12 @@ use crate::task::{Current, Task};
 use crate::vfs::open_flags::O_PATH;
 use crate::vfs::{FileOps, Inode, Location, Op, OpenFile, Tree};
 
-/// Most instances. LINUX: `fs.inotify.max_user_instances`, EMFILE above.
-const INSTANCES_MAX: usize = 128;
-/// Most watches. LINUX: `fs.inotify.max_user_watches`, ENOSPC above.
-const WATCHES_MAX: usize = 65536;
+/// Most instances of a container. LINUX: `fs.inotify.max_user_instances`, EMFILE above.
+const INSTANCES_MAX: u64 = 128;
+/// Most watches of a container. LINUX: `fs.inotify.max_user_watches`, ENOSPC above.
+const WATCHES_MAX: u64 = 65536;
+/// What a watch costs in the tables of its instance and of its node.
+const WATCH_TABLES: usize = 160;
 /// Most events that wait in one instance. LINUX: `fs.inotify.max_queued_events`, `IN_Q_OVERFLOW` above.
 const QUEUE_MAX: usize = 16384;
 const FIONREAD: u32 = 0x541b;
@@ -61,7 +64,6 @@ type Key = (u64, u64);
 #[derive(Default)]
 pub struct Registry {
     count: AtomicUsize,
-    instances: AtomicUsize,
     next_cookie: AtomicU32,
     /// LOCK: before an instance's.
     watches: Mutex<HashMap<Key, Vec<Arc<Watch>>>>,
@@ -75,14 +77,18 @@ struct Watch {
     is_dir: bool,
     /// The file system that the node was found on.
     tree: Option<Weak<Tree>>,
+    _charge: (Counted, Charge),
 }
 
 /// One descriptor's watches and events.
 pub struct Instance {
     me: Weak<Instance>,
     kernel: Arc<Kernel>,
+    /// Who watches is charged for what others do. LINUX: `fsnotify_group.memcg`.
+    account: Arc<Account>,
     inner: Mutex<Inner>,
     queue: WaitQueue,
+    _charge: (Counted, Charge),
 }
 
 #[derive(Default)]
@@ -91,6 +97,8 @@ struct Inner {
     by_number: HashMap<i32, Arc<Watch>>,
     by_key: HashMap<Key, Arc<Watch>>,
     events: VecDeque<Event>,
+    /// Of the events, in their order; the last one's may be missing: it says that there was no room.
+    charges: VecDeque<Charge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,13 +233,9 @@ impl Registry {
         }
     }
 
-    fn enter(&self, watch: &Arc<Watch>) -> Result<(), Errno> {
-        if self.count.fetch_add(1, Ordering::AcqRel) >= WATCHES_MAX {
-            self.count.fetch_sub(1, Ordering::AcqRel);
-            return Err(Errno::ENOSPC);
-        }
+    fn enter(&self, watch: &Arc<Watch>) {
+        self.count.fetch_add(1, Ordering::AcqRel);
         lock(&self.watches).entry(watch.key).or_default().push(Arc::clone(watch));
-        Ok(())
     }
 
     fn leave(&self, watch: &Arc<Watch>) {
@@ -251,7 +255,7 @@ impl Registry {
 /// # Errors
 /// EMFILE.
 pub fn new(task: &Arc<Task>, flags: u32) -> Result<Arc<OpenFile>, Errno> {
-    let instance = Instance::new(&task.kernel)?;
+    let instance = Instance::new(&task.kernel, &task.process.account)?;
     Ok(anon::open(task, "inotify", Arc::new(InstanceFile(instance)), flags))
 }
 
@@ -262,14 +266,14 @@ pub fn instance_of(file: &OpenFile) -> Option<&Arc<Instance>> {
 }
 
 impl Instance {
-    fn new(kernel: &Arc<Kernel>) -> Result<Arc<Self>, Errno> {
-        if kernel.vfs.inotify.instances.fetch_add(1, Ordering::AcqRel) >= INSTANCES_MAX {
-            kernel.vfs.inotify.instances.fetch_sub(1, Ordering::AcqRel);
-            return Err(Errno::EMFILE);
-        }
+    fn new(kernel: &Arc<Kernel>, account: &Arc<Account>) -> Result<Arc<Self>, Errno> {
+        let counted = account.take_one(Kind::InotifyInstance, INSTANCES_MAX).ok_or(Errno::EMFILE)?;
+        let charge = (counted, account.charge(size_of::<Self>())?);
         Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
             kernel: Arc::clone(kernel),
+            account: Arc::clone(account),
+            _charge: charge,
             inner: Mutex::default(),
             queue: WaitQueue::new(),
         }))
@@ -295,6 +299,8 @@ impl Instance {
             there.mask.store(old | kept, Ordering::Release);
             return Ok(there.number);
         }
+        let counted = self.account.take_one(Kind::InotifyWatch, WATCHES_MAX).ok_or(Errno::ENOSPC)?;
+        let charge = (counted, self.account.charge(size_of::<Watch>() + WATCH_TABLES)?);
         inner.last_number = inner.last_number.checked_add(1).ok_or(Errno::ENOSPC)?;
         let number = inner.last_number;
         let tree = location.dentry.tree().map(Arc::downgrade);
@@ -305,13 +311,12 @@ impl Instance {
             key,
             is_dir: stat.is_dir(),
             tree,
+            _charge: charge,
         });
         inner.by_number.insert(number, Arc::clone(&watch));
         inner.by_key.insert(key, Arc::clone(&watch));
         drop(inner);
-        self.kernel.vfs.inotify.enter(&watch).inspect_err(|_| {
-            lock(&self.inner).remove(&watch);
-        })?;
+        self.kernel.vfs.inotify.enter(&watch);
         Ok(number)
     }
 
@@ -338,14 +343,18 @@ impl Instance {
         if inner.events.back() == Some(&event) {
             return;
         }
-        if inner.events.len() >= QUEUE_MAX {
+        let charge = self.account.charge(size_of::<(Event, Charge)>() * 2 + event.name.len());
+        let (Ok(charge), true) = (charge, inner.events.len() < QUEUE_MAX) else {
+            // LINUX: without memory for an event the queue has overflowed, too.
             let overflow = Event { number: -1, mask: mask::Q_OVERFLOW, cookie: 0, name: Vec::new() };
             if inner.events.back() != Some(&overflow) {
                 inner.events.push_back(overflow);
+                inner.charges.push_back(Charge::default());
             }
             return;
-        }
+        };
         inner.events.push_back(event);
+        inner.charges.push_back(charge);
         drop(inner);
         self.queue.wake(Events::READABLE);
     }
@@ -361,7 +370,6 @@ impl Drop for InstanceFile {
         for watch in watches {
             self.0.kernel.vfs.inotify.leave(&watch);
         }
-        self.0.kernel.vfs.inotify.instances.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -380,6 +388,7 @@ impl FileOps for InstanceFile {
                 Ok(n) => done += n,
             }
             inner.events.pop_front();
+            inner.charges.pop_front();
         }
         if done == 0 { Err(Errno::EAGAIN) } else { Ok(done) }
     }
@@ -419,7 +428,37 @@ impl FileOps for InstanceFile {
 mod tests {
     use super::*;
 
+    fn instance(task: &Arc<Task>) -> Arc<Instance> {
+        Instance::new(&task.kernel, &task.process.account).unwrap()
+    }
+
+    #[test]
+    fn a_container_has_its_own_number_of_instances_and_watches() {
+        let task = crate::testing::task();
+        let other = task.kernel.accounts.of("other");
+        let all: Vec<_> = (0..INSTANCES_MAX).map(|_| instance(&task)).collect();
+        let one_more = Instance::new(&task.kernel, &task.process.account);
+        assert_eq!(one_more.err(), Some(Errno::EMFILE));
+        assert!(Instance::new(&task.kernel, &other).is_ok());
+        drop(all);
+        assert!(Instance::new(&task.kernel, &task.process.account).is_ok());
+    }
+
+    #[test]
+    fn events_without_room_in_the_account_are_an_overflow() {
+        let task = crate::testing::task();
+        let instance = instance(&task);
+        task.process.account.set_limits(task.process.account.used() + 1000, 0);
+        for number in 0..20 {
+            instance.push(Event { number, mask: 1, cookie: 0, name: vec![b'x'; 200] });
+        }
+        let events = events(&instance);
+        assert!((1..5).contains(&events.len()), "{events:?}");
+        assert_eq!(events.last(), Some(&(-1, mask::Q_OVERFLOW, vec![])));
+    }
+
     fn events(instance: &Arc<Instance>) -> Vec<(i32, u32, Vec<u8>)> {
+        lock(&instance.inner).charges.clear();
         let events = lock(&instance.inner).events.drain(..).collect::<Vec<_>>();
         events.into_iter().map(|event| (event.number, event.mask, event.name)).collect()
     }
@@ -429,7 +468,7 @@ mod tests {
         let task = crate::testing::task();
         let root = task.fs().root();
         let inode = root.inode();
-        let instance = Instance::new(&task.kernel).unwrap();
+        let instance = instance(&task);
         let number = instance.add(&root, mask::CREATE | mask::DELETE).unwrap();
         notify(&task.kernel, inode, mask::CREATE, Some(b"a"), 0);
         notify(&task.kernel, inode, mask::OPEN, None, 0);
@@ -444,7 +483,7 @@ mod tests {
         let task = crate::testing::task();
         let root = task.fs().root();
         let inode = root.inode();
-        let instance = Instance::new(&task.kernel).unwrap();
+        let instance = instance(&task);
         let number = instance.add(&root, mask::OPEN | mask::ONESHOT).unwrap();
         notify(&task.kernel, inode, mask::OPEN, None, 0);
         notify(&task.kernel, inode, mask::OPEN, None, 0);
@@ -457,12 +496,12 @@ mod tests {
     fn the_end_of_an_instance_leaves_no_watch() {
         let task = crate::testing::task();
         let root = task.fs().root();
-        let file = InstanceFile(Instance::new(&task.kernel).unwrap());
+        let file = InstanceFile(instance(&task));
         file.0.add(&root, mask::ALL_EVENTS).unwrap();
         assert_eq!(file.0.add(&root, mask::ALL_EVENTS | mask::MASK_CREATE), Err(Errno::EEXIST));
         drop(file);
         assert!(lock(&task.kernel.vfs.inotify.watches).is_empty());
-        assert_eq!(task.kernel.vfs.inotify.instances.load(Ordering::Acquire), 0);
+        assert_eq!(task.process.account.used(), 0);
     }
 
     #[test]
@@ -475,7 +514,7 @@ mod tests {
     #[test]
     fn a_full_queue_says_so_once() {
         let task = crate::testing::task();
-        let instance = Instance::new(&task.kernel).unwrap();
+        let instance = instance(&task);
         for number in 0..20_000 {
             instance.push(Event { number, mask: 1, cookie: 0, name: Vec::new() });
         }

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use linux_abi::ipc::{MSG_COPY, MSG_EXCEPT, MSG_NOERROR, MsqidDs};
 
 use super::now_seconds;
-use super::table::{Caller, Permissions, Table};
+use super::table::{Caller, INDEX_MAX, Permissions, Table};
 use crate::Errno;
+use crate::account::{self, Charge, Counted, Kind};
 use crate::sync::{Events, WaitQueue};
 use crate::task::Capability;
 
-/// Most queues; ENOSPC above. Linux's own limit is 32000.
-pub const MSGMNI: usize = 2048;
+/// Most queues of a container. LINUX: `MSGMNI`, ENOSPC above.
+pub const MSGMNI: usize = 32000;
 /// Longest message in bytes. LINUX: EINVAL above.
 pub const MSGMAX: usize = 8192;
 /// Bytes that a new queue holds.
@@ -41,11 +42,14 @@ pub struct Queue {
     state: Mutex<State>,
     /// Woken when a message comes (readable) or goes (writable), or the queue goes.
     pub changed: WaitQueue,
+    _charge: (Counted, Charge),
 }
 
 struct State {
     permissions: Permissions,
     messages: VecDeque<Message>,
+    /// Of the messages, in their order.
+    charges: VecDeque<Charge>,
     bytes: u64,
     max_bytes: u64,
     stime: i64,
@@ -96,7 +100,7 @@ impl Queue {
     /// Adds a message; `false`: there is no room now.
     ///
     /// # Errors
-    /// EIDRM, EACCES.
+    /// EIDRM, EACCES; ENOMEM at the container's limit.
     pub fn send(&self, caller: &Caller<'_>, message: &Message) -> Result<bool, Errno> {
         let mut state = self.lock();
         if state.removed {
@@ -107,8 +111,10 @@ impl Queue {
         if bytes > state.max_bytes || state.messages.len() as u64 + 1 > state.max_bytes {
             return Ok(false);
         }
+        let charge = account::charge_for::<Message>(message.text.len())?;
         state.bytes = bytes;
         state.messages.push_back(message.clone());
+        state.charges.push_back(charge);
         (state.lspid, state.stime) = (caller.pid, now_seconds());
         drop(state);
         self.changed.wake(Events::READABLE);
@@ -134,6 +140,7 @@ impl Queue {
             Some(message.clone())
         } else {
             let taken = state.messages.remove(index);
+            state.charges.remove(index);
             let len = taken.as_ref().map_or(0, |message| message.text.len() as u64);
             state.bytes -= len;
             (state.lrpid, state.rtime) = (caller.pid, now_seconds());
@@ -194,7 +201,7 @@ impl Queue {
 
 impl Default for Messages {
     fn default() -> Self {
-        Self { table: Mutex::new(Table::new(MSGMNI)) }
+        Self { table: Mutex::new(Table::new(INDEX_MAX)) }
     }
 }
 
@@ -214,6 +221,7 @@ impl Messages {
             let state = State {
                 permissions: Permissions::new(key, id, flags, caller),
                 messages: VecDeque::new(),
+                charges: VecDeque::new(),
                 bytes: 0,
                 max_bytes: MSGMNB,
                 stime: 0,
@@ -223,7 +231,9 @@ impl Messages {
                 lrpid: 0,
                 removed: false,
             };
-            Ok(Queue { state: Mutex::new(state), changed: WaitQueue::new() })
+            let counted = account::take_one(Kind::MessageQueue, MSGMNI).ok_or(Errno::ENOSPC)?;
+            let charge = (counted, account::charge_for::<Queue>(0)?);
+            Ok(Queue { state: Mutex::new(state), changed: WaitQueue::new(), _charge: charge })
         })
     }
 
@@ -247,6 +257,7 @@ impl Messages {
             state.permissions.check_owner(caller)?;
             state.removed = true;
             state.messages.clear();
+            state.charges.clear();
         }
         table.remove(id);
         drop(table);

@@ -12,13 +12,14 @@ use linux_abi::signal::SigInfo;
 
 use super::table::Caller;
 use crate::Errno;
+use crate::account::{self, Charge, Counted, Kind};
 use crate::io::Sink;
 use crate::sync::{Events, WaitQueue};
 use crate::task::signal::Sender;
 use crate::task::{Capability, Process, UserCharge, UserCounts};
 use crate::vfs::{FileOps, Op};
 
-/// Most queues. LINUX: `queues_max`, ENOSPC above.
+/// Most queues of a container. LINUX: `queues_max`, ENOSPC above.
 const QUEUES_MAX: usize = 256;
 /// Messages of a queue without and with `CAP_SYS_RESOURCE`. LINUX: `msg_max`, `HARD_MSGMAX`.
 const MESSAGES_MAX: [i64; 2] = [10, 65536];
@@ -56,12 +57,13 @@ pub struct PosixQueue {
     state: Mutex<State>,
     /// Woken when a message comes (readable) or goes (writable).
     pub changed: WaitQueue,
+    _charge: (Counted, Charge),
 }
 
 #[derive(Default)]
 struct State {
     /// By priority, highest first, then by age.
-    messages: BTreeMap<(Reverse<u32>, u64), Vec<u8>>,
+    messages: BTreeMap<(Reverse<u32>, u64), (Vec<u8>, Charge)>,
     next: u64,
     bytes: u64,
     /// Tasks that wait for a message.
@@ -161,16 +163,17 @@ impl PosixQueue {
     /// Adds a message; the caller has checked its size and priority.
     ///
     /// # Errors
-    /// EAGAIN if the queue is full.
+    /// EAGAIN if the queue is full; ENOMEM at the container's limit.
     pub fn send(&self, caller: &Caller<'_>, priority: u32, text: &[u8]) -> Result<(), Errno> {
         let mut state = self.lock();
         if state.messages.len() as u64 >= self.max_messages.unsigned_abs() {
             return Err(Errno::EAGAIN);
         }
+        let charge = account::charge_for::<(u64, Vec<u8>)>(text.len())?;
         let number = state.next;
         state.next += 1;
         state.bytes += text.len() as u64;
-        state.messages.insert((Reverse(priority), number), text.to_vec());
+        state.messages.insert((Reverse(priority), number), (text.to_vec(), charge));
         let first = state.messages.len() == 1 && state.receivers == 0;
         let told = if first { state.notification.take() } else { None };
         drop(state);
@@ -190,7 +193,7 @@ impl PosixQueue {
     /// EAGAIN if there is none.
     pub fn receive(&self) -> Result<(u32, Vec<u8>), Errno> {
         let mut state = self.lock();
-        let ((Reverse(priority), _), text) = state.messages.pop_first().ok_or(Errno::EAGAIN)?;
+        let ((Reverse(priority), _), (text, _)) = state.messages.pop_first().ok_or(Errno::EAGAIN)?;
         state.bytes -= text.len() as u64;
         drop(state);
         self.changed.wake(Events::WRITABLE);
@@ -262,9 +265,8 @@ impl PosixQueues {
         if !fits(size.max_messages, MESSAGES_MAX[privileged]) || !fits(size.max_size, SIZE_MAX[privileged]) {
             return Err(Errno::EINVAL);
         }
-        if queues.len() >= QUEUES_MAX {
-            return Err(Errno::ENOSPC);
-        }
+        let counted = account::take_one(Kind::PosixQueue, QUEUES_MAX).ok_or(Errno::ENOSPC)?;
+        let charge = (counted, account::charge_for::<PosixQueue>(name.len())?);
         let total: i64 = queues.values().map(|queue| queue.max_messages * queue.max_size).sum();
         if total + size.max_messages * size.max_size > BYTES_MAX {
             return Err(Errno::EMFILE);
@@ -279,6 +281,7 @@ impl PosixQueues {
             _charge: charge,
             state: Mutex::default(),
             changed: WaitQueue::new(),
+            _charge: charge,
         });
         queues.insert(name.to_vec(), Arc::clone(&queue));
         Ok(queue)

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use linux_abi::ipc::{IPC_NOWAIT, IpcPerm, SEM_UNDO, SemBuf, SemidDs};
 
 use super::now_seconds;
-use super::table::{Caller, Permissions, Table};
+use super::table::{Caller, INDEX_MAX, Permissions, Table};
 use crate::Errno;
+use crate::account::{self, Charge, Counted, Kind};
 use crate::sync::{Events, WaitQueue};
 
-/// Most sets. ENOSPC above. Linux's own limit is 32000.
-pub const SEMMNI: usize = 4096;
+/// Most sets of a container. LINUX: `SEMMNI`, ENOSPC above.
+pub const SEMMNI: usize = 32000;
 /// Most semaphores in a set. LINUX: EINVAL above.
 pub const SEMMSL: usize = 32000;
 /// Most semaphores in all sets; ENOSPC above.
@@ -22,6 +23,9 @@ pub const SEMMNS: usize = 1 << 20;
 pub const SEMOPM: usize = 500;
 /// Largest value. LINUX: ERANGE above.
 pub const SEMVMX: i32 = 32767;
+
+/// What is kept to undo the operations of one process on one semaphore.
+const UNDO_BYTES: usize = 64;
 
 /// Whose operations are to be undone: a process, by a number that is never used twice.
 pub type UndoOwner = u64;
@@ -38,6 +42,7 @@ pub struct SemaphoreSet {
     state: Mutex<State>,
     /// Woken when a value changes, or the set goes.
     pub changed: WaitQueue,
+    _charge: (Counted, Charge),
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,6 +57,8 @@ struct State {
     permissions: Permissions,
     semaphores: Vec<Semaphore>,
     undo: HashMap<UndoOwner, HashMap<u16, i32>>,
+    /// For `undo`.
+    charge: Charge,
     otime: i64,
     ctime: i64,
     removed: bool,
@@ -115,6 +122,9 @@ impl SemaphoreSet {
             *value = next;
         }
         if !undo.is_empty() {
+            let entries: usize = state.undo.values().map(HashMap::len).sum();
+            // LINUX: ENOMEM from `find_alloc_undo`.
+            state.charge.resize((entries + undo.len()) * UNDO_BYTES)?;
             state.undo.entry(owner).or_default().extend(undo);
         }
         for (num, value) in values {
@@ -250,7 +260,7 @@ impl SemaphoreSet {
 
 impl Default for Semaphores {
     fn default() -> Self {
-        Self { table: Mutex::new(Table::new(SEMMNI)) }
+        Self { table: Mutex::new(Table::new(INDEX_MAX)) }
     }
 }
 
@@ -294,11 +304,15 @@ impl Semaphores {
                 permissions: Permissions::new(key, id, flags, caller),
                 semaphores: vec![Semaphore::default(); len],
                 undo: HashMap::new(),
+                charge: Charge::default(),
                 otime: 0,
                 ctime: now_seconds(),
                 removed: false,
             };
-            Ok(SemaphoreSet { len, state: Mutex::new(state), changed: WaitQueue::new() })
+            let counted = account::take_one(Kind::SemaphoreSet, SEMMNI).ok_or(Errno::ENOSPC)?;
+            let bytes = len * size_of::<Semaphore>();
+            let charge = (counted, account::charge_for::<SemaphoreSet>(bytes)?);
+            Ok(SemaphoreSet { _charge: charge, len, state: Mutex::new(state), changed: WaitQueue::new() })
         })
     }
 

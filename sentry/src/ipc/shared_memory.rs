@@ -13,12 +13,14 @@ use platform::MapSource;
 use platform::host::file;
 
 use super::now_seconds;
-use super::table::{Caller, Permissions, Table};
+use super::table::{Caller, INDEX_MAX, Permissions, Table};
 use crate::Errno;
+use crate::account::{self, Charge, Counted, Kind};
+use crate::descriptors::{self, Share};
 use crate::mm::{Attachment, SharedSegment, layout};
 use crate::vfs::Pages;
 
-/// Most segments. LINUX: `SHMMNI`, ENOSPC above.
+/// Most segments of a container. LINUX: `SHMMNI`, ENOSPC above.
 pub const SHMMNI: usize = 4096;
 /// Largest segment in bytes: an eighth of guest memory; EINVAL above.
 pub const SHMMAX: u64 = 1 << 44;
@@ -37,6 +39,7 @@ pub struct Segment {
     size: u64,
     memory: MapSource,
     state: Mutex<State>,
+    _charge: (Counted, Charge, descriptors::Charge),
 }
 
 struct State {
@@ -145,7 +148,7 @@ impl Segment {
 
 impl SharedMemory {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new_cyclic(|me| Self { table: Mutex::new(Table::new(SHMMNI)), me: me.clone() })
+        Arc::new_cyclic(|me| Self { table: Mutex::new(Table::new(INDEX_MAX)), me: me.clone() })
     }
 
     /// The table, for those who list it.
@@ -153,11 +156,18 @@ impl SharedMemory {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `shmget(2)`.
+    /// `shmget(2)`; `descriptors`: whose descriptor of the host a new segment is.
     ///
     /// # Errors
     /// As `shmget(2)`.
-    pub fn get(&self, caller: &Caller<'_>, key: i32, size: u64, flags: u32) -> Result<i32, Errno> {
+    pub fn get(
+        &self,
+        caller: &Caller<'_>,
+        descriptors: &Arc<Share>,
+        key: i32,
+        size: u64,
+        flags: u32,
+    ) -> Result<i32, Errno> {
         let mut table = self.lock();
         let pages = |size: u64| size.div_ceil(layout::PAGE);
         let total: u64 = table.iter().map(|(_, segment)| pages(segment.size)).sum();
@@ -177,6 +187,8 @@ impl SharedMemory {
             if flags & SHM_HUGETLB != 0 {
                 return Err(Errno::ENOMEM);
             }
+            let counted = account::take_one(Kind::Segment, SHMMNI).ok_or(Errno::ENOSPC)?;
+            let charge = (counted, account::charge_for::<Segment>(0)?, descriptors.take()?);
             let memory = file::new_memory_file("SYSV")?;
             file::truncate(&memory, pages(size) * layout::PAGE)?;
             let state = State {
@@ -188,7 +200,8 @@ impl SharedMemory {
                 lpid: 0,
                 attached: Vec::new(),
             };
-            Ok(Segment { id, size, memory: Arc::new(memory), state: Mutex::new(state) })
+            let (memory, state) = (Arc::new(memory), Mutex::new(state));
+            Ok(Segment { id, size, memory, state, _charge: charge })
         })
     }
 

@@ -12,6 +12,8 @@ use crate::task::{Capability, Credentials};
 
 /// An id is a sequence number above so many bits of index. LINUX: `IPCMNI_SHIFT`.
 const INDEX_BITS: u32 = 15;
+/// Most objects of one kind in the sandbox: as many as there are indices.
+pub(super) const INDEX_MAX: usize = 1 << INDEX_BITS;
 /// Sequence numbers wrap before ids turn negative.
 const SEQUENCES: u32 = 1 << (31 - INDEX_BITS);
 

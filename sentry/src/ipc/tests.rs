@@ -8,6 +8,7 @@ use linux_abi::mm::Prot;
 use platform::fake::FakeSpace;
 
 use super::{Attempt, Caller, Message, Namespace, Queue, Selector};
+use crate::account::{self, Accounts};
 use crate::mm::{MemoryLimits, MemoryManager};
 use crate::task::Credentials;
 
@@ -143,13 +144,43 @@ fn a_full_queue_says_so() {
     assert_eq!(queue.send(&by(&me), &message), Err(Errno::EIDRM));
 }
 
+fn share() -> Arc<crate::descriptors::Share> {
+    crate::descriptors::Descriptors::new(1 << 20).share("test")
+}
+
+#[test]
+fn messages_semaphores_and_segments_are_the_accounts() {
+    let (ipc, me) = (Namespace::new(), user(5));
+    let account = Accounts::default().of("test");
+    account.set_limits(50_000, 0);
+    let _working = account::work_for(&account);
+    let id = ipc.messages.get(&by(&me), 0, 0o600).expect("made");
+    let queue = ipc.messages.find(id).expect("there");
+    let message = Message { kind: 1, text: vec![0; 8000] };
+    queue.send(&by(&me), &message).expect("room");
+    assert!(account.used() >= 8000);
+    let sets: Vec<_> = (0..10).map(|_| ipc.semaphores.get(&by(&me), 0, 500, 0o600)).collect();
+    assert_eq!(sets.last(), Some(&Err(Errno::ENOMEM)));
+    assert_eq!(queue.send(&by(&me), &message), Err(Errno::ENOMEM));
+    for id in sets.into_iter().flatten() {
+        ipc.semaphores.remove(&by(&me), id).expect("mine");
+    }
+    ipc.messages.remove(&by(&me), id).expect("mine");
+    drop(queue);
+    assert_eq!(account.used(), 0);
+    let descriptors = crate::descriptors::Descriptors::new(0);
+    let share = descriptors.share("test");
+    let segment = |_| ipc.shared_memory.get(&by(&me), &share, 0, 1, 0o600).err();
+    assert_eq!((0..1000).find_map(segment), Some(Errno::ENFILE), "a segment is a descriptor of the host");
+}
+
 #[test]
 fn a_segment_lives_until_its_last_mapping_goes() {
     let (ipc, me) = (Namespace::new(), user(5));
     let all = &ipc.shared_memory;
-    let id = all.get(&by(&me), 9, 5000, IPC_CREAT | 0o600).expect("made");
-    assert_eq!(all.get(&by(&me), 9, 6000, 0), Err(Errno::EINVAL), "larger than it is");
-    assert_eq!(all.get(&by(&user(6)), 9, 0, 0o400), Err(Errno::EACCES));
+    let id = all.get(&by(&me), &share(), 9, 5000, IPC_CREAT | 0o600).expect("made");
+    assert_eq!(all.get(&by(&me), &share(), 9, 6000, 0), Err(Errno::EINVAL), "larger than it is");
+    assert_eq!(all.get(&by(&user(6)), &share(), 9, 0, 0o400), Err(Errno::EACCES));
 
     let (space, mut context) = FakeSpace::with_context();
     let mm = MemoryManager::new(Arc::clone(&space) as Arc<dyn platform::AddressSpace>);
@@ -171,7 +202,7 @@ fn a_segment_lives_until_its_last_mapping_goes() {
 
     all.remove(&by(&me), id).expect("mine");
     assert_ne!(segment.stat().perm.mode & SHM_DEST, 0);
-    assert_eq!(all.get(&by(&me), 9, 0, 0), Err(Errno::ENOENT), "its key is free");
+    assert_eq!(all.get(&by(&me), &share(), 9, 0, 0), Err(Errno::ENOENT), "its key is free");
     let (child, _) = mm.fork(&mut context).expect("the fake forks");
     assert_eq!(segment.stat().nattch, 4);
     drop(child);
@@ -204,6 +235,7 @@ fn posix_messages_come_by_priority_then_age() {
 
 #[test]
 fn posix_queues_are_limited() {
+    let _working = account::work_for(&Accounts::default().of("test"));
     let (ipc, me) = (Namespace::new(), user(5));
     let open = |name: &[u8], max_messages, max_size| {
         let size = super::QueueSize { max_messages, max_size };

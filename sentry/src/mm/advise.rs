@@ -3,7 +3,7 @@
 use linux_abi::mm::{MS_ASYNC, MS_INVALIDATE, MS_SYNC, Prot, madv};
 use platform::{Context, MemoryCall, is_host_advice};
 
-use super::layout::{self, END, MAX_MAP_COUNT};
+use super::layout::{self, END};
 use super::tree::VmaTree;
 use super::vma::{Backing, Vma, VmaFlags};
 use super::{MemoryManager, host};
@@ -100,8 +100,9 @@ impl MemoryManager {
         }
         let mut inner = self.lock_to_change();
         let flags = flag_of(advice);
-        if flags.is_some() && inner.tree.count() + inner.tree.cuts(start, end) > MAX_MAP_COUNT {
-            return Err(Errno::ENOMEM);
+        if flags.is_some() {
+            let pieces = inner.tree.cuts(start, end);
+            inner.reserve(pieces)?;
         }
         if flags.is_none() && host_hears(advice) {
             return advise_at_once(&inner.tree, context, (start, end), advice);

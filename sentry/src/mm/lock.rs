@@ -6,7 +6,6 @@ use linux_abi::mm::{Prot, madv};
 use platform::{Context, MemoryCall};
 
 use super::host;
-use super::layout::MAX_MAP_COUNT;
 use super::vma::{Vma, VmaFlags};
 use super::{MemoryLimits, MemoryManager};
 use crate::Errno;
@@ -68,10 +67,11 @@ impl MemoryManager {
         if start == end {
             return Ok(());
         }
-        if !inner.tree.covers(start, end) || inner.tree.count() + inner.tree.cuts(start, end) > MAX_MAP_COUNT
-        {
+        if !inner.tree.covers(start, end) {
             return Err(Errno::ENOMEM);
         }
+        let pieces = inner.tree.cuts(start, end);
+        inner.reserve(pieces)?;
         inner.tree.update(start, end, |vma| vma.flags |= VmaFlags::LOCKED);
         if fault == Fault::Now {
             for vma in inner.tree.overlapping(start, end).filter(|vma| !vma.is_special()) {
@@ -91,10 +91,11 @@ impl MemoryManager {
             return Ok(());
         }
         let mut inner = self.lock_to_change();
-        if !inner.tree.covers(start, end) || inner.tree.count() + inner.tree.cuts(start, end) > MAX_MAP_COUNT
-        {
+        if !inner.tree.covers(start, end) {
             return Err(Errno::ENOMEM);
         }
+        let pieces = inner.tree.cuts(start, end);
+        inner.reserve(pieces)?;
         inner.tree.update(start, end, |vma| vma.flags.remove(VmaFlags::LOCKED));
         Ok(())
     }

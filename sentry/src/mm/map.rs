@@ -14,7 +14,7 @@ use platform::host::file as host_file;
 use platform::{Context, MemoryCall};
 
 use super::host;
-use super::layout::{self, END, HUGE_PAGE, LOW_END, LOW_START, MAX_MAP_COUNT, MIN_ADDR, PAGE};
+use super::layout::{self, END, HUGE_PAGE, LOW_END, LOW_START, MIN_ADDR, PAGE};
 use super::vma::{Attachment, Backing, Vma, VmaFlags};
 use super::{Inner, MemoryLimits, MemoryManager};
 use crate::Errno;
@@ -184,9 +184,8 @@ impl MemoryManager {
         }
         let data = blueprint.prot.contains(Prot::WRITE) && blueprint.pages.is_none();
         inner.check_limits(blueprint.len.saturating_sub(replaced), data, limits)?;
-        if inner.tree.count() + inner.tree.cuts(addr, end) >= MAX_MAP_COUNT {
-            return Err(Errno::ENOMEM);
-        }
+        let pieces = inner.tree.cuts(addr, end) + 1;
+        inner.reserve(pieces)?;
         inner.make(context, addr, &mut blueprint, replaced > 0, &mut gone)?;
         Ok(addr)
     }
@@ -360,9 +359,7 @@ impl Inner {
         if self.tree.has_sealed(start, end) {
             return Err(Errno::EPERM);
         }
-        if self.tree.count() + self.tree.cuts(start, end) > MAX_MAP_COUNT {
-            return Err(Errno::ENOMEM);
-        }
+        self.reserve(self.tree.cuts(start, end))?;
         for (from, to) in self.guest_runs(start, end) {
             host::call(context, MemoryCall::Unmap { addr: from, len: to - from })?;
             gone.append(&mut self.tree.remove(from, to));

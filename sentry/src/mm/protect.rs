@@ -4,7 +4,7 @@ use linux_abi::mm::{PROT_GROWSDOWN, PROT_GROWSUP, PROT_SEM, Prot};
 use platform::{Context, MemoryCall};
 
 use super::host;
-use super::layout::{self, END, MAX_MAP_COUNT};
+use super::layout::{self, END};
 use super::vma::VmaFlags;
 use super::{MemoryLimits, MemoryManager};
 use crate::Errno;
@@ -67,9 +67,8 @@ impl MemoryManager {
         if !inner.tree.covers(start, end) {
             return Err(Errno::ENOMEM);
         }
-        if inner.tree.count() + inner.tree.cuts(start, end) > MAX_MAP_COUNT {
-            return Err(Errno::ENOMEM);
-        }
+        let pieces = inner.tree.cuts(start, end);
+        inner.reserve(pieces)?;
         inner.tree.update(start, end, |vma| vma.flags |= VmaFlags::SEALED);
         Ok(())
     }
@@ -87,9 +86,7 @@ impl super::Inner {
         if self.tree.has_sealed(start, end) {
             return Err(Errno::EPERM);
         }
-        if self.tree.count() + self.tree.cuts(start, end) > MAX_MAP_COUNT {
-            return Err(Errno::ENOMEM);
-        }
+        self.reserve(self.tree.cuts(start, end))?;
         let mut at = start;
         while at < end {
             let vma = self.tree.find(at).ok_or(Errno::ENOMEM)?;

@@ -4,7 +4,7 @@ use linux_abi::mm::{MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE, Prot};
 use platform::{Context, MemoryCall};
 
 use super::host;
-use super::layout::{self, END, MAX_MAP_COUNT, MIN_ADDR, PAGE};
+use super::layout::{self, END, MIN_ADDR, PAGE};
 use super::vma::{Backing, Vma, VmaFlags};
 use super::{Inner, MemoryLimits, MemoryManager};
 use crate::Errno;
@@ -93,10 +93,8 @@ impl Inner {
         if self.tree.has_sealed(request.addr, request.addr + request.old_len.max(PAGE)) {
             return Err(Errno::EPERM);
         }
-        if self.tree.count() + 4 >= MAX_MAP_COUNT {
-            // LINUX: a move may cut at both places.
-            return Err(Errno::ENOMEM);
-        }
+        // LINUX: a move may cut at both places.
+        self.reserve(5)?;
         let fixed = request.flags & MREMAP_FIXED != 0;
         if fixed {
             let end = request.new_addr + request.new_len;

@@ -22,6 +22,7 @@ use linux_abi::net::{family, kind};
 use self::control::{Cmsg, ControlOut};
 use self::options::{Common, Direction};
 use crate::Errno;
+use crate::account::{self, Counted};
 use crate::descriptors::Charge;
 use crate::io::{Sink, Source};
 use crate::task::{Capability, Current, Task};
@@ -29,8 +30,12 @@ use crate::vfs::{FileOps, Op, OpenFile, mode};
 
 /// Longest address that any call takes. LINUX: `sizeof(struct sockaddr_storage)`, EINVAL above.
 pub const ADDRESS_MAX: usize = 128;
-/// Most sockets of the sandbox, those waiting to be accepted included; ENFILE above.
+/// Most sockets of a container, ENFILE above.
 const SOCKETS_MAX: usize = 1 << 18;
+/// What a socket costs.
+const SOCKET_BYTES: usize = 1024;
+/// What one of the host's costs there without any data.
+const HOST_SOCKET_BYTES: usize = 4096;
 
 /// `SOCK_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,6 +232,9 @@ const NETLINK_PORTS_MAX: usize = 1 << 16;
 pub(crate) struct Place {
     count: Arc<AtomicUsize>,
     charge: Option<Charge>,
+    _counted: Counted,
+    /// Of its container's account.
+    _memory: account::Charge,
 }
 
 impl Drop for Place {
@@ -274,14 +282,20 @@ impl Namespace {
 
     /// ENFILE when there are too many sockets.
     pub(crate) fn place(&self) -> Result<Place, Errno> {
-        let place = Place { count: Arc::clone(&self.count), charge: None };
-        if self.count.fetch_add(1, Ordering::Relaxed) >= SOCKETS_MAX { Err(Errno::ENFILE) } else { Ok(place) }
+        self.place_of(SOCKET_BYTES)
+    }
+
+    fn place_of(&self, bytes: usize) -> Result<Place, Errno> {
+        let counted = account::take_one(account::Kind::Socket, SOCKETS_MAX).ok_or(Errno::ENFILE)?;
+        let memory = account::charge(bytes).map_err(|_| Errno::ENOBUFS)?;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Ok(Place { count: Arc::clone(&self.count), charge: None, _counted: counted, _memory: memory })
     }
 
     /// The same for a socket of the host; ENFILE also when the container has its share of descriptors.
     pub(crate) fn host_place(&self, task: &Task) -> Result<Place, Errno> {
         let charge = task.kernel.descriptors.share(&task.process.container).take()?;
-        let mut place = self.place()?;
+        let mut place = self.place_of(SOCKET_BYTES + HOST_SOCKET_BYTES)?;
         place.charge = Some(charge);
         Ok(place)
     }

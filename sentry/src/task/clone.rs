@@ -20,6 +20,7 @@ use super::signal::Signal;
 use super::{
     Capability, Current, NewProcess, Process, Resource, RseqArea, SpaceUser, Task, VforkDone, pidfd, run,
 };
+use crate::account::TaskCharge;
 use crate::descriptors::Charge;
 use crate::mm::MemoryManager;
 
@@ -27,6 +28,8 @@ use crate::mm::MemoryManager;
 pub const STACK_BYTES: usize = 512 << 10;
 /// Largest number of tasks in a sandbox, if the configuration names none; EAGAIN above.
 const MAX_TASKS: usize = 32 << 10;
+/// How many times what is left of those a container may have.
+const GREED: u64 = 3;
 
 /// What `clone(2)` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,6 +95,8 @@ fn as_errno(task: &Task, error: &PlatformError) -> Errno {
 struct Body {
     /// For the descriptors of the host that they cost: of the thread, and of the process if there is one.
     charges: (Charge, Option<Charge>),
+    /// For the task in its container's account.
+    counted: Option<TaskCharge>,
     context: Box<dyn Context>,
     mm: Arc<MemoryManager>,
     user: SpaceUser,
@@ -131,7 +136,9 @@ impl Current {
             max => max as usize,
         };
         let namespace = &self.process().namespace;
-        if kernel.tasks.task_count() >= max {
+        // A container may take another one as long as it has less than three times what is left: so something is left for others.
+        let free = max.saturating_sub(kernel.tasks.task_count()) as u64;
+        if self.process().account.tasks() >= free.saturating_mul(GREED) {
             return Err(Errno::EAGAIN);
         }
         let limit = self.process().limit(Resource::Nproc).soft;
@@ -150,7 +157,7 @@ impl Current {
     fn clone_with_tid(&mut self, request: &CloneRequest, tid: i32) -> Result<Option<Arc<VforkDone>>, Errno> {
         // What the guest has been promised must be in memory before it is copied or shared.
         self.context_mut().flush_writes()?;
-        let body = self.clone_body(request)?;
+        let mut body = self.clone_body(request)?;
         if request.has(flag::PARENT_SETTID) {
             // Now and not on the way back: the child may end, and clear the same word, before we get there.
             let _ = self.space().write(request.parent_tid, &tid.to_ne_bytes());
@@ -158,7 +165,9 @@ impl Current {
         let process = if request.has(flag::THREAD) {
             Arc::clone(self.process())
         } else {
-            self.clone_process(request, tid)
+            let process = self.clone_process(request, tid);
+            process.keep_charge(body.counted.take());
+            process
         };
         let task = self.clone_object(request, tid, &process, &body.mm);
         let pidfd = match request.has(flag::PIDFD) {
@@ -182,6 +191,7 @@ impl Current {
     fn clone_body(&mut self, request: &CloneRequest) -> Result<Body, Errno> {
         let share = self.kernel().descriptors.share(&self.process().container);
         let charge = || share.take().map_err(|_| Errno::EAGAIN);
+        let counted = Some(self.process().account.charge_task()?);
         let user = self.space_user().share();
         let task = Arc::clone(self.task());
         let (mm, context) = self.mm_and_context();
@@ -189,12 +199,12 @@ impl Current {
         let charges = (charge()?, process);
         if request.has(flag::VM) {
             let context = context.clone_thread().map_err(|error| as_errno(&task, &error))?;
-            return Ok(Body { charges, context, mm, user });
+            return Ok(Body { charges, counted, context, mm, user });
         }
         drop(user);
         let (mm, context) = mm.fork(context).map_err(|error| as_errno(&task, &error))?;
         let user = SpaceUser::new(mm.space());
-        Ok(Body { charges, context, mm, user })
+        Ok(Body { charges, counted, context, mm, user })
     }
 
     fn clone_process(&self, request: &CloneRequest, pid: i32) -> Arc<Process> {
@@ -299,14 +309,14 @@ impl Current {
         let rseq = self.rseq().filter(|_| own_memory);
         let clear_child_tid = if request.has(flag::CHILD_CLEARTID) { request.child_tid } else { 0 };
         let abi = Arc::clone(&self.kernel().abi);
-        let Body { charges, context, mm, user } = body;
+        let Body { charges, counted, context, mm, user } = body;
         if request.has(flag::CHILD_SETTID) {
             let _ = mm.space().write(request.child_tid, &task.tid().to_ne_bytes());
         }
         let theirs = Arc::clone(&task);
         let is_rested = context.is_rested();
         let service: Service = Box::new(move |context| {
-            let _charges = charges;
+            let _charges = (charges, counted);
             let mut current = Current::with_user(theirs, context, mm, user, regs);
             current.leaving = Leaving { clear_child_tid, vfork, ..Leaving::default() };
             if is_rested {

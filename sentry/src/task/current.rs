@@ -16,6 +16,7 @@ use super::queue::Queue;
 use super::signal::RestartBlock;
 use super::{Credentials, Process, SpaceUser, Task};
 use crate::Errno;
+use crate::account;
 use crate::kernel::Kernel;
 use crate::mm::MemoryManager;
 use crate::sync::{Events, HostPoll, Parker, WaitQueue, Wake};
@@ -73,6 +74,7 @@ impl Current {
     ) -> Self {
         task.parker.adopt();
         task.open_account();
+        account::enter(&task.process.account);
         task.set_interrupter(Some(context.interrupter()));
         mm.space().on_death(task.death_notice());
         let leaving = Leaving::default();

@@ -17,6 +17,7 @@ use super::{
     Task,
 };
 use crate::Errno;
+use crate::account::{Account, TaskCharge};
 use crate::kernel::Kernel;
 use crate::mm::{MemoryLimits, MemoryManager};
 use crate::sync::WaitQueue;
@@ -51,6 +52,8 @@ pub struct Process {
     pub namespace: Arc<PidNamespace>,
     /// The container it belongs to.
     pub container: String,
+    /// That container's account.
+    pub account: Arc<Account>,
     /// When it was made, on the monotonic clock, in nanoseconds.
     pub start_ns: u64,
     /// Woken when a signal begins to wait for the process or one of its threads (`signalfd`).
@@ -75,6 +78,8 @@ pub struct Process {
     oom_score_adj: AtomicI32,
     /// How low an unprivileged process may set it. LINUX: `oom_score_adj_min`.
     oom_score_adj_min: AtomicI32,
+    /// Its first thread as a task of its container, until it has been waited for. LOCK: leaf.
+    charge: Mutex<Option<TaskCharge>>,
     /// As whom it logged in.
     pub login: Login,
 }
@@ -163,6 +168,7 @@ impl Process {
             key: NEXT.fetch_add(1, Ordering::Relaxed),
             kernel: Arc::clone(kernel),
             namespace: new.namespace,
+            account: kernel.accounts.of(&new.container),
             container: new.container,
             start_ns: now_ns(Clock::Monotonic),
             signal_events: WaitQueue::new(),
@@ -179,8 +185,14 @@ impl Process {
             thp_disabled: AtomicBool::new(false),
             oom_score_adj: AtomicI32::new(0),
             oom_score_adj_min: AtomicI32::new(0),
+            charge: Mutex::default(),
             login: Login::default(),
         })
+    }
+
+    /// Keeps what it costs; `None`: it has been waited for, and costs nothing.
+    pub(crate) fn keep_charge(&self, charge: Option<TaskCharge>) {
+        *self.charge.lock().unwrap_or_else(PoisonError::into_inner) = charge;
     }
 
     /// Threads and shared signals. LOCK: process.inner.

@@ -13,11 +13,14 @@ use platform::host::clock::{Clock, now_ns};
 use super::cpu_limit::CpuLimit;
 use super::{Armed, Expire};
 use crate::Errno;
+use crate::account::{self, Charge};
 use crate::task::signal::{Sender, Signal};
 use crate::task::{Process, Task};
 
 /// Most POSIX timers of a process. LINUX: counted against `RLIMIT_SIGPENDING`, EAGAIN above.
 pub const POSIX_TIMERS_MAX: usize = 4096;
+/// What a timer costs in the tables of its process and of the timer service.
+const TIMER_TABLES: usize = 128;
 /// How often CPU-time timers look at the clock while the process uses no CPU time, at most.
 const CPU_POLL_NS: u64 = 4_000_000;
 
@@ -136,6 +139,7 @@ pub struct PosixTimer {
     pub host: Option<Clock>,
     last_overrun: AtomicI32,
     state: Mutex<State>,
+    _charge: Charge,
 }
 
 /// What a new POSIX timer does.
@@ -345,6 +349,7 @@ impl ProcessTimers {
         if inner.posix.len() >= POSIX_TIMERS_MAX {
             return Err(Errno::EAGAIN);
         }
+        let charge = account::charge_for::<PosixTimer>(TIMER_TABLES).map_err(|_| Errno::EAGAIN)?;
         let mut id = inner.next_id;
         while inner.posix.contains_key(&id) {
             id = id.checked_add(1).unwrap_or(0);
@@ -360,6 +365,7 @@ impl ProcessTimers {
             host: new.host,
             last_overrun: AtomicI32::new(0),
             state: Mutex::new(State::OFF),
+            _charge: charge,
         };
         inner.posix.insert(id, Arc::new(timer));
         Ok(id)

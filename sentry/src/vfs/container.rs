@@ -118,7 +118,7 @@ pub fn build_on(
 
 /// A file system for what has no other place: mount points on a root that cannot be written, masks.
 fn scratch(kernel: &Arc<Kernel>, descriptors: &Arc<Share>) -> Result<Arc<Mount>, Errno> {
-    let options = Options { size: 0, mode: 0o755, ..Options::new(0) };
+    let options = Options { size: 0, mode: 0o755, ..Options::unlimited() };
     let file_system = TmpFs::new(&kernel.vfs, options, Arc::clone(descriptors))?;
     Ok(Mount::of(&kernel.vfs, file_system, ms::RDONLY | ms::RELATIME, b"tmpfs"))
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::OpenFile;
 use crate::Errno;
+use crate::account::{self, Charge};
 use crate::task::Task;
 
 /// A descriptor number as the guest gave it; it may name nothing.
@@ -30,11 +31,38 @@ pub struct FdTable {
     slots: Mutex<Slots>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Slots {
     entries: Vec<Option<Descriptor>>,
     /// INVARIANT: no slot below is free.
     lowest_free: usize,
+    /// For `entries`.
+    charge: Charge,
+}
+
+impl Clone for Slots {
+    fn clone(&self) -> Self {
+        // A fork is charged for as a task, and has been granted.
+        let charge = account::count(Self::bytes(self.entries.len()));
+        Self { entries: self.entries.clone(), lowest_free: self.lowest_free, charge }
+    }
+}
+
+impl Slots {
+    fn bytes(len: usize) -> usize {
+        len * size_of::<Option<Descriptor>>()
+    }
+
+    /// Makes room for a number. LINUX: ENOMEM, EMFILE from `expand_fdtable`.
+    fn reach(&mut self, index: usize) -> Result<(), Errno> {
+        if index >= self.entries.len() {
+            let len = (index + 1).next_power_of_two();
+            self.charge.resize(Self::bytes(len))?;
+            self.entries.reserve_exact(len - self.entries.len());
+            self.entries.resize_with(index + 1, || None);
+        }
+        Ok(())
+    }
 }
 
 impl FdTable {
@@ -95,7 +123,7 @@ impl FdTable {
     /// Enters a file at the lowest free number from `from` on, below `limit` (`RLIMIT_NOFILE`).
     ///
     /// # Errors
-    /// EMFILE.
+    /// EMFILE; ENFILE, ENOMEM at the container's limit.
     pub fn add(
         &self,
         file: Arc<OpenFile>,
@@ -111,10 +139,12 @@ impl FdTable {
         if index as u64 >= limit {
             return Err(Errno::EMFILE);
         }
-        let fd = Fd(i32::try_from(index).map_err(|_| Errno::EMFILE)?);
-        if index >= slots.entries.len() {
-            slots.entries.resize_with(index + 1, || None);
+        // Open files are counted when they are made, and refused here. LINUX: `alloc_empty_file`.
+        if account::is_full() {
+            return Err(Errno::ENFILE);
         }
+        let fd = Fd(i32::try_from(index).map_err(|_| Errno::EMFILE)?);
+        slots.reach(index)?;
         slots.entries[index] = Some(Descriptor { file, close_on_exec });
         if from <= slots.lowest_free {
             slots.lowest_free = index + 1;
@@ -125,7 +155,7 @@ impl FdTable {
     /// Enters a file at `fd` (`dup2`); answers what was there.
     ///
     /// # Errors
-    /// EBADF if `fd` is negative or not below `limit`.
+    /// EBADF if `fd` is negative or not below `limit`; ENOMEM.
     pub fn replace(
         &self,
         fd: Fd,
@@ -138,9 +168,7 @@ impl FdTable {
             return Err(Errno::EBADF);
         }
         let mut slots = self.lock();
-        if index >= slots.entries.len() {
-            slots.entries.resize_with(index + 1, || None);
-        }
+        slots.reach(index)?;
         let old = slots.entries[index].replace(Descriptor { file, close_on_exec });
         Ok(old.map(|descriptor| descriptor.file))
     }

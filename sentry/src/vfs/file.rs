@@ -14,6 +14,7 @@ use platform::MapSource;
 use super::notice::{self, FileOwner, Notice};
 use super::{Fd, FdTable, Location, Locks, WriteAccess};
 use crate::Errno;
+use crate::account::{self, Charge};
 use crate::fs::epoll::Watchers;
 use crate::fs::inotify::{self, mask};
 use crate::io::{Sink, Source};
@@ -326,6 +327,7 @@ pub struct OpenFile {
     owner: Mutex<FileOwner>,
     /// While `O_ASYNC` is set. LOCK: before the file's wait queue.
     notices: Mutex<Option<notice::Source>>,
+    _charge: Charge,
 }
 
 /// By whom and how a file was opened.
@@ -337,6 +339,9 @@ pub struct Opener {
     /// Held by what may write.
     pub write_access: Option<WriteAccess>,
 }
+
+/// What an open file costs besides: its operations, and often a node and a name of its own.
+const BEHIND_A_FILE: usize = 512;
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
@@ -385,6 +390,7 @@ impl OpenFile {
             opener,
             owner: Mutex::default(),
             notices: Mutex::default(),
+            _charge: account::count(size_of::<Self>() + BEHIND_A_FILE),
         })
     }
 

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Inode, OpenFile};
 use crate::Errno;
+use crate::account::Charge;
 use crate::sync::{Events, WaitQueue};
 
-/// Locks on one file. ENOLCK above.
-const LOCKS_MAX: usize = 4096;
+/// What a lock costs in its table. LINUX: ENOLCK where there is no memory for it.
+const LOCK_BYTES: usize = 2 * size_of::<Conflict>();
 
 /// Shared or exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,9 +96,16 @@ pub struct Locks {
 #[derive(Default)]
 struct Inner {
     /// By the node's address: a node with locks is held by the open file that took them.
-    by_node: HashMap<usize, Vec<Conflict>>,
+    by_node: HashMap<usize, Held>,
     /// Which process waits for which.
     waiting: HashMap<u64, u64>,
+}
+
+/// The locks on one node.
+#[derive(Default)]
+struct Held {
+    locks: Vec<Conflict>,
+    charge: Charge,
 }
 
 fn key(inode: &Arc<dyn Inode>) -> usize {
@@ -154,7 +162,7 @@ impl Locks {
         kind: LockKind,
         range: LockRange,
     ) -> Option<Conflict> {
-        Self::conflict_in(self.lock().by_node.get(&key(inode))?, owner, kind, range)
+        Self::conflict_in(&self.lock().by_node.get(&key(inode))?.locks, owner, kind, range)
     }
 
     fn conflict_in(
@@ -184,14 +192,12 @@ impl Locks {
         range: LockRange,
     ) -> Result<(), Errno> {
         let mut inner = self.lock();
-        let held = inner.by_node.entry(key(file.location.inode())).or_default();
+        let Held { locks: held, charge } = inner.by_node.entry(key(file.location.inode())).or_default();
         if Self::conflict_in(held, owner, kind, range).is_some() {
             return Err(Errno::EAGAIN);
         }
         let before = held.len();
-        if before >= LOCKS_MAX {
-            return Err(Errno::ENOLCK);
-        }
+        charge.resize((before + 2) * LOCK_BYTES).map_err(|_| Errno::ENOLCK)?;
         let had_some = Inner::clear(held, owner, range);
         let mut merged = range;
         held.retain(|lock| {
@@ -209,6 +215,7 @@ impl Locks {
         });
         held.push(Conflict { kind, range: merged, owner });
         let after = held.len();
+        charge.set(after * LOCK_BYTES);
         drop(inner);
         self.count_changed(before, after);
         if !matches!(owner, LockOwner::Process { .. }) {
@@ -226,10 +233,11 @@ impl Locks {
             return;
         }
         let mut inner = self.lock();
-        let Some(held) = inner.by_node.get_mut(&key(inode)) else { return };
+        let Some(Held { locks: held, charge }) = inner.by_node.get_mut(&key(inode)) else { return };
         let before = held.len();
         let found = Inner::clear(held, owner, range);
         let after = held.len();
+        charge.set(after * LOCK_BYTES);
         if after == 0 {
             inner.by_node.remove(&key(inode));
         }

@@ -151,6 +151,8 @@ fn name(request: &Request) -> &'static str {
         Request::Signal { .. } => "signal",
         Request::Resize { .. } => "resize",
         Request::Pids { .. } => "pids",
+        Request::Limit { .. } => "limit",
+        Request::Usage { .. } => "usage",
         Request::Delete { .. } => "delete",
         Request::Shutdown => "shutdown",
         Request::Status => "status",

@@ -146,6 +146,8 @@ pub fn plan(id: &str, bundle: &Path, spec: &Spec) -> Result<Plan, PlanError> {
         share_pid_namespace: shares,
         pid_namespace_of: None,
         init_obeys_signals: false,
+        memory_limit: spec.linux.resources.memory_limit().unwrap_or(0),
+        tasks_limit: spec.linux.resources.tasks_limit().unwrap_or(0),
         devices: spec.linux.devices.iter().map(device).collect::<Result<_, _>>()?,
     };
     let cgroup = match spec.linux.cgroups_path.as_str() {

@@ -24,6 +24,8 @@ const BOOT_LIMIT: Duration = Duration::from_secs(30);
 const GOFER_LIMIT: Duration = Duration::from_secs(30);
 /// How long anything else may take.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// Sentry and gofer are the last that the host kills for want of memory. LINUX: proc(5): -1000 would be never.
+const KERNEL_OOM_SCORE: i32 = -998;
 /// How long the sentry may take to end in good order.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
@@ -150,6 +152,11 @@ impl Sandbox {
     ) -> Result<Container, Error> {
         files.log_level.clone_from(&self.log_level);
         let (gofer, socket) = self.start_gofer(&files)?;
+        if config.memory_limit != 0 {
+            // What they keep on behalf of guests is limited, and goes with the guests: those are to be killed first.
+            set_oom_score(self.sentry.pid, KERNEL_OOM_SCORE);
+            set_oom_score(gofer.pid, KERNEL_OOM_SCORE);
+        }
         let created = self.create_with(config, &socket, cgroup, stdio);
         match created {
             Ok((id, pid, guest_pid)) => Ok(Container { id, pid, guest_pid, gofer }),
@@ -288,6 +295,25 @@ impl Sandbox {
         self.simple("resize", Request::Resize { container, exec, columns, rows }, &[])
     }
 
+    /// Changes what the kernel lets a container have: bytes of memory and tasks, 0 for no limit.
+    ///
+    /// # Errors
+    /// The sentry's reason.
+    pub fn limit(&self, container: &str, memory: u64, tasks: u64) -> Result<(), Error> {
+        self.simple("limit", Request::Limit { container: container.to_owned(), memory, tasks }, &[])
+    }
+
+    /// Bytes that the kernel keeps for a container, and the container's tasks.
+    ///
+    /// # Errors
+    /// The sentry's reason.
+    pub fn usage(&self, container: &str) -> Result<(u64, u64), Error> {
+        match self.client.call(Request::Usage { container: container.to_owned() }, &[], CALL_LIMIT)? {
+            (Reply::Usage { memory, tasks }, _) => Ok((memory, tasks)),
+            _ => Err(CallError::Confused("usage").into()),
+        }
+    }
+
     /// Forgets a container.
     ///
     /// # Errors
@@ -349,10 +375,12 @@ fn pid_of(pidfd: &OwnedFd) -> Option<i32> {
     value.trim().parse().ok().filter(|pid| *pid > 0)
 }
 
-/// Stubs inherit the template's score. Lowering it needs a right that not every host gives, so it is only tried.
+/// Stubs inherit the template's score, which has the sentry's first. Lowering one needs a right that not every host gives, so
+/// it is only tried.
 fn set_oom_score(pid: i32, score: i32) {
-    if score != 0
-        && let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
+    let written = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string());
+    if let Err(error) = written
+        && score != 0
     {
         tracing::warn!(%error, score, "cannot set the container's OOM score");
     }

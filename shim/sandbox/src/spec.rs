@@ -290,6 +290,26 @@ pub struct Resources {
     pub unified: HashMap<String, String>,
 }
 
+impl Resources {
+    /// Bytes of memory; 0 for no limit, `None` if nothing is said.
+    #[must_use]
+    pub fn memory_limit(&self) -> Option<u64> {
+        let limit = self.memory.as_ref().and_then(|memory| memory.limit).filter(|limit| *limit != 0);
+        limit.map(|limit| u64::try_from(limit).unwrap_or(0)).or_else(|| self.unified_limit("memory.max"))
+    }
+
+    /// Tasks; 0 for no limit, `None` if nothing is said.
+    #[must_use]
+    pub fn tasks_limit(&self) -> Option<u64> {
+        let limit = self.pids.as_ref().map(|pids| pids.limit).filter(|limit| *limit != 0);
+        limit.map(|limit| u64::try_from(limit).unwrap_or(0)).or_else(|| self.unified_limit("pids.max"))
+    }
+
+    fn unified_limit(&self, file: &str) -> Option<u64> {
+        self.unified.get(file).map(|text| text.trim().parse().unwrap_or(0))
+    }
+}
+
 /// Memory limits, in bytes; -1 means none.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -13,7 +13,8 @@ use super::{Me, index, namespace};
 
 /// `shmget(2)`: <https://man7.org/linux/man-pages/man2/shmget.2.html>
 pub(crate) fn shmget(current: &mut Current, key: i32, size: u64, flags: u32) -> Result<i32, Errno> {
-    namespace(current).shared_memory.get(&Me::of(current).caller(), key, size, flags)
+    let descriptors = current.kernel().descriptors.share(&current.process().container);
+    namespace(current).shared_memory.get(&Me::of(current).caller(), &descriptors, key, size, flags)
 }
 
 /// `shmat(2)`: <https://man7.org/linux/man-pages/man2/shmat.2.html>

@@ -30,6 +30,7 @@ use platform::host::poller::Poller;
 
 use super::anon;
 use crate::Errno;
+use crate::account::{self, Charge};
 use crate::descriptors::Share;
 use crate::sync::{Events, Registration, WaitQueue, Wake};
 use crate::task::Task;
@@ -39,6 +40,9 @@ use crate::vfs::{Fd, FileOps, OpenFile};
 const MAX_NESTING: usize = 5;
 /// Most files that one instance watches. LINUX: `/proc/sys/fs/epoll/max_user_watches`, ENOSPC above.
 const MAX_ITEMS: usize = 1 << 17;
+
+/// What an item costs in the tables of its instance, of its file, and of the file's wait queue.
+const ITEM_TABLES: usize = 224;
 
 /// `EPOLLEXCLUSIVE`.
 const EXCLUSIVE: u32 = 1 << 28;
@@ -88,6 +92,7 @@ pub struct Item {
     /// It is in the instance's `ready` list.
     is_listed: AtomicBool,
     source: Mutex<Option<Source>>,
+    _charge: Charge,
 }
 
 /// Who tells of a file's readiness.
@@ -141,7 +146,7 @@ impl Epoll {
     /// `EPOLL_CTL_ADD`.
     ///
     /// # Errors
-    /// EPERM for a file that is always ready; EINVAL for itself or bad exclusive flags; ELOOP; EEXIST; ENOSPC; the host's.
+    /// EPERM for a file that is always ready; EINVAL for itself or bad exclusive flags; ELOOP; EEXIST; ENOSPC; ENOMEM; the host's.
     pub fn add(&self, fd: Fd, file: &Arc<OpenFile>, interest: Interest) -> Result<(), Errno> {
         let target = instance_of(file);
         if target.is_some_and(|target| std::ptr::eq(Arc::as_ptr(target), self)) {
@@ -189,7 +194,8 @@ impl Epoll {
         if items.len() >= MAX_ITEMS {
             return Err(Errno::ENOSPC);
         }
-        let item = Item::new(self, file, key, interest);
+        let charge = account::charge_for::<Item>(ITEM_TABLES)?;
+        let item = Item::new(self, file, key, interest, charge);
         if let Some(host) = file.ops.host_descriptor() {
             let place = self.add_hosted(host, interest)?;
             self.watch_place(&place, host);
@@ -273,7 +279,13 @@ fn exclusive_is_valid(events: u32, is_epoll: bool) -> bool {
 }
 
 impl Item {
-    fn new(epoll: &Epoll, file: &Arc<OpenFile>, key: (Fd, u64), interest: Interest) -> Arc<Self> {
+    fn new(
+        epoll: &Epoll,
+        file: &Arc<OpenFile>,
+        key: (Fd, u64),
+        interest: Interest,
+        charge: Charge,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             epoll: epoll.me.clone(),
@@ -283,6 +295,7 @@ impl Item {
             data: AtomicU64::new(interest.data),
             is_listed: AtomicBool::new(false),
             source: Mutex::new(None),
+            _charge: charge,
         })
     }
 

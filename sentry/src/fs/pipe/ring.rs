@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use crate::Errno;
+use crate::account::{self, Charge};
 use crate::io::{Sink, Source};
 
 /// Bytes of a page.
@@ -23,6 +24,8 @@ pub(super) struct Ring {
     len: usize,
     /// INVARIANT: lengths sum up to `len`, none is 0.
     pieces: VecDeque<Piece>,
+    /// Of whoever made it grow last.
+    charge: Charge,
 }
 
 /// What is left of a page. LINUX: `struct pipe_buffer`.
@@ -58,16 +61,19 @@ impl Ring {
     }
 
     /// Moves all to the front of a buffer that holds at least `size` bytes.
-    fn reserve(&mut self, size: usize) {
+    fn reserve(&mut self, size: usize) -> Result<(), Errno> {
         if self.buf.len() >= size {
-            return;
+            return Ok(());
         }
-        let mut buf = vec![0; size.next_power_of_two().max(FIRST_SIZE)];
+        let size = size.next_power_of_two().max(FIRST_SIZE);
+        self.charge = account::charge(size)?;
+        let mut buf = vec![0; size];
         let (first, second) = self.filled(self.len);
         buf[..first.len()].copy_from_slice(first);
         buf[first.len()..first.len() + second.len()].copy_from_slice(second);
         self.buf = buf;
         self.head = 0;
+        Ok(())
     }
 
     /// The first `n` bytes, as they lie.
@@ -84,7 +90,12 @@ impl Ring {
         n: usize,
         is_packet: bool,
     ) -> Result<usize, Errno> {
-        self.reserve(self.len + n);
+        let n = match self.reserve(self.len + n) {
+            Ok(()) => n,
+            // What there is already may do.
+            Err(_) if self.buf.len() > self.len && !is_packet => n.min(self.buf.len() - self.len),
+            Err(errno) => return Err(errno),
+        };
         let mut done = 0;
         while done < n {
             let tail = (self.head + self.len) % self.buf.len();

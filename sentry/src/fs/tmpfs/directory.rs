@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::TmpInode;
 use super::inode::Kind;
+use super::{NODE_SPACE, TmpInode};
 use crate::Errno;
+use crate::account::Charge;
 use crate::vfs::{DirEntry, RENAME_EXCHANGE, mode};
 
 /// LINUX: `BOGO_DIRENT_SIZE`, what one entry adds to a directory's size.
@@ -28,18 +29,22 @@ pub(super) struct Entries {
 struct Entry {
     cookie: u64,
     node: Arc<TmpInode>,
+    _charge: Charge,
 }
+
+/// What an entry costs in the tables of its directory, besides its name.
+const ENTRY_BYTES: usize = 160;
 
 impl Entries {
     pub(super) fn size(&self) -> u64 {
         (self.by_name.len() as u64 + 2) * ENTRY_SIZE
     }
 
-    fn insert(&mut self, name: &[u8], node: Arc<TmpInode>) {
+    fn insert(&mut self, name: &[u8], node: Arc<TmpInode>, charge: Charge) {
         self.last_cookie += 1;
         let name: Arc<[u8]> = name.into();
         self.by_cookie.insert(self.last_cookie, Arc::clone(&name));
-        self.by_name.insert(name, Entry { cookie: self.last_cookie, node });
+        self.by_name.insert(name, Entry { cookie: self.last_cookie, node, _charge: charge });
     }
 
     fn remove(&mut self, name: &[u8]) -> Option<Arc<TmpInode>> {
@@ -70,7 +75,8 @@ impl TmpInode {
         if entries.by_name.contains_key(name) {
             return Err(Errno::EEXIST);
         }
-        entries.insert(name, Arc::clone(node));
+        let charge = self.shared.charge_memory(ENTRY_BYTES + name.len())?;
+        entries.insert(name, Arc::clone(node), charge);
         drop(entries);
         if node.is_dir() {
             self.add_links(1);
@@ -110,6 +116,9 @@ impl TmpInode {
             node.add_links(-2);
             self.add_links(-1);
         } else {
+            if node.stat().nlink > 1 {
+                self.shared.give_space(NODE_SPACE);
+            }
             node.add_links(-1);
         }
         self.touch();
@@ -129,10 +138,11 @@ impl TmpInode {
         if new_dir.entries()?.is_dead {
             return Err(Errno::ENOENT);
         }
+        let charge = self.shared.charge_memory(ENTRY_BYTES + new.len())?;
         self.entries()?.remove(old);
         let mut entries = new_dir.entries()?;
         entries.remove(new);
-        entries.insert(new, Arc::clone(&node));
+        entries.insert(new, Arc::clone(&node), charge);
         drop(entries);
         if let Some(there) = &there {
             new_dir.forgotten(there);

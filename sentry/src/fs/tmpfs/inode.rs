@@ -4,34 +4,45 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::Shared;
 use super::content::{Content, seal};
 use super::directory::Entries;
 use super::file::TmpFile;
+use super::{NODE_BYTES, NODE_SPACE, PAGE, SHORT_LINK_MAX, Shared};
 use crate::Errno;
+use crate::account::Charge;
 use crate::task::Task;
 use crate::vfs::{
     Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Linkable, Location, NewKind, NewNode, SetAttr,
     SocketSlot, Stat, WriteCount, mode, now,
 };
 
-/// Bytes of extended attributes, names and values, of one node. ENOSPC above.
-const XATTR_MAX: usize = 64 << 10;
+/// What an extended attribute takes besides its name and value. LINUX: `simple_xattr_space`.
+const XATTR_SPACE: usize = 40;
 const XATTR_CREATE: u32 = 1;
 const XATTR_REPLACE: u32 = 2;
 
 /// A node.
 pub struct TmpInode {
     me: Weak<Self>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     pub(super) kind: Kind,
     /// All but size and blocks of a regular file. LOCK: leaf.
     stat: Mutex<Stat>,
     /// LOCK: leaf.
-    xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     write_count: WriteCount,
+    xattrs: Mutex<Xattrs>,
+    _charge: Charge,
+}
+
+/// Extended attributes; each takes of the space for nodes.
+#[derive(Default)]
+struct Xattrs {
+    by_name: BTreeMap<Vec<u8>, (Vec<u8>, Charge)>,
+    /// What all of them take.
+    space: u64,
 }
 
 /// What the kinds of nodes need.
@@ -58,7 +69,20 @@ impl TmpInode {
     }
 
     fn with_seals(shared: &Arc<Shared>, new: &NewNode, seals: u32) -> Result<Arc<Self>, Errno> {
-        let ino = shared.take_node()?;
+        let short_link = match &new.kind {
+            NewKind::Symlink(target) if target.len() <= SHORT_LINK_MAX => target.len(),
+            _ => 0,
+        };
+        let charge = shared.charge_memory(NODE_BYTES + short_link)?;
+        shared.take_space(NODE_SPACE)?;
+        let mut blocks = 0;
+        if let NewKind::Symlink(target) = &new.kind
+            && target.len() > SHORT_LINK_MAX
+        {
+            shared.take_page().inspect_err(|_| shared.give_space(NODE_SPACE))?;
+            blocks = PAGE / 512;
+        }
+        let ino = shared.next_ino.fetch_add(1, Ordering::Relaxed);
         let mut size = 0;
         let mut device = 0;
         let (kind, bits) = match &new.kind {
@@ -86,7 +110,7 @@ impl TmpInode {
             gid: new.gid,
             rdev: device,
             size,
-            blocks: 0,
+            blocks,
             blksize: 4096,
             atime_ns: now,
             mtime_ns: now,
@@ -100,6 +124,7 @@ impl TmpInode {
             stat: Mutex::new(stat),
             xattrs: Mutex::default(),
             write_count: WriteCount::default(),
+            _charge: charge,
         }))
     }
 
@@ -187,7 +212,9 @@ impl Inode for TmpInode {
 
     fn drop_capabilities(&self) -> Result<(), Errno> {
         let mut xattrs = self.xattrs.lock().unwrap_or_else(PoisonError::into_inner);
-        xattrs.remove(CAPABILITIES);
+        if let Some((old, _)) = xattrs.by_name.remove(CAPABILITIES) {
+            self.forget_xattr(&mut xattrs, CAPABILITIES, &old);
+        }
         Ok(())
     }
 
@@ -213,7 +240,16 @@ impl Inode for TmpInode {
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<(), Errno> {
         let node = Self::of(target)?;
-        self.add_name(name, &node)?;
+        // LINUX: shmem_link: each further name takes as much as a node.
+        let is_further = node.stat().nlink > 0;
+        if is_further {
+            self.shared.take_space(NODE_SPACE)?;
+        }
+        self.add_name(name, &node).inspect_err(|_| {
+            if is_further {
+                self.shared.give_space(NODE_SPACE);
+            }
+        })?;
         node.add_links(1);
         Ok(())
     }
@@ -260,38 +296,42 @@ impl Inode for TmpInode {
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>, Errno> {
         check_xattr_name(name)?;
         let xattrs = self.xattrs.lock().unwrap_or_else(PoisonError::into_inner);
-        xattrs.get(name).cloned().ok_or(Errno::ENODATA)
+        xattrs.by_name.get(name).map(|(value, _)| value.clone()).ok_or(Errno::ENODATA)
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
         check_xattr_name(name)?;
         let mut xattrs = self.xattrs.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_there = xattrs.contains_key(name);
+        let is_there = xattrs.by_name.contains_key(name);
         if is_there && flags & XATTR_CREATE != 0 {
             return Err(Errno::EEXIST);
         }
         if !is_there && flags & XATTR_REPLACE != 0 {
             return Err(Errno::ENODATA);
         }
-        let others = xattrs.iter().filter(|(key, _)| key.as_slice() != name);
-        let used: usize = others.map(|(key, value)| key.len() + value.len()).sum();
-        if used + name.len() + value.len() > XATTR_MAX {
-            return Err(Errno::ENOSPC);
+        // LINUX: shmem_xattr_handler_set: the new value is paid for before the old one is given back.
+        let space = xattr_space(name, value);
+        let charge = self.shared.charge_memory(space + XATTR_SPACE)?;
+        self.shared.take_space(space as u64)?;
+        xattrs.space += space as u64;
+        let old = xattrs.by_name.insert(name.to_vec(), (value.to_vec(), charge));
+        if let Some((old, _)) = old {
+            self.forget_xattr(&mut xattrs, name, &old);
         }
-        xattrs.insert(name.to_vec(), value.to_vec());
         self.stat().ctime_ns = now();
         Ok(())
     }
 
     fn list_xattr(&self) -> Result<Vec<Vec<u8>>, Errno> {
         let xattrs = self.xattrs.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(xattrs.keys().cloned().collect())
+        Ok(xattrs.by_name.keys().cloned().collect())
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<(), Errno> {
         check_xattr_name(name)?;
         let mut xattrs = self.xattrs.lock().unwrap_or_else(PoisonError::into_inner);
-        xattrs.remove(name).ok_or(Errno::ENODATA)?;
+        let (old, _) = xattrs.by_name.remove(name).ok_or(Errno::ENODATA)?;
+        self.forget_xattr(&mut xattrs, name, &old);
         self.stat().ctime_ns = now();
         Ok(())
     }
@@ -311,6 +351,18 @@ impl Inode for TmpInode {
 /// What a change of content takes away. LINUX: `cap_inode_killpriv`.
 const CAPABILITIES: &[u8] = b"security.capability";
 
+impl TmpInode {
+    fn forget_xattr(&self, xattrs: &mut Xattrs, name: &[u8], value: &[u8]) {
+        let space = xattr_space(name, value) as u64;
+        xattrs.space -= space;
+        self.shared.give_space(space);
+    }
+}
+
+fn xattr_space(name: &[u8], value: &[u8]) -> usize {
+    XATTR_SPACE + name.len() + value.len()
+}
+
 fn check_xattr_name(name: &[u8]) -> Result<(), Errno> {
     let known: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
     if known.iter().any(|prefix| name.starts_with(prefix)) { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
@@ -318,7 +370,11 @@ fn check_xattr_name(name: &[u8]) -> Result<(), Errno> {
 
 impl Drop for TmpInode {
     fn drop(&mut self) {
-        self.shared.give_node();
+        let xattrs = self.xattrs.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.shared.give_space(NODE_SPACE + xattrs.space);
+        if matches!(&self.kind, Kind::Symlink(target) if target.len() > SHORT_LINK_MAX) {
+            self.shared.charge(PAGE, 0);
+        }
         if let Kind::Directory(entries) = &mut self.kind {
             super::directory::drop_deep(std::mem::take(
                 entries.get_mut().unwrap_or_else(PoisonError::into_inner),

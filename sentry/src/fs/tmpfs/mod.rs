@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use content::Charged;
 
 use crate::Errno;
+use crate::account::{self, Account, Charge};
 use crate::descriptors::Share;
 use crate::task::Task;
 use crate::vfs::{
@@ -28,8 +29,12 @@ use crate::vfs::{
 
 const MAGIC: u64 = 0x0102_1994;
 const PAGE: u64 = 4096;
-/// Nodes of one file system, unless the options say otherwise.
-const NODES_DEFAULT: u64 = 1 << 20;
+/// What a node takes of the space for nodes; each further name of a node takes as much. LINUX: `BOGO_INODE_SIZE`.
+const NODE_SPACE: u64 = 1024;
+/// What a node really costs in bytes.
+const NODE_BYTES: usize = size_of::<TmpInode>() + 64;
+/// Longest target of a symbolic link that takes no page. LINUX: `SHORT_SYMLINK_LEN`, which counts a zero.
+const SHORT_LINK_MAX: usize = 127;
 
 /// Mount options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,10 +52,17 @@ pub struct Options {
 }
 
 impl Options {
-    /// Half of `memory` bytes, a root that everybody may write to.
+    /// Half of `memory` bytes and a node for each of their pages, a root that everybody may write to.
     #[must_use]
     pub fn new(memory: u64) -> Self {
-        Self { size: memory / 2 / PAGE * PAGE, nodes: NODES_DEFAULT, mode: 0o1777, uid: 0, gid: 0 }
+        let pages = memory / 2 / PAGE;
+        Self { size: pages * PAGE, nodes: pages, mode: 0o1777, uid: 0, gid: 0 }
+    }
+
+    /// No limits but its owner's.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self { size: limit(0), nodes: limit(0) / NODE_SPACE, ..Self::new(0) }
     }
 
     /// Takes over what a data string says: `size=64m,mode=755`.
@@ -63,7 +75,7 @@ impl Options {
             match key {
                 "size" => self.size = limit(parse_size(value, memory)?.div_ceil(PAGE).saturating_mul(PAGE)),
                 "nr_blocks" => self.size = limit(parse_size(value, memory)?.saturating_mul(PAGE)),
-                "nr_inodes" => self.nodes = limit(parse_size(value, memory)?),
+                "nr_inodes" => self.nodes = limit(parse_size(value, memory)?).min(limit(0) / NODE_SPACE),
                 "mode" => self.mode = u32::from_str_radix(value, 8).map_err(|_| Errno::EINVAL)? & 0o7777,
                 "uid" => self.uid = value.parse().map_err(|_| Errno::EINVAL)?,
                 "gid" => self.gid = value.parse().map_err(|_| Errno::EINVAL)?,
@@ -101,8 +113,11 @@ pub struct Shared {
     used_bytes: AtomicU64,
     /// Files that guests have mapped. LOCK: leaf.
     mapped: Mutex<Vec<Weak<Charged>>>,
-    used_nodes: AtomicU64,
+    /// Of the space for nodes, which attributes take from as well. LINUX: `shmem_sb_info.free_ispace`.
+    used_space: AtomicU64,
     next_ino: AtomicU64,
+    /// Who made it pays for what is in it.
+    account: Option<Arc<Account>>,
     /// Whose descriptors its memory files are.
     descriptors: Arc<Share>,
 }
@@ -113,13 +128,15 @@ impl Shared {
             descriptors,
             device,
             limits,
+            account: account::current(),
             used_bytes: AtomicU64::new(0),
             mapped: Mutex::default(),
-            used_nodes: AtomicU64::new(0),
+            used_space: AtomicU64::new(0),
             next_ino: AtomicU64::new(1),
         })
     }
 
+    /// Bytes of content that may be added: what the options leave, and the container's limit.
     fn free_bytes(&self) -> u64 {
         let mapped = std::mem::take(&mut *self.mapped.lock().unwrap_or_else(PoisonError::into_inner));
         let there: Vec<_> = mapped.into_iter().filter(|file| file.strong_count() > 0).collect();
@@ -127,7 +144,8 @@ impl Shared {
             file.refresh(self);
         }
         self.mapped.lock().unwrap_or_else(PoisonError::into_inner).extend(there);
-        self.limits.size.saturating_sub(self.used_bytes.load(Ordering::Relaxed))
+        let free = self.limits.size.saturating_sub(self.used_bytes.load(Ordering::Relaxed));
+        free.min(self.account.as_ref().map_or(u64::MAX, |account| account.free()))
     }
 
     /// Guests have mapped a file: what it takes has to be asked from now on.
@@ -142,20 +160,48 @@ impl Shared {
         } else {
             self.used_bytes.fetch_sub(old - new, Ordering::Relaxed);
         }
-    }
-
-    /// Counts one node more.
-    fn take_node(&self) -> Result<u64, Errno> {
-        let limit = self.limits.nodes;
-        let count = |used| (used < limit).then_some(used + 1);
-        match self.used_nodes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count) {
-            Ok(_) => Ok(self.next_ino.fetch_add(1, Ordering::Relaxed)),
-            Err(_) => Err(Errno::ENOSPC),
+        if let Some(account) = &self.account {
+            account.add(new);
+            account.give(old);
         }
     }
 
-    fn give_node(&self) {
-        self.used_nodes.fetch_sub(1, Ordering::Relaxed);
+    /// Takes of the space for nodes.
+    ///
+    /// # Errors
+    /// ENOSPC.
+    fn take_space(&self, bytes: u64) -> Result<(), Errno> {
+        let limit = self.limits.nodes.saturating_mul(NODE_SPACE);
+        let count = |used: u64| used.checked_add(bytes).filter(|&used| used <= limit);
+        let taken = self.used_space.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
+        taken.map(drop).map_err(|_| Errno::ENOSPC)
+    }
+
+    fn give_space(&self, bytes: u64) {
+        self.used_space.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Charges whoever made the file system for what is not content.
+    ///
+    /// # Errors
+    /// ENOSPC at the container's limit.
+    fn charge_memory(&self, bytes: usize) -> Result<Charge, Errno> {
+        match &self.account {
+            Some(account) => account.charge(bytes).map_err(|_| Errno::ENOSPC),
+            None => Ok(Charge::default()),
+        }
+    }
+
+    /// Takes a page for a long target of a symbolic link.
+    ///
+    /// # Errors
+    /// ENOSPC.
+    fn take_page(&self) -> Result<(), Errno> {
+        if self.free_bytes() < PAGE {
+            return Err(Errno::ENOSPC);
+        }
+        self.charge(0, PAGE);
+        Ok(())
     }
 }
 
@@ -194,7 +240,8 @@ impl FileSystem for TmpFs {
     }
 
     fn stat_fs(&self) -> Result<StatFs, Errno> {
-        let Shared { limits, used_nodes, .. } = &*self.shared;
+        let Shared { limits, used_space, .. } = &*self.shared;
+        let nodes = used_space.load(Ordering::Relaxed).div_ceil(NODE_SPACE);
         let free = self.shared.free_bytes() / PAGE;
         Ok(StatFs {
             magic: MAGIC,
@@ -203,7 +250,7 @@ impl FileSystem for TmpFs {
             blocks_free: free,
             blocks_available: free,
             files: limits.nodes,
-            files_free: limits.nodes.saturating_sub(used_nodes.load(Ordering::Relaxed)),
+            files_free: limits.nodes.saturating_sub(nodes),
             name_max: 255,
         })
     }
@@ -232,8 +279,11 @@ impl FileSystemType for TmpFsType {
     }
 
     fn mount(&self, request: &MountRequest<'_>) -> Result<Arc<dyn FileSystem>, Errno> {
-        let memory = request.kernel.machine.memory(|| 0).total;
-        let mut options = Options::new(memory);
+        let mut options = Options::new(request.kernel.machine.memory(|| 0).total);
+        // Half of the container's memory, if it has less; nodes are paid for one by one.
+        let limit = account::current().map_or(u64::MAX, |account| account.limit());
+        let memory = request.kernel.machine.memory(|| 0).total.min(limit);
+        options.size = Options::new(memory).size;
         (options.uid, options.gid) = (request.uid, request.gid);
         let options = options.parse(request.options, memory)?;
         Ok(TmpFs::new(&request.kernel.vfs, options, Arc::clone(request.descriptors))?)
@@ -247,8 +297,7 @@ impl FileSystemType for TmpFsType {
 pub fn new_memory_file(task: &Task, name: &[u8], mode: u32, seals: u32) -> Result<Location, Errno> {
     let kernel = &task.kernel;
     let descriptors = kernel.descriptors.share(&task.process.container);
-    let mut options = Options::new(0);
-    (options.size, options.mode) = (u64::MAX / 2, mode);
+    let options = Options { mode, ..Options::unlimited() };
     let shared = Shared::new(kernel.vfs.new_device(), options, descriptors);
     let inode = TmpInode::new_sealable(&shared, mode, seals)?;
     let label = [b"/memfd:", name, b" (deleted)"].concat();

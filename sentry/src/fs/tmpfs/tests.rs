@@ -10,7 +10,7 @@ use crate::io::VecSink;
 
 fn content(size: u64, seals: u32) -> (Arc<Shared>, Content) {
     let descriptors = Descriptors::new(1 << 20).share("test");
-    let shared = Shared::new(1, Options { size, ..Options::new(0) }, descriptors);
+    let shared = Shared::new(1, Options { size, ..Options::unlimited() }, descriptors);
     let content = Content::new(Arc::clone(&shared), seals);
     (shared, content)
 }

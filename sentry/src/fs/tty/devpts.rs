@@ -6,8 +6,10 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::discipline::BUFFERS_MAX;
 use super::{Master, Tty, jobs};
 use crate::Errno;
+use crate::account::{self, Charge};
 use crate::container::NewTerminal;
 use crate::kernel::Kernel;
 use crate::task::{Process, Task};
@@ -98,6 +100,7 @@ impl DevPts {
         if nodes.len() >= self.options.max {
             return Err(Errno::ENOSPC);
         }
+        let charge = account::charge_for::<Tty>(BUFFERS_MAX)?;
         let index = (0..).zip(nodes.keys()).find(|(free, used)| free != *used).map(|(free, _)| free);
         let index = index.unwrap_or(u32::try_from(nodes.len()).unwrap_or(u32::MAX));
         let tty = Tty::new(kernel, index, &self.me);
@@ -116,7 +119,7 @@ impl DevPts {
             ctime_ns: time,
             ..Stat::default()
         };
-        let node = Arc::new(PtsNode { tty, stat: Mutex::new(stat) });
+        let node = Arc::new(PtsNode { tty, stat: Mutex::new(stat), _charge: charge });
         nodes.insert(index, Arc::clone(&node));
         Ok(node)
     }
@@ -246,6 +249,7 @@ struct PtsNode {
     tty: Arc<Tty>,
     /// LOCK: leaf.
     stat: Mutex<Stat>,
+    _charge: Charge,
 }
 
 impl PtsNode {

@@ -18,6 +18,8 @@ pub const INPUT_MAX: usize = 4096;
 pub const OUTPUT_MAX: usize = 16 << 10;
 /// No echo beyond this.
 const ECHO_MAX: usize = OUTPUT_MAX + INPUT_MAX;
+/// Most bytes of a terminal in either direction.
+pub const BUFFERS_MAX: usize = INPUT_MAX + ECHO_MAX;
 /// The control character that is none: `_POSIX_VDISABLE`.
 const DISABLED: u8 = 0;
 const TAB: usize = 8;

@@ -18,6 +18,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::options::{Common, Own};
 use super::{Kind, Outgoing, Patience, Place, Received, Shutdown, Socket, lock};
 use crate::Errno;
+use crate::account::Charge;
 use crate::io::{Sink, Source};
 use crate::sync::{Events, WaitQueue};
 use crate::task::{Current, Task};
@@ -50,6 +51,8 @@ struct State {
     groups: u32,
     answers: VecDeque<Vec<u8>>,
     bytes: usize,
+    /// For the answers.
+    charge: Charge,
     is_strict: bool,
     own: Own,
 }
@@ -110,7 +113,9 @@ impl NetlinkSocket {
             if state.bytes + bytes > QUEUE_MAX {
                 return Err(Errno::ENOBUFS);
             }
-            state.bytes += bytes;
+            let waiting = state.bytes + bytes;
+            state.charge.resize(waiting).map_err(|_| Errno::ENOBUFS)?;
+            state.bytes = waiting;
             state.answers.extend(answers);
         }
         self.queue.wake(Events::READABLE);
@@ -229,6 +234,8 @@ impl Socket for NetlinkSocket {
         }
         if flags & msg::PEEK == 0 {
             state.answers.pop_front();
+            let waiting = state.bytes;
+            state.charge.set(waiting);
             state.bytes = state.bytes.saturating_sub(len);
         }
         Ok(Received {

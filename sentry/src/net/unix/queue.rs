@@ -12,18 +12,13 @@ use linux_abi::net::Ucred;
 use super::name::Name;
 use super::rights::Rights;
 use crate::Errno;
+use crate::account;
 use crate::net::options::BUFFER_DEFAULT;
 use crate::sync::{Events, WaitQueue};
 use crate::task::Task;
 
 /// What a packet costs besides its bytes. LINUX: the `truesize` of an empty buffer.
 const OVERHEAD: usize = 768;
-/// Most bytes in all queues of the sandbox together, ENOBUFS above.
-const QUEUED_MAX: usize = 512 << 20;
-
-/// Bytes in all queues, overhead included.
-static QUEUED: AtomicUsize = AtomicUsize::new(0);
-
 /// What one socket has sent that has not been received, and the queue of those who wait for the socket.
 pub struct Account {
     /// Woken for everything that happens to the socket.
@@ -69,19 +64,21 @@ impl Account {
     fn charge(self: &Arc<Self>, bytes: usize) -> Result<Charge, Errno> {
         let size = bytes + OVERHEAD;
         self.outstanding.fetch_add(size, Ordering::AcqRel);
-        let charge = Charge { account: Arc::clone(self), size };
-        if QUEUED.fetch_add(size, Ordering::Relaxed) > QUEUED_MAX { Err(Errno::ENOBUFS) } else { Ok(charge) }
+        let mut charge = Charge { account: Arc::clone(self), size, memory: account::Charge::default() };
+        charge.memory = account::charge(size).map_err(|_| Errno::ENOBUFS)?;
+        Ok(charge)
     }
 }
 
 struct Charge {
     account: Arc<Account>,
     size: usize,
+    /// Of the sender's container.
+    memory: account::Charge,
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        QUEUED.fetch_sub(self.size, Ordering::Relaxed);
         self.account.outstanding.fetch_sub(self.size, Ordering::AcqRel);
         self.account.queue.wake(Events::WRITABLE);
     }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use linux_abi::signal::{SigInfo, code};
 
 use super::{SigSet, Signal};
+use crate::account::{self, Charge};
 use crate::task::UserCharge;
 
 /// Pending signals in the order in which they came.
@@ -14,7 +15,7 @@ use crate::task::UserCharge;
 pub struct Pending {
     set: SigSet,
     /// INVARIANT: every signal in the queue is in `set`. A signal in `set` without an entry came when the queue was full.
-    queue: VecDeque<(SigInfo, UserCharge)>,
+    queue: VecDeque<(SigInfo, (UserCharge, Charge))>,
 }
 
 /// What became of a signal that was put into a queue.
@@ -52,7 +53,8 @@ impl Pending {
             return Queued::Already;
         }
         // LINUX: __send_signal_locked: what the kernel and kill(2) send is never lost, only its details are.
-        let charge = charge();
+        // Of its user, and of the account of who sends it.
+        let charge = charge().zip(account::charge_for::<(SigInfo, UserCharge)>(0).ok());
         if charge.is_none()
             && signal.is_realtime()
             && info.code != code::SI_USER

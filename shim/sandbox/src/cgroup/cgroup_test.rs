@@ -103,10 +103,11 @@ fn version_one_limits_go_to_their_hierarchies() {
     assert_eq!(read(root.join("cpu,cpuacct/p/c/cpu.cfs_quota_us")), "50000");
     assert_eq!(read(group.join("memory.limit_in_bytes")), "1000");
     assert_eq!(read(group.join("memory.memsw.limit_in_bytes")), "1500");
-    assert_eq!(read(root.join("pids/p/c/pids.max")), "7");
+    assert_eq!(read(root.join("pids/p/c/pids.max")), (7 * HOST_TASKS + HOST_TASKS_BESIDES).to_string());
     cgroup.put(42).expect("written");
     assert_eq!(read(root.join("freezer/p/c/cgroup.procs")), "42");
     assert_eq!(cgroup.pids(), [42]);
+    assert_eq!(cgroup.stats().expect("there").pids.limit, 7, "as it was asked for");
 }
 
 #[test]
@@ -195,14 +196,14 @@ fn version_two_limits_are_translated() {
     assert_eq!(read(group.join("cpu.max")), "50000 100000");
     assert_eq!(read(group.join("memory.max")), "1000");
     assert_eq!(read(group.join("memory.swap.max")), "500");
-    assert_eq!(read(group.join("pids.max")), "7");
+    assert_eq!(read(group.join("pids.max")), (7 * HOST_TASKS + HOST_TASKS_BESIDES).to_string());
     let none = spec::Resources {
         memory: Some(spec::Memory { limit: Some(-1), ..Default::default() }),
         ..Default::default()
     };
     cgroup.apply(&none).expect("written");
     assert_eq!(read(group.join("memory.max")), "max");
-    assert_eq!(read(group.join("pids.max")), "7");
+    assert_eq!(read(group.join("pids.max")), (7 * HOST_TASKS + HOST_TASKS_BESIDES).to_string());
 }
 
 #[test]

@@ -34,6 +34,12 @@ const SANDBOX: &str = "sandbox";
 /// the memory that it was promised.
 const SANDBOX_MEMORY: i64 = 16 << 20;
 
+/// Tasks of the host for each of a guest: its thread in the stub and the one beside it in the sentry, the stub's agent, and a pair
+/// that rests. The sentry counts the guest's own tasks and keeps the limit that was asked for; the host's is only behind it.
+const HOST_TASKS: i64 = 4;
+/// Besides those of guests: the template, and the sentry's and the gofer's own threads.
+const HOST_TASKS_BESIDES: i64 = 64;
+
 /// Where a cgroup is, below each hierarchy's root. Never absolute, never climbs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CgroupPath(PathBuf);
@@ -261,10 +267,14 @@ impl Cgroup {
     /// The first limit that the host refuses, with its file's name.
     pub fn apply(&self, resources: &Resources) -> io::Result<()> {
         if !self.is_alone() {
-            return self.apply_at(&self.path, resources);
+            return self.apply_at(&self.path, &in_host_tasks(resources));
         }
         self.make_room_for_processors(resources)?;
-        self.apply_at(&self.path, &with_sandbox(resources))?;
+        self.apply_at(&self.path, &in_host_tasks(&with_sandbox(resources)))?;
+        let limit = resources.memory.as_ref().and_then(|memory| memory.limit).filter(|limit| *limit != 0);
+        if let (Tree::V1(hierarchies), Some(limit)) = (&self.tree, limit) {
+            v1::limit_sockets(hierarchies, &self.path.below(SANDBOX), limit)?;
+        }
         let memory = Resources { memory: resources.memory.clone(), ..Resources::default() };
         self.apply_at(&self.processes, &memory)
     }
@@ -288,6 +298,12 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+
+    /// What the kernel keeps for the container is in its figures.
+    #[must_use]
+    pub fn holds_kernel(&self) -> bool {
+        self.is_alone()
     }
 
     /// What it has used.
@@ -358,6 +374,28 @@ impl Cgroup {
         }
         result
     }
+}
+
+/// The limits as the host has to keep them: for tasks of its own.
+fn in_host_tasks(resources: &Resources) -> Resources {
+    let mut host = resources.clone();
+    let scaled = |limit: i64| limit.saturating_mul(HOST_TASKS).saturating_add(HOST_TASKS_BESIDES);
+    if let Some(pids) = &mut host.pids
+        && pids.limit > 0
+    {
+        pids.limit = scaled(pids.limit);
+    }
+    if let Some(limit) = host.unified.get_mut("pids.max")
+        && let Ok(number) = limit.trim().parse()
+    {
+        *limit = scaled(number).to_string();
+    }
+    host
+}
+
+/// A limit of tasks as it was asked for.
+fn in_guest_tasks(host: u64) -> u64 {
+    host.saturating_sub(HOST_TASKS_BESIDES.unsigned_abs()) / HOST_TASKS.unsigned_abs()
 }
 
 /// The limits of a container and its kernel together.

@@ -98,6 +98,15 @@ pub(super) fn apply(hierarchies: &[Hierarchy], path: &CgroupPath, resources: &Re
     }
 }
 
+/// Limits the buffers of sockets, which version 2 counts as memory and version 1 apart, and only where the sockets are made.
+pub(super) fn limit_sockets(hierarchies: &[Hierarchy], path: &CgroupPath, limit: i64) -> io::Result<()> {
+    let file = directory(hierarchies, path, "memory").map(|it| it.join("memory.kmem.tcp.limit_in_bytes"));
+    match file.filter(|file| file.exists()) {
+        Some(file) => write(&file, &limit.to_string()),
+        None => Ok(()),
+    }
+}
+
 /// The limit of memory must never be above the limit of memory and swap, so growing starts with the latter.
 fn apply_memory(directory: &Path, resources: &Resources) -> io::Result<()> {
     let Some(memory) = &resources.memory else { return Ok(()) };
@@ -190,7 +199,10 @@ pub(super) fn stats(
             stat: read_table(&memory.join("memory.stat")),
             events: std::collections::HashMap::new(),
         },
-        pids: Pids { current: number(&pids, "pids.current"), limit: number(&pids, "pids.max") },
+        pids: Pids {
+            current: number(&pids, "pids.current"),
+            limit: super::in_guest_tasks(number(&pids, "pids.max")),
+        },
         oom_kills: oom_kills(hierarchies, path),
     })
 }

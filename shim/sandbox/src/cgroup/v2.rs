@@ -152,7 +152,7 @@ pub(super) fn stats(directory: &Path, processes: &Path) -> io::Result<Stats> {
         },
         pids: Pids {
             current: number("pids.current"),
-            limit: if pids_limit == u64::MAX { 0 } else { pids_limit },
+            limit: if pids_limit == u64::MAX { 0 } else { super::in_guest_tasks(pids_limit) },
         },
         oom_kills: oom_kills(directory),
     })
