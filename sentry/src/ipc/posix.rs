@@ -25,8 +25,6 @@ const QUEUES_MAX: usize = 256;
 const MESSAGES_MAX: [i64; 2] = [10, 65536];
 /// Bytes of a message without and with `CAP_SYS_RESOURCE`. LINUX: `msgsize_max`, `HARD_MSGSIZEMAX`.
 const SIZE_MAX: [i64; 2] = [8192, 1 << 20];
-/// Bytes that all queues together may come to hold; EMFILE above, as for `RLIMIT_MSGQUEUE`.
-const BYTES_MAX: i64 = 64 << 20;
 /// Priorities are below. LINUX: `MQ_PRIO_MAX`.
 pub const PRIORITIES: u32 = 32768;
 /// Longest name. LINUX: ENAMETOOLONG above.
@@ -53,11 +51,10 @@ pub struct PosixQueue {
     mode: u32,
     uid: u32,
     gid: u32,
-    _charge: UserCharge,
     state: Mutex<State>,
     /// Woken when a message comes (readable) or goes (writable).
     pub changed: WaitQueue,
-    _charge: (Counted, Charge),
+    _charge: (UserCharge, Counted, Charge),
 }
 
 #[derive(Default)]
@@ -266,19 +263,14 @@ impl PosixQueues {
             return Err(Errno::EINVAL);
         }
         let counted = account::take_one(Kind::PosixQueue, QUEUES_MAX).ok_or(Errno::ENOSPC)?;
-        let charge = (counted, account::charge_for::<PosixQueue>(name.len())?);
-        let total: i64 = queues.values().map(|queue| queue.max_messages * queue.max_size).sum();
-        if total + size.max_messages * size.max_size > BYTES_MAX {
-            return Err(Errno::EMFILE);
-        }
-        let charge = self.users.take(caller.credentials.uid, size.bytes(), limit).ok_or(Errno::EMFILE)?;
+        let user = self.users.take(caller.credentials.uid, size.bytes(), limit).ok_or(Errno::EMFILE)?;
+        let charge = (user, counted, account::charge_for::<PosixQueue>(name.len())?);
         let queue = Arc::new(PosixQueue {
             max_messages: size.max_messages,
             max_size: size.max_size,
             mode: mode & 0o777,
             uid: caller.credentials.fsuid,
             gid: caller.credentials.fsgid,
-            _charge: charge,
             state: Mutex::default(),
             changed: WaitQueue::new(),
             _charge: charge,

@@ -6,7 +6,5 @@ mod cpu_limit;
 mod process_timers;
 mod timers;
 
-pub use process_timers::{
-    IntervalTimer, NewPosixTimer, POSIX_TIMERS_MAX, PosixTimer, ProcessTimers, Setting, TimerClock,
-};
+pub use process_timers::{IntervalTimer, NewPosixTimer, PosixTimer, ProcessTimers, Setting, TimerClock};
 pub use timers::{Armed, Expire, Timers};

@@ -15,10 +15,8 @@ use super::{Armed, Expire};
 use crate::Errno;
 use crate::account::{self, Charge};
 use crate::task::signal::{Sender, Signal};
-use crate::task::{Process, Task};
+use crate::task::{Process, Resource, Task, UserCharge};
 
-/// Most POSIX timers of a process. LINUX: counted against `RLIMIT_SIGPENDING`, EAGAIN above.
-pub const POSIX_TIMERS_MAX: usize = 4096;
 /// What a timer costs in the tables of its process and of the timer service.
 const TIMER_TABLES: usize = 128;
 /// How often CPU-time timers look at the clock while the process uses no CPU time, at most.
@@ -139,7 +137,7 @@ pub struct PosixTimer {
     pub host: Option<Clock>,
     last_overrun: AtomicI32,
     state: Mutex<State>,
-    _charge: Charge,
+    _charge: (UserCharge, Charge),
 }
 
 /// What a new POSIX timer does.
@@ -343,13 +341,14 @@ impl ProcessTimers {
     /// A new POSIX timer, off.
     ///
     /// # Errors
-    /// EAGAIN if there are too many.
+    /// EAGAIN at `RLIMIT_SIGPENDING` or the container's limit.
     pub fn create(&self, process: &Arc<Process>, new: NewPosixTimer) -> Result<i32, Errno> {
+        // LINUX: sigqueue_alloc: each has a signal of its user's set aside.
+        let limit = process.limit(Resource::Sigpending).soft;
+        let user = process.kernel.tasks.waiting.take(process.real_uid(), 1, limit).ok_or(Errno::EAGAIN)?;
+        let memory = account::charge_for::<PosixTimer>(TIMER_TABLES).map_err(|_| Errno::EAGAIN)?;
+        let charge = (user, memory);
         let mut inner = self.lock();
-        if inner.posix.len() >= POSIX_TIMERS_MAX {
-            return Err(Errno::EAGAIN);
-        }
-        let charge = account::charge_for::<PosixTimer>(TIMER_TABLES).map_err(|_| Errno::EAGAIN)?;
         let mut id = inner.next_id;
         while inner.posix.contains_key(&id) {
             id = id.checked_add(1).unwrap_or(0);

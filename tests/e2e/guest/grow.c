@@ -33,7 +33,7 @@ static long made, number; // bytes in this process, objects in this process
 
 static const char *name_of(const char *kind) {
     static char name[NAME];
-    snprintf(name, sizeof name, "/dev/shm/%s-%d-%ld-%0200d", kind, getpid(), number++, 1);
+    snprintf(name, sizeof name, "/dev/%s-%d-%ld-%0200d", kind, getpid(), number++, 1);
     return name;
 }
 
@@ -190,7 +190,7 @@ static int locks(void) {
     if (fd == -1)
         fd = made_file("k");
     struct flock lock = {.l_type = F_WRLCK, .l_start = 2 * number++, .l_len = 1};
-    return fcntl(fd, F_SETLK, &lock) == -1 || number > 20000 ? -1 : some(100);
+    return fcntl(fd, F_SETLK, &lock) == -1 || number > 4000 ? -1 : some(100);
 }
 static int descriptor_tables(void) {
     struct rlimit limit;

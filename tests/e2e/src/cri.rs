@@ -154,10 +154,35 @@ impl<'a> Pod<'a> {
         resources: Value,
         namespaces: Value,
     ) -> Result<String> {
+        self.start_as(name, command, (resources, namespaces), json!([]))
+    }
+
+    /// The same as [`Pod::start`], with mounts of the host's files.
+    ///
+    /// # Errors
+    /// When containerd says so.
+    pub fn start_with(
+        &self,
+        name: &str,
+        command: &[&str],
+        resources: Value,
+        mounts: Value,
+    ) -> Result<String> {
+        self.start_as(name, command, (resources, json!({"pid": "CONTAINER"})), mounts)
+    }
+
+    fn start_as(
+        &self,
+        name: &str,
+        command: &[&str],
+        (resources, namespaces): (Value, Value),
+        mounts: Value,
+    ) -> Result<String> {
         let config = json!({
             "metadata": {"name": name},
             "image": {"image": BUSYBOX},
             "command": command,
+            "mounts": mounts,
             "envs": [{"key": "COLOUR", "value": "blue"}],
             "log_path": format!("{name}.log"),
             "linux": {"resources": resources, "security_context": {"namespace_options": namespaces}},
@@ -167,6 +192,12 @@ impl<'a> Pod<'a> {
         let id = text(&self.cri.call("CreateContainer", request)?, "/container_id").to_owned();
         self.cri.call("StartContainer", json!({"container_id": id}))?;
         Ok(id)
+    }
+
+    /// Its cgroup, below each hierarchy.
+    #[must_use]
+    pub fn cgroup(&self) -> &str {
+        self.cgroup.trim_start_matches('/')
     }
 
     /// Runs a shell script in a container.

@@ -11,15 +11,24 @@ const FOLDER: &str = "sentry/src/";
 
 /// A field of a structure, or of a variant, that is a collection.
 fn is_growable(line: &str) -> bool {
-    let line = line.trim().trim_start_matches("pub ").trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ");
+    let line = line
+        .trim()
+        .trim_start_matches("pub ")
+        .trim_start_matches("pub(crate) ")
+        .trim_start_matches("pub(super) ");
     let Some((name, kind)) = line.split_once(": ") else { return false };
-    let is_field = !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    is_field && line.ends_with(',') && !line.contains(['(', '=', '&']) && COLLECTIONS.iter().any(|one| kind.contains(one))
+    let is_field =
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    is_field
+        && line.ends_with(',')
+        && !line.contains(['(', '=', '&'])
+        && COLLECTIONS.iter().any(|one| kind.contains(one))
 }
 
 /// Who pays, by file.
 fn rows(page: &str) -> BTreeMap<&str, &str> {
-    let cells = page.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').map(str::trim));
+    let cells =
+        page.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').map(str::trim));
     cells.filter_map(|mut cells| Some((cells.nth(1)?.trim_matches('`'), cells.nth(1)?))).collect()
 }
 
@@ -43,11 +52,16 @@ fn everything_that_grows_has_a_row() {
 fn what_is_said_to_be_charged_is_charged() {
     let repo = Repo::read();
     let page = &repo.file("docs/guides/limits.md").text;
-    for (path, pays) in rows(page).into_iter().filter(|(_, pays)| *pays == "charged" || pays.starts_with("charged to")) {
+    for (path, pays) in
+        rows(page).into_iter().filter(|(_, pays)| *pays == "charged" || pays.starts_with("charged to"))
+    {
         // Where the mappings of `mm/tree.rs` are.
         let path = if path == "mm/tree.rs" { "mm/mod.rs" } else { path };
         let text = &repo.file(&format!("{FOLDER}{path}")).text;
         let charges = ["charge(", "charge_for", "charge_memory(", ".resize(", "account::count("];
-        assert!(charges.iter().any(|call| text.contains(call)), "{path} is said to be charged ({pays}), and is not");
+        assert!(
+            charges.iter().any(|call| text.contains(call)),
+            "{path} is said to be charged ({pays}), and is not"
+        );
     }
 }

@@ -27,6 +27,8 @@ use crate::vfs::{FileOps, Op, OpenFile};
 const NETLINK_ROUTE: i32 = 0;
 /// Longest request, EMSGSIZE above.
 const REQUEST_MAX: usize = 64 << 10;
+/// What an answer costs besides its bytes.
+const ANSWER_OVERHEAD: usize = 64;
 /// Most bytes of answers that wait, ENOBUFS above.
 const QUEUE_MAX: usize = 4 << 20;
 /// `NETLINK_LIST_MEMBERSHIPS`.
@@ -107,14 +109,17 @@ impl NetlinkSocket {
         let port = self.port(task);
         let is_strict = lock(&self.state).is_strict;
         for message in message::messages(request) {
-            let answers = route::answer(&task.kernel.net.interfaces, &message, port, is_strict);
+            let mut answers = route::answer(&task.kernel.net.interfaces, &message, port, is_strict);
+            // They may wait for long, and are paid for by their length.
+            answers.iter_mut().for_each(Vec::shrink_to_fit);
             let mut state = lock(&self.state);
             let bytes: usize = answers.iter().map(Vec::len).sum();
             if state.bytes + bytes > QUEUE_MAX {
                 return Err(Errno::ENOBUFS);
             }
             let waiting = state.bytes + bytes;
-            state.charge.resize(waiting).map_err(|_| Errno::ENOBUFS)?;
+            let overhead = (state.answers.len() + answers.len()) * ANSWER_OVERHEAD;
+            state.charge.resize(waiting + overhead).map_err(|_| Errno::ENOBUFS)?;
             state.bytes = waiting;
             state.answers.extend(answers);
         }
@@ -234,7 +239,7 @@ impl Socket for NetlinkSocket {
         }
         if flags & msg::PEEK == 0 {
             state.answers.pop_front();
-            let waiting = state.bytes;
+            let waiting = state.bytes + state.answers.len() * ANSWER_OVERHEAD;
             state.charge.set(waiting);
             state.bytes = state.bytes.saturating_sub(len);
         }

@@ -15,6 +15,7 @@ pub mod cri;
 pub mod debian;
 pub mod elsewhere;
 pub mod life;
+pub mod limits;
 pub mod posture;
 pub mod soak;
 
@@ -66,6 +67,7 @@ pub fn all() -> Vec<Case> {
         config::cases(),
         soak::cases(),
         cri::cases(),
+        limits::cases(),
         crash::cases(),
         posture::cases(),
         elsewhere::cases(),
