@@ -16,12 +16,15 @@ use platform::host::file;
 
 use super::Shared;
 use crate::Errno;
+use crate::account;
 use crate::descriptors::Charge;
 use crate::fs::host_file;
 use crate::io::{Sink, Source};
 
 /// Largest content kept in the sentry's own memory, in bytes.
 const SMALL_MAX: u64 = 16 << 10;
+/// What a host memory file costs besides its pages, in bytes: the host's inode, file and descriptor.
+const MEMORY_FILE_BYTES: u64 = 2048;
 /// Largest file. LINUX: `MAX_LFS_FILESIZE`, EFBIG above.
 const SIZE_MAX: u64 = i64::MAX as u64;
 const PAGE: u64 = 4096;
@@ -56,6 +59,8 @@ struct Inner {
     bytes: Bytes,
     /// What the file system counts for it.
     charged: Arc<Charged>,
+    /// What is held besides: memory for holes of small content, which the file system does not count; the host's file.
+    held: account::Charge,
     seals: u32,
 }
 
@@ -120,6 +125,14 @@ impl Inner {
             Bytes::Memory { size, .. } => *size,
         }
     }
+
+    /// The sentry's own memory that it has.
+    fn capacity(&self) -> u64 {
+        match &self.bytes {
+            Bytes::Small(bytes, _) => u64::try_from(bytes.capacity()).unwrap_or(u64::MAX),
+            Bytes::Memory { .. } => 0,
+        }
+    }
 }
 
 fn pages(bytes: u64) -> u64 {
@@ -130,7 +143,8 @@ impl Content {
     /// Empty; with `seals` set (`F_SEAL_SEAL`, unless it is a memory file that may be sealed).
     #[must_use]
     pub fn new(shared: Arc<Shared>, seals: u32) -> Self {
-        let inner = Inner { bytes: Bytes::Small(Vec::new(), 0), charged: Arc::default(), seals };
+        let bytes = Bytes::Small(Vec::new(), 0);
+        let inner = Inner { bytes, charged: Arc::default(), held: account::Charge::default(), seals };
         Self { shared, inner: Mutex::new(inner) }
     }
 
@@ -197,6 +211,8 @@ impl Content {
         let end = self.make_room(&mut inner, offset, end)?;
         if end > SMALL_MAX {
             self.to_memory(&mut inner)?;
+        } else {
+            self.reserve_small(&mut inner, end)?;
         }
         let limit = usize::try_from(end - offset).unwrap_or(usize::MAX);
         let written = match &mut inner.bytes {
@@ -247,6 +263,42 @@ impl Content {
             Bytes::Memory { size, .. } => pages(*size),
         };
         inner.charged.set(&self.shared, charged);
+        if let Bytes::Small(..) = &inner.bytes {
+            let held = inner.capacity().saturating_sub(charged);
+            // Never more than has been reserved, so that it is not refused.
+            let _ = self.hold(inner, held.min(inner.held.bytes()));
+        }
+    }
+
+    /// Charges for what is held besides the counted bytes.
+    fn hold(&self, inner: &mut Inner, bytes: u64) -> Result<(), Errno> {
+        let old = inner.held.bytes();
+        if old == bytes {
+            return Ok(());
+        }
+        let bytes = usize::try_from(bytes).map_err(|_| Errno::ENOSPC)?;
+        if old == 0 {
+            inner.held = self.shared.charge_memory(bytes)?;
+        } else {
+            inner.held.resize(bytes).map_err(|_| Errno::ENOSPC)?;
+        }
+        Ok(())
+    }
+
+    /// Makes and charges room for small content up to `end`, holes included. In steps, so that bytes written one by one do not
+    /// move each time.
+    fn reserve_small(&self, inner: &mut Inner, end: u64) -> Result<(), Errno> {
+        let old = inner.capacity();
+        if end <= old || !matches!(inner.bytes, Bytes::Small(..)) {
+            return Ok(());
+        }
+        let new = end.max(old.saturating_mul(2)).min(SMALL_MAX);
+        self.hold(inner, new.saturating_sub(inner.charged.get()))?;
+        if let Bytes::Small(bytes, _) = &mut inner.bytes {
+            let more = usize::try_from(new).map_err(|_| Errno::EFBIG)?.saturating_sub(bytes.len());
+            bytes.reserve_exact(more);
+        }
+        Ok(())
     }
 
     fn to_memory(&self, inner: &mut Inner) -> Result<MapSource, Errno> {
@@ -264,6 +316,7 @@ impl Content {
             }
         }
         let (size, file) = (bytes.len() as u64, Arc::new(file));
+        self.hold(inner, MEMORY_FILE_BYTES)?;
         inner.bytes = Bytes::Memory { file: Arc::clone(&file), size, _charge: charge };
         Ok(file)
     }
@@ -283,10 +336,15 @@ impl Content {
         }
         if len > SMALL_MAX {
             self.to_memory(&mut inner)?;
+        } else {
+            self.reserve_small(&mut inner, len)?;
         }
         match &mut inner.bytes {
             Bytes::Small(bytes, there) => {
                 bytes.resize(usize::try_from(len).map_err(|_| Errno::EFBIG)?, 0);
+                if len < old {
+                    bytes.shrink_to_fit();
+                }
                 *there &= small_pages(0, len);
             }
             Bytes::Memory { file, size, .. } => {

@@ -10,7 +10,7 @@ use super::inode::Kind;
 use super::{NODE_SPACE, TmpInode};
 use crate::Errno;
 use crate::account::Charge;
-use crate::vfs::{DirEntry, RENAME_EXCHANGE, mode};
+use crate::vfs::{Dentry, DirEntry, RENAME_EXCHANGE, mode};
 
 /// LINUX: `BOGO_DIRENT_SIZE`, what one entry adds to a directory's size.
 const ENTRY_SIZE: u64 = 20;
@@ -32,8 +32,12 @@ struct Entry {
     _charge: Charge,
 }
 
-/// What an entry costs in the tables of its directory, besides its name.
-const ENTRY_BYTES: usize = 160;
+/// What a name costs, in bytes, while its dentry is kept as well: the name is there three times, and in four tables, which are half
+/// empty after they have grown, and there twice while they grow. The dentry may go earlier; Linux counts both until the name goes, too.
+fn name_bytes(name: &[u8]) -> usize {
+    const TABLES: usize = 432;
+    TABLES + size_of::<Dentry>() + 3 * name.len()
+}
 
 impl Entries {
     pub(super) fn size(&self) -> u64 {
@@ -75,7 +79,7 @@ impl TmpInode {
         if entries.by_name.contains_key(name) {
             return Err(Errno::EEXIST);
         }
-        let charge = self.shared.charge_memory(ENTRY_BYTES + name.len())?;
+        let charge = self.shared.charge_memory(name_bytes(name))?;
         entries.insert(name, Arc::clone(node), charge);
         drop(entries);
         if node.is_dir() {
@@ -138,7 +142,7 @@ impl TmpInode {
         if new_dir.entries()?.is_dead {
             return Err(Errno::ENOENT);
         }
-        let charge = self.shared.charge_memory(ENTRY_BYTES + new.len())?;
+        let charge = self.shared.charge_memory(name_bytes(new))?;
         self.entries()?.remove(old);
         let mut entries = new_dir.entries()?;
         entries.remove(new);

@@ -31,8 +31,8 @@ const MAGIC: u64 = 0x0102_1994;
 const PAGE: u64 = 4096;
 /// What a node takes of the space for nodes; each further name of a node takes as much. LINUX: `BOGO_INODE_SIZE`.
 const NODE_SPACE: u64 = 1024;
-/// What a node really costs in bytes.
-const NODE_BYTES: usize = size_of::<TmpInode>() + 64;
+/// What a node really costs in bytes, with what the allocator adds.
+const NODE_BYTES: usize = size_of::<TmpInode>() + size_of::<Charged>() + 96;
 /// Longest target of a symbolic link that takes no page. LINUX: `SHORT_SYMLINK_LEN`, which counts a zero.
 const SHORT_LINK_MAX: usize = 127;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::content::{Content, seal};
 use super::{Options, Shared};
 use crate::Errno;
+use crate::account::{Accounts, work_for};
 use crate::descriptors::Descriptors;
 use crate::io::VecSink;
 
@@ -61,6 +62,36 @@ fn holes_cost_nothing() {
     assert_eq!(content.seek_sparse(true, 1 << 30), Err(Errno::ENXIO));
     content.allocate(3, 1 << 29, 4096).expect("a hole is punched");
     assert_eq!(shared.free_bytes(), 1 << 20);
+}
+
+#[test]
+fn whoever_mounted_it_pays_for_what_is_held_for_holes() {
+    let account = Accounts::default().of("a");
+    account.set_limits(64 << 10, 0);
+    let working = work_for(&account);
+    let (shared, content) = content(1 << 20, seal::SEAL);
+    drop(working);
+    let check = |held: u64, blocks: u64| {
+        assert_eq!((account.used(), content.size_and_blocks().1), (held, blocks));
+    };
+    content.truncate(16384).expect("a hole");
+    check(16384, 0);
+    assert_eq!(content.write(&mut &b"x"[..], Some(16383), u64::MAX).map(|(n, _)| n), Ok(1));
+    check(16384, 8);
+    assert_eq!(content.write(&mut vec![1; 16384].as_slice(), Some(0), u64::MAX).map(|(n, _)| n), Ok(16384));
+    check(16384, 32);
+    content.truncate(1).expect("can shrink");
+    check(4096, 8);
+    content.truncate(0).expect("can shrink");
+    check(0, 0);
+    let taken = account.charge(60 << 10).expect("room");
+    assert_eq!(content.truncate(8192), Err(Errno::ENOSPC));
+    assert_eq!((account.used(), content.size_and_blocks()), (60 << 10, (0, 0)));
+    drop(taken);
+    content.truncate(1 << 30).expect("a hole in a memory file");
+    assert!(account.used() > 0 && content.size_and_blocks() == (1 << 30, 0));
+    drop(content);
+    assert_eq!((account.used(), shared.free_bytes()), (0, 64 << 10));
 }
 
 #[test]
