@@ -144,11 +144,14 @@ static int messages(void) {
 }
 static int semaphores(void) { return semget(IPC_PRIVATE, 4000, 0600) == -1 ? -1 : some(4000 * 16); }
 static int undone(void) {
+    enum { AT_ONCE = 500 };
     static int set = -1;
+    struct sembuf each[AT_ONCE];
     if (number % 4000 == 0 && (set = semget(IPC_PRIVATE, 4000, 0600)) == -1)
         return -1;
-    struct sembuf one = {number++ % 4000, 1, SEM_UNDO};
-    return semop(set, &one, 1) == -1 ? -1 : some(64);
+    for (int i = 0; i < AT_ONCE; i++)
+        each[i] = (struct sembuf){number++ % 4000, 1, SEM_UNDO};
+    return semop(set, each, AT_ONCE) == -1 ? -1 : some(64 * AT_ONCE);
 }
 static int segments(void) {
     int id = shmget(IPC_PRIVATE, 4096, 0600);
@@ -166,19 +169,21 @@ static int timers(void) {
     return timer_create(CLOCK_MONOTONIC, &event, &timer) == -1 ? -1 : some(300);
 }
 static int watch_events(void) {
-    static char from[NAME], to[NAME];
-    static int queue = -1;
-    if (number % 8000 == 0) {
-        queue = inotify_init1(IN_NONBLOCK);
+    enum { QUEUES = 4, ROUNDS = 5400 }; // three events each: a queue has 16384
+    static char from[NAME], to[2 * NAME];
+    static int rounds;
+    if (rounds++ % ROUNDS == 0) {
         snprintf(from, sizeof from, "%s", name_of("d"));
-        if (mkdir(from, 0700) == -1 || inotify_add_watch(queue, from, IN_ALL_EVENTS) == -1)
+        if (mkdir(from, 0700) == -1)
             return -1;
-        snprintf(to, sizeof to, "%.240s/%0100d", from, 1);
+        for (int i = 0; i < QUEUES; i++)
+            if (inotify_add_watch(inotify_init1(IN_NONBLOCK), from, IN_ALL_EVENTS) == -1)
+                return -1;
+        snprintf(to, sizeof to, "%s/%0240d", from, 1);
         close(open(to, O_CREAT, 0600));
     }
-    number++;
     // Two kinds in turn: an event that repeats the last one is not queued.
-    return chmod(to, 0600) == -1 || closed(open(to, O_RDONLY), 0) ? -1 : some(1000);
+    return chmod(to, 0600) == -1 || closed(open(to, O_RDONLY), 0) ? -1 : some(3 * QUEUES * 300);
 }
 static int mappings(void) {
     static char *at = (char *)0x300000000000;
