@@ -239,6 +239,19 @@ static const struct kind { const char *name; int (*more)(void); } kinds[] = {
     {"open-files", open_files}, {"terminals", terminals}, {"answers", answers}, {"connections", connections},
 };
 
+// What another container of the pod has left in the namespace would count against the namespace's own limits.
+static void remove_sets(void) {
+    struct seminfo info;
+    struct semid_ds set;
+    union { void *buffer; } to_info = {&info}, to_set = {&set};
+    int last = semctl(0, 0, SEM_INFO, to_info);
+    for (int at = 0; at <= last; at++) {
+        int id = semctl(at, 0, SEM_STAT, to_set);
+        if (id != -1)
+            semctl(id, 0, IPC_RMID);
+    }
+}
+
 int main(int argc, char **argv) {
     const struct kind *kind = kinds, *end = kinds + sizeof kinds / sizeof *kinds;
     for (; kind < end && (argc < 3 || strcmp(kind->name, argv[1])); kind++)
@@ -247,6 +260,7 @@ int main(int argc, char **argv) {
     if (kind == end)
         return argc < 3 ? 0 : 2;
     memset(chunk, 'x', sizeof chunk);
+    remove_sets();
     long wanted = atol(argv[2]) * MIB, all = 0;
     int gate[2], error = 0;
     // Not told through a pipe: there may be no memory for its buffer.
