@@ -104,6 +104,10 @@ static int enlarged_files(void) {
     int fd = made_file("g");
     return fd == -1 || ftruncate(fd, 16384) == -1 ? -1 : closed(fd, some(16384));
 }
+static int sparse_files(void) {
+    int fd = made_file("h");
+    return fd == -1 || ftruncate(fd, 20000) == -1 ? -1 : closed(fd, some(2000));
+}
 static int memory_files(void) { return written(memfd_create("m", 0), 8, MIB); }
 static int symbolic_links(void) {
     static char target[4000];
@@ -232,7 +236,7 @@ static int connections(void) {
 
 static const struct kind { const char *name; int (*more)(void); } kinds[] = {
     {"pipes", pipes}, {"streams", streams}, {"datagrams", datagrams}, {"tmpfs", tmpfs}, {"small-files", small_files},
-    {"empty-files", empty_files}, {"enlarged-files", enlarged_files}, {"memory-files", memory_files},
+    {"empty-files", empty_files}, {"enlarged-files", enlarged_files}, {"sparse-files", sparse_files}, {"memory-files", memory_files},
     {"symbolic-links", symbolic_links}, {"attributes", attributes}, {"epoll-items", epoll_items}, {"messages", messages},
     {"semaphores", semaphores}, {"undone", undone}, {"segments", segments}, {"signals", signals}, {"timers", timers},
     {"watch-events", watch_events}, {"mappings", mappings}, {"locks", locks}, {"descriptor-tables", descriptor_tables},

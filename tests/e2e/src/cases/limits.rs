@@ -22,7 +22,7 @@ const KERNEL: u64 = 16 * MEBIBYTE;
 /// How much the guest tries to get, in MiB.
 const WANTED: &str = "192";
 /// What can grow, as the guest program names it; its list is compared with this one.
-const KINDS: [&str; 25] = [
+const KINDS: [&str; 26] = [
     "pipes",
     "streams",
     "datagrams",
@@ -30,6 +30,7 @@ const KINDS: [&str; 25] = [
     "small-files",
     "empty-files",
     "enlarged-files",
+    "sparse-files",
     "memory-files",
     "symbolic-links",
     "attributes",
