@@ -13,7 +13,7 @@ export PATH=$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin
 export RUST_TEST_THREADS=1
 runtime=io.containerd.rvisor.v2
 # Longest that one step and that all of them may take; a hang fails its step, and nothing else.
-STEP_SECONDS=1200
+STEP_SECONDS=1800
 TOTAL_SECONDS=4500
 passed=0 failed=0 begun=$SECONDS
 mkdir -p "$logs"

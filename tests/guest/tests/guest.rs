@@ -15,8 +15,8 @@ use anyhow::{Context, Result, bail};
 use guest_tests::{Expectations, Judgement, Outcome, Place, Programs, Results, Runner};
 
 const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
-/// The time of one place; a whole run takes a minute or two when nothing hangs.
-const PLACE_BUDGET: Duration = Duration::from_secs(600);
+/// The time of one place; a whole run takes five minutes when nothing hangs.
+const PLACE_BUDGET: Duration = Duration::from_secs(900);
 /// How often a behaviour that fails is asked again.
 const SECOND_CHANCES: usize = 2;
 /// With more failures than this in an area there is nothing unstable about it.
