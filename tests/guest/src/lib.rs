@@ -14,4 +14,4 @@ mod runner;
 pub use expectations::{Expectations, Judgement};
 pub use programs::{Program, Programs};
 pub use rows::{Answers, Rows};
-pub use runner::{Outcome, Place, Results, Runner};
+pub use runner::{Outcome, Place, Results, Runner, find_rvisor};

@@ -6,13 +6,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -26,6 +26,29 @@ const RESTARTS_MAX: usize = 30;
 /// How much of a program's error output is kept, and how much of a failing one's quoted.
 const STDERR_MAX: usize = 16 << 10;
 const QUOTED_MAX: usize = 300;
+
+/// The `rvisor` binary: `$RVISOR_BIN`, or the one beside the running test in the target directory.
+///
+/// # Errors
+/// If there is none.
+pub fn find_rvisor() -> Result<PathBuf> {
+    let path = match std::env::var_os("RVISOR_BIN") {
+        Some(path) => PathBuf::from(path),
+        // target/.../PROFILE/deps/guest-HASH -> target/.../PROFILE/rvisor
+        None => {
+            let exe = std::env::current_exe().context("find this test's own path")?;
+            let profile =
+                exe.parent().and_then(Path::parent).context("test binary outside a target directory")?;
+            profile.join("rvisor")
+        }
+    };
+    ensure!(
+        path.is_file(),
+        "no rvisor binary at {}: build it (cargo build) or set RVISOR_BIN",
+        path.display()
+    );
+    Ok(path)
+}
 
 /// Where a program runs.
 #[derive(Debug, Clone)]

@@ -7,12 +7,12 @@
 #![allow(clippy::print_stdout, reason = "this is the front end of a test run")]
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use guest_tests::{Expectations, Judgement, Outcome, Place, Programs, Results, Runner};
+use anyhow::Result;
+use guest_tests::{Expectations, Judgement, Outcome, Place, Programs, Results, Runner, find_rvisor};
 
 const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
 /// The time of one place; a whole run takes five minutes when nothing hangs.
@@ -111,23 +111,6 @@ impl Tally {
         }
         Ok(())
     }
-}
-
-fn find_rvisor() -> Result<PathBuf> {
-    let path = match env::var_os("RVISOR_BIN") {
-        Some(path) => PathBuf::from(path),
-        // target/.../PROFILE/deps/guest-HASH -> target/.../PROFILE/rvisor
-        None => {
-            let exe = env::current_exe().context("find this test's own path")?;
-            let profile =
-                exe.parent().and_then(Path::parent).context("test binary outside a target directory")?;
-            profile.join("rvisor")
-        }
-    };
-    if !path.is_file() {
-        bail!("no rvisor binary at {}: build it (cargo build) or set RVISOR_BIN", path.display());
-    }
-    Ok(path)
 }
 
 fn run_areas(place: &str, runner: &Runner, programs: &Programs, options: &Options) -> Result<Tally> {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
-use guest_tests::{Program, Programs};
+use guest_tests::{Program, Programs, find_rvisor};
 
 const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
 /// Sequences of one start of a generator.
@@ -262,21 +262,6 @@ fn kept_seeds(name: &str) -> Result<Vec<u32>> {
         .filter(|line| !line.is_empty())
         .map(|line| line.parse().with_context(|| format!("{}: {line}", path.display())))
         .collect()
-}
-
-fn find_rvisor() -> Result<PathBuf> {
-    let path = match env::var_os("RVISOR_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => {
-            let exe = env::current_exe().context("find this test's own path")?;
-            let profile = exe.parent().and_then(Path::parent).context("outside a target directory")?;
-            profile.join("rvisor")
-        }
-    };
-    if !path.is_file() {
-        bail!("no rvisor binary at {}: build it (cargo build) or set RVISOR_BIN", path.display());
-    }
-    Ok(path)
 }
 
 fn batches(options: &Options, name: &str) -> Result<Vec<Batch>> {
