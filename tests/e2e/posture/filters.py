@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Reads the seccomp filters of threads back from the kernel (PTRACE_SECCOMP_GET_FILTER), the one installed last first.
-Arguments: thread ids. Prints JSON: {"TID": [[[code, jt, jf, k], ...], ...]}."""
+Arguments: thread ids. Prints JSON: {"TID": [[[code, jt, jf, k], ...], ...]}, null for a thread that ended meanwhile."""
 import ctypes
+import errno
 import json
 import os
 import struct
@@ -21,6 +22,15 @@ def ptrace(request, tid, address=None, data=None):
     return result
 
 
+def has_ended(tid):
+    try:
+        with open(f"/proc/{tid}/stat") as stat:
+            # The state stands behind the name, which may hold anything.
+            return stat.read().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def filters(tid):
     ptrace(SEIZE, tid)
     try:
@@ -31,8 +41,7 @@ def filters(tid):
             try:
                 size = ptrace(GET_FILTER, tid, len(found))
             except OSError as error:
-                # LINUX: ENOENT: there are no more.
-                if error.errno != 2:
+                if error.errno != errno.ENOENT:
                     raise
                 return found
             buffer = ctypes.create_string_buffer(size * 8)
@@ -42,4 +51,13 @@ def filters(tid):
         ptrace(DETACH, tid)
 
 
-print(json.dumps({tid: filters(int(tid)) for tid in sys.argv[1:]}))
+def filters_if_alive(tid):
+    try:
+        return filters(tid)
+    except OSError:
+        if has_ended(tid):
+            return None
+        raise
+
+
+print(json.dumps({tid: filters_if_alive(int(tid)) for tid in sys.argv[1:]}))

@@ -119,17 +119,19 @@ fn compare(table: &Table, id: &str) -> Result<()> {
     for live in &live {
         let rules = table[live.part].as_table().context("a table")?;
         let pid = live.process.pid;
-        uids.extend(
-            status(rules, pid)
-                .and_then(|uid| {
-                    namespaces(rules, pid)?;
-                    if live.part != "shim" {
-                        holdings(table, rules, pid, id)?;
-                    }
-                    Ok(uid)
-                })
-                .with_context(|| format!("{} {pid}", live.part))?,
-        );
+        let looked_at = status(rules, pid).and_then(|uid| {
+            namespaces(rules, pid)?;
+            if live.part != "shim" {
+                holdings(table, rules, pid, id)?;
+            }
+            Ok(uid)
+        });
+        match looked_at {
+            Ok(uid) => uids.extend(uid),
+            // A guest's process may end while it is looked at.
+            Err(_) if live.part == "stub" && has_ended(pid) => {}
+            Err(error) => return Err(error.context(format!("{} {pid}", live.part))),
+        }
     }
     ensure!(uids.len() == 1, "one id for all of the sandbox: {uids:?}");
     filters(table, &live)
@@ -161,6 +163,12 @@ fn live(id: &str) -> Vec<Live> {
     live
 }
 
+/// Whether a process or thread is gone, or only waits to be reaped.
+fn has_ended(id: i32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat")) else { return true };
+    stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with(['Z', 'X']))
+}
+
 fn fields(pid: i32, task: Option<i32>) -> Result<BTreeMap<String, String>> {
     let path = match task {
         Some(task) => format!("/proc/{pid}/task/{task}/status"),
@@ -178,7 +186,10 @@ fn fields(pid: i32, task: Option<i32>) -> Result<BTreeMap<String, String>> {
 fn status(rules: &Table, pid: i32) -> Result<Option<u32>> {
     let mut own = None;
     for task in tasks(pid)? {
-        let has = fields(pid, Some(task))?;
+        let has = match fields(pid, Some(task)) {
+            Err(_) if has_ended(task) => continue,
+            has => has?,
+        };
         let ids: BTreeSet<&str> = ["Uid", "Gid"].iter().flat_map(|name| has[*name].split(' ')).collect();
         ensure!(ids.len() == 1, "its ids differ: {ids:?}");
         let uid: u32 = ids.first().context("an id")?.parse()?;
@@ -284,10 +295,11 @@ fn filters(table: &Table, live: &[Live]) -> Result<()> {
     argv.extend(threads.iter().map(|(_, task)| task.to_string()));
     let argv: Vec<_> = argv.iter().map(String::as_str).collect();
     let answer = run(&argv, None, 60)?.ok()?;
-    let installed: BTreeMap<String, Vec<Filter>> = serde_json::from_str(&answer.stdout)?;
+    let installed: BTreeMap<String, Option<Vec<Filter>>> = serde_json::from_str(&answer.stdout)?;
     let mut guests = 0;
     for (live, task) in threads {
-        let has = &installed[&task.to_string()];
+        // A thread that ended meanwhile has nothing any more; all the others are looked at.
+        let Some(has) = &installed[&task.to_string()] else { continue };
         let pid = live.process.pid;
         match live.part {
             "sentry" => same(has, &sentry(Platform::Systrap)),
