@@ -9,7 +9,7 @@ use linux_abi::UserPtr;
 use platform::{Context, Death, ThreadCall};
 
 use super::overdue::Ended;
-use super::signal::{SigInfo, Signal};
+use super::signal::{Pending, SigInfo, Signal};
 use super::{Current, ExitStatus, Process, RseqArea, Task};
 use crate::sync::{Events, WaitQueue};
 use crate::vfs::FdTable;
@@ -234,6 +234,8 @@ impl Task {
 /// Takes the task out of its group; answers the process's status if it was the last.
 fn leave_group(process: &Arc<Process>, task: &Arc<Task>) -> Option<ExitStatus> {
     let mut group = process.lock_group();
+    // LINUX: `__exit_signal`: those sent to it alone go with it.
+    task.lock_signals().pending = Pending::default();
     group.threads.retain(|thread| !Arc::ptr_eq(thread, task));
     group.leaving = group.leaving.saturating_sub(1);
     let Some(oldest) = group.threads.first().cloned() else {

@@ -195,6 +195,12 @@ impl Process {
         *self.charge.lock().unwrap_or_else(PoisonError::into_inner) = charge;
     }
 
+    /// Forgets the signals that wait: it has been waited for, and they hold no place in its user's limit any more.
+    /// LINUX: `__exit_signal`.
+    pub(super) fn forget_signals(&self) {
+        self.lock_group().pending = Pending::default();
+    }
+
     /// Threads and shared signals. LOCK: process.inner.
     pub fn lock_group(&self) -> MutexGuard<'_, Group> {
         self.group.lock().unwrap_or_else(PoisonError::into_inner)

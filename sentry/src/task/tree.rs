@@ -507,6 +507,8 @@ fn reap(nodes: &mut Nodes, key: u64, count: bool) {
     let Some(node) = nodes.remove(&key) else { return };
     node.process.namespace.leave_process(node.process.pid);
     node.process.keep_charge(None);
+    // Not when the last reference goes: who waited may count on it.
+    node.process.forget_signals();
     if let Some(parent) = node.parent.and_then(|key| nodes.get_mut(&key)) {
         parent.children.retain(|&child| child != key);
         if count {
