@@ -104,6 +104,12 @@ pub fn all() -> BTreeMap<i32, Process> {
     pids.filter_map(|pid| Some((pid, read(pid)?))).collect()
 }
 
+/// The process with that number, unless it is gone or a zombie.
+#[must_use]
+pub fn of_pid(pid: u32) -> Option<Process> {
+    read(pid.try_into().ok()?)
+}
+
 /// Number, cgroups and command line of every process.
 #[must_use]
 pub fn all_with_cgroups() -> Vec<(i32, String, String)> {

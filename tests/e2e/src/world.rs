@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::command::{Answer, COMMAND_SECONDS, quietly, run, wait_until};
 use crate::cri::{Cri, HANDLER, PAUSE};
 use crate::options::Options;
+use crate::processes::{self, Process};
 
 /// The small image.
 pub const BUSYBOX: &str = "localhost/busybox:1";
@@ -107,6 +108,12 @@ impl World {
         let result = work();
         kill_process(pid, Signal::CONT).context("continue containerd")?;
         result
+    }
+
+    /// The containerd that answers now.
+    #[must_use]
+    pub fn containerd_process(&self) -> Option<Process> {
+        processes::of_pid(self.containerd.borrow().id())
     }
 
     /// Kills containerd with SIGKILL and starts it again.
