@@ -20,7 +20,7 @@ use crate::Errno;
 use crate::io::{Limited, Sink, Source};
 use crate::kernel::Kernel;
 use crate::task::Task;
-use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_RDONLY, O_RDWR, O_WRONLY};
+use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_LARGEFILE, O_RDONLY, O_RDWR, O_WRONLY};
 use crate::vfs::{
     AnonymousInode, FileOps, Inode, Location, Mappable, Op, OpenFile, Pages, SetAttr, SharedPosition, Stat,
     Whence, makedev, mode,
@@ -32,7 +32,7 @@ pub struct StdioInode {
     /// Number, owner and permission bits: the host's are in its own numbers.
     node: Arc<AnonymousInode>,
     kind: Kind,
-    /// Access mode and `O_APPEND` of the host's open file.
+    /// Access mode, `O_APPEND` and `O_LARGEFILE` of the host's open file.
     host_flags: u32,
     /// LOCK: held across a write at the end and the question where that is.
     appends: Mutex<()>,
@@ -70,7 +70,7 @@ pub fn open(
 impl StdioInode {
     fn new(fd: OwnedFd, poller: &Arc<Poller>, (uid, gid): (u32, u32)) -> Result<Arc<Self>, Errno> {
         let stat = file::stat(&fd)?;
-        let host_flags = file::flags(&fd)? & (O_ACCMODE | O_APPEND);
+        let host_flags = file::flags(&fd)? & (O_ACCMODE | O_APPEND | O_LARGEFILE);
         let node = AnonymousInode::new(stat.st_mode & mode::S_IFMT | 0o600, uid, gid);
         let kind = match stat.st_mode & mode::S_IFMT {
             mode::S_IFREG => Kind::File(Arc::new(fd)),
