@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Case;
 use crate::command::{Answer, run};
 use crate::processes;
-use crate::world::{BUSYBOX, World};
+use crate::world::{BUSYBOX, Container, World};
 
 /// Longest error message that still counts as a clear line, in characters.
 const CLEAR: usize = 1000;
@@ -66,8 +66,36 @@ pub fn cases() -> Vec<Case> {
         })),
         ours(Case::new("bad: garbage on the shim's socket harms nothing", garbage)),
         ours(Case::new("bad: a shim refuses bundles and names that are none", no_bundle)),
+        ours(Case::new("bad: what a full state directory hinders is named", full_state)),
         ours(Case::new("bad: sentry and gofer end in one line when nobody speaks to them", alone)),
     ]
+}
+
+/// From no room at all to enough, in pages: wherever it runs out, the message says where, and nothing stays.
+fn full_state(w: &World) -> Result<()> {
+    const PAGES: usize = 12;
+    let state = w.dir.path().join("state/io.containerd.runtime.v2.task");
+    std::fs::create_dir_all(&state)?;
+    let place = state.display().to_string();
+    let size = format!("size={}k", PAGES * 4);
+    run(&["mount", "-t", "tmpfs", "-o", &size, "tmpfs", &place], None, 10)?.ok()?;
+    let outcome = (0..=PAGES).try_fold(0, |refused, free| {
+        let filler = state.join("filler");
+        std::fs::write(&filler, vec![1; (PAGES - free) * 4096])?;
+        let container = w.container();
+        let answer = container.run(&["--rm"], BUSYBOX, &["true"]);
+        cleaned(&container)?;
+        let answer = answer?;
+        let text = answer.stderr.to_lowercase();
+        if answer.status != 0 {
+            ensure!(text.contains("no space left") && text.contains('/'), "{free} pages free: {text}");
+        }
+        Ok(refused + usize::from(answer.status != 0))
+    });
+    run(&["umount", &place], None, 10)?.ok()?;
+    let refused = outcome?;
+    ensure!(refused > 0 && refused <= PAGES, "{refused} of {} were refused", PAGES + 1);
+    Ok(())
 }
 
 /// Makes the directory of wrong things once, and gives the switch that mounts it at /bad.
@@ -101,11 +129,16 @@ fn run_bad(w: &World, command: &[&str]) -> Result<Answer> {
     let mount = bad_directory(w)?;
     let container = w.container();
     let answer = container.run(&["--rm", "--mount", &mount], BUSYBOX, command)?;
+    cleaned(&container)?;
+    Ok(answer)
+}
+
+/// Removes a container and waits for the end of its processes.
+fn cleaned(container: &Container<'_>) -> Result<()> {
     container.clean();
     crate::command::wait_until("its processes have gone", std::time::Duration::from_secs(8), || {
         Ok(processes::of_container(&container.id).is_empty())
-    })?;
-    Ok(answer)
+    })
 }
 
 fn refused(w: &World, command: &[&str], words: &[&str]) -> Result<()> {
