@@ -128,9 +128,10 @@ fn be_killed_before_containerd(pid: i32) {
 
 /// containerd up to 1.7 finds the server again by this file after its own restart.
 fn write_address(bundle: &Path, address: &str) -> anyhow::Result<()> {
-    let temporary = bundle.join(".address");
-    fs::write(&temporary, address).context("address file")?;
-    fs::rename(&temporary, bundle.join("address")).context("address file")
+    let (temporary, file) = (bundle.join(".address"), bundle.join("address"));
+    fs::write(&temporary, address)
+        .and_then(|()| fs::rename(&temporary, &file))
+        .with_context(|| format!("write {}", file.display()))
 }
 
 fn answer(address: &str, protobuf: bool) -> anyhow::Result<()> {
