@@ -148,6 +148,28 @@ impl World {
         self.cri.get().context("just made")
     }
 
+    /// A copy of the small image's tree, for what names its root itself: a runtime writes into it (device nodes, mount points).
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn rootfs(&self) -> Result<PathBuf> {
+        let path = self.dir.path().join("rootfs");
+        if !path.exists() {
+            self.copy_rootfs(&path)?;
+        }
+        Ok(path)
+    }
+
+    /// Another copy, for a case that changes it.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn copy_rootfs(&self, to: &Path) -> Result<()> {
+        let from = self.options.cache.join("rootfs/busybox/.").display().to_string();
+        std::fs::create_dir_all(to)?;
+        run(&["cp", "-a", &from, &to.display().to_string()], None, 20)?.ok().map(drop)
+    }
+
     fn image(&self, image: &str) -> Result<PathBuf> {
         let tar = self.options.cache.join("images").join(format!("{image}.tar"));
         ensure!(tar.exists(), "{} is missing: run tests/images/setup.sh", tar.display());

@@ -201,7 +201,7 @@ fn configured(w: &World, pointer: &str, value: Value) -> Result<Answer> {
 
 /// Runs a configuration that is right but for one change.
 pub(super) fn changed(w: &World, change: impl FnOnce(&mut Value)) -> Result<Answer> {
-    let rootfs = w.options.cache.join("rootfs/busybox");
+    let rootfs = w.rootfs()?;
     let mut config = json!({
         "ociVersion": "1.0.2",
         "process": {"user": {"uid": 0, "gid": 0}, "args": ["true"], "cwd": "/", "env": ["PATH=/bin"]},
@@ -239,8 +239,7 @@ fn mount_over_link(w: &World) -> Result<()> {
     let rootfs = w.dir.path().join("linked");
     let outside = w.dir.path().join("outside");
     if !rootfs.exists() {
-        let from = w.options.cache.join("rootfs/busybox/.").display().to_string();
-        run(&["cp", "-a", &from, &rootfs.display().to_string()], None, 20)?.ok()?;
+        w.copy_rootfs(&rootfs)?;
         std::os::unix::fs::symlink(&outside, rootfs.join("out"))?;
         std::fs::create_dir(&outside)?;
     }

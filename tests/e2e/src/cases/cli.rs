@@ -36,7 +36,7 @@ pub fn cases() -> Vec<Case> {
         ours(Case::new("cli: strace names the calls", strace)),
         ours(Case::new("cli: every fast path can be switched off", tuning)),
         ours(Case::new("cli: run of a bundle", |w| {
-            let config = configuration(w, json!(["sh", "-c", "echo from a bundle; exit 3"]));
+            let config = configuration(w, json!(["sh", "-c", "echo from a bundle; exit 3"]))?;
             bundle(w, &config.to_string())?.status_is(3)?.prints("from a bundle").map(drop)
         })),
         ours(Case::new("cli: run of a bundle without configuration", |w| one_line(bundle(w, "")?, 1))),
@@ -57,13 +57,13 @@ fn program(w: &World, arguments: &[&str]) -> Result<Answer> {
 }
 
 /// The busybox tree as root, so that a case does not depend on the machine.
-fn do_arguments(w: &World) -> Vec<String> {
-    let root = w.options.cache.join("rootfs/busybox").display().to_string();
-    ["do", "--no-tty", "--root", &root].map(str::to_owned).to_vec()
+fn do_arguments(w: &World) -> Result<Vec<String>> {
+    let root = w.rootfs()?.display().to_string();
+    Ok(["do", "--no-tty", "--root", &root].map(str::to_owned).to_vec())
 }
 
 fn sandbox(w: &World, switches: &[&str], command: &[&str]) -> Result<Answer> {
-    let first = do_arguments(w);
+    let first = do_arguments(w)?;
     let mut arguments: Vec<&str> = first.iter().map(String::as_str).collect();
     arguments.extend_from_slice(switches);
     arguments.push("--");
@@ -75,7 +75,7 @@ fn sandbox(w: &World, switches: &[&str], command: &[&str]) -> Result<Answer> {
 fn signals(w: &World) -> Result<()> {
     let rvisor = w.options.bin_dir.as_ref().context("--bin-dir says where rvisor is")?.join("rvisor");
     let rvisor = rvisor.display().to_string();
-    let first = do_arguments(w);
+    let first = do_arguments(w)?;
     for (signal, status) in [("INT", 128 + 2), ("TERM", 128 + 15)] {
         for command in [&["sleep", "50"][..], &["sh", "-c", "sleep 50; echo survived"]] {
             let mut arguments = vec!["timeout", "--preserve-status", "-k", "20", "-s", signal, "2", &rvisor];
@@ -99,7 +99,7 @@ fn one_line(answer: Answer, status: i32) -> Result<()> {
 fn stdin(w: &World) -> Result<()> {
     let directory = w.options.bin_dir.as_ref().context("--bin-dir says where rvisor is")?;
     let rvisor = directory.join("rvisor").display().to_string();
-    let arguments = do_arguments(w);
+    let arguments = do_arguments(w)?;
     let mut argv = vec![rvisor.as_str()];
     argv.extend(arguments.iter().map(String::as_str));
     argv.extend(["--", "sort"]);
@@ -108,7 +108,7 @@ fn stdin(w: &World) -> Result<()> {
 
 fn terminal(w: &World) -> Result<()> {
     let directory = w.options.bin_dir.as_ref().context("--bin-dir says where rvisor is")?;
-    let root = w.options.cache.join("rootfs/busybox");
+    let root = w.rootfs()?;
     let rvisor = directory.join("rvisor");
     let inside = "test -t 0 && test -t 1 && echo has a terminal; exit 5";
     let line = format!("{} do -t --root {} -- sh -c '{inside}'", rvisor.display(), root.display());
@@ -121,7 +121,7 @@ fn terminal(w: &World) -> Result<()> {
 fn copy_on_write(w: &World) -> Result<()> {
     let script = "echo changed > /etc/passwd && rm -r /root && touch /new && cat /etc/passwd";
     sandbox(w, &[], &["sh", "-c", script])?.ok()?.prints("changed")?;
-    let root = w.options.cache.join("rootfs/busybox");
+    let root = w.rootfs()?;
     let passwd = std::fs::read_to_string(root.join("etc/passwd"))?;
     ensure!(passwd.starts_with("root:"), "the host's file was changed");
     ensure!(root.join("root").is_dir() && !root.join("new").exists(), "the host's directory was changed");
@@ -159,14 +159,14 @@ fn tuning(w: &World) -> Result<()> {
     Ok(())
 }
 
-fn configuration(w: &World, command: serde_json::Value) -> serde_json::Value {
-    let rootfs = w.options.cache.join("rootfs/busybox").display().to_string();
-    json!({
+fn configuration(w: &World, command: serde_json::Value) -> Result<serde_json::Value> {
+    let rootfs = w.rootfs()?.display().to_string();
+    Ok(json!({
         "ociVersion": "1.0.2",
         "process": {"user": {"uid": 0, "gid": 0}, "args": command, "cwd": "/", "env": ["PATH=/bin"]},
         "root": {"path": rootfs, "readonly": true},
         "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "network"}]},
-    })
+    }))
 }
 
 /// `rvisor run` of a bundle with this configuration; with none if it is empty.

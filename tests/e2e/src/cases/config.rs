@@ -42,7 +42,7 @@ fn privileged(w: &World) -> Result<()> {
 
 fn hook(w: &World) -> Result<()> {
     let made = w.dir.path().join("made-by-a-hook");
-    let busybox = w.options.cache.join("rootfs/busybox/bin/busybox").display().to_string();
+    let busybox = w.rootfs()?.join("bin/busybox").display().to_string();
     let hook = json!({"prestart": [{"path": busybox, "args": ["touch", made.display().to_string()]}]});
     changed(w, |config| config["hooks"] = hook)?.ok()?;
     ensure!(made.exists(), "the hook was not touch");

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Case;
 use super::bad::changed;
-use crate::command::{Answer, run};
+use crate::command::Answer;
 use crate::processes::{Role, find};
 use crate::world::{BUSYBOX, World};
 
@@ -54,9 +54,7 @@ impl Host {
             rootfs: w.dir.path().join(format!("image-{name}")),
             outside: w.dir.path().join(format!("out-{name}")),
         };
-        let from = w.options.cache.join("rootfs/busybox/.").display().to_string();
-        std::fs::create_dir_all(&host.rootfs)?;
-        run(&["cp", "-a", &from, &host.rootfs.display().to_string()], None, 20)?.ok()?;
+        w.copy_rootfs(&host.rootfs)?;
         std::fs::create_dir_all(&host.outside)?;
         std::fs::write(host.outside.join("secret"), "the host's secret\n")?;
         Ok(host)
