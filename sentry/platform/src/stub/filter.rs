@@ -22,6 +22,8 @@ pub struct Natives {
     pub clock: bool,
 }
 
+/// `CLOCK_PROCESS_CPUTIME_ID`.
+pub const PROCESS_CLOCK: u64 = 2;
 /// `CLOCK_THREAD_CPUTIME_ID`.
 pub const THREAD_CLOCK: u64 = 3;
 /// Third argument, which the host does not look at, of a `clock_gettime` on the sentry's order. A guest that passes it learns what
@@ -194,7 +196,10 @@ pub fn guest(natives: Natives) -> Vec<sock_filter> {
         }
         // CPU-time clocks of other processes are negative numbers that name host ids: those go to the sentry.
         let own_clock = [Cond::int(0, Test::Le(11))];
-        // A host thread may have been other guest threads before: what it has used is ours to tell.
+        // A host thread may have been other guest threads before, and the kernel's part is used by the sentry: what thread and
+        // process have used is ours to tell.
+        let process_clock = [Cond::int(0, Test::Eq(PROCESS_CLOCK))];
+        program = program.rule(number(nr::CLOCK_GETTIME), &process_clock, Action::Trap(0));
         let thread_clock = [Cond::int(0, Test::Eq(THREAD_CLOCK)), Cond::long(2, Test::Ne(ORDERED))];
         program = program.rule(number(nr::CLOCK_GETTIME), &thread_clock, Action::Trap(0));
         program = program.rule(number(nr::CLOCK_GETTIME), &own_clock, Action::Allow);

@@ -81,6 +81,34 @@ TEST(what_a_child_used_comes_to_its_parent) {
     CHECK(seconds(usage.ru_stime) >= 0.19);
 }
 
+// What getrusage tells, in nanoseconds; it leaves out less than a microsecond of each of its two parts.
+static int64_t used(int who) {
+    struct rusage usage;
+    CHECK_OK(getrusage(who, &usage));
+    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000L +
+           (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000L;
+}
+
+static int64_t clock_ns(clockid_t clock) {
+    struct timespec time;
+    CHECK_OK(clock_gettime(clock, &time));
+    return time.tv_sec * 1000000000L + time.tv_nsec;
+}
+
+// One account, asked in two ways, after work of the guest's and of the kernel's.
+static void clock_is_the_account(clockid_t clock, int who) {
+    const int64_t rounding = 2000;
+    work_in_kernel(0.05);
+    be_busy(1000000);
+    int64_t before = used(who), between = clock_ns(clock), after = used(who);
+    CHECK(before <= between + rounding);
+    CHECK(between <= after + rounding);
+}
+
+TEST(a_processs_clock_tells_what_getrusage_tells) { clock_is_the_account(CLOCK_PROCESS_CPUTIME_ID, RUSAGE_SELF); }
+
+TEST(a_threads_clock_tells_what_getrusage_tells) { clock_is_the_account(CLOCK_THREAD_CPUTIME_ID, RUSAGE_THREAD); }
+
 TEST(who_sleeps_switches) {
     struct rusage before, after, thread;
     CHECK_OK(getrusage(RUSAGE_SELF, &before));
