@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use gofer_protocol::{Stat, Time, file_type, mark};
+use gofer_protocol::{Stat, Time, file_type, mark, storage};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, StatxTimestamp};
 use rustix::io::{Errno, Result};
 use rustix::path::DecInt;
@@ -92,8 +92,23 @@ pub(crate) fn marks(fd: impl AsFd, host: &Statx) -> u32 {
     acl | capabilities
 }
 
-/// As the protocol has it; `dev` is the small number of the file system.
-pub(crate) fn stat(host: &Statx, dev: u32, marks: u32) -> Stat {
+/// Bits of [`storage`] for the file system of `fd`.
+///
+/// LINUX: those whose `file_operations` have a `flush`. overlayfs has one, too, which asks the file below it; that is local here.
+pub(crate) fn storage(fd: impl AsFd) -> u32 {
+    const FUSE: i64 = 0x6573_5546;
+    const NFS: i64 = 0x6969;
+    const CIFS: i64 = 0xff53_4d42;
+    const SMB2: i64 = 0xfe53_4d42;
+    const CEPH: i64 = 0x00c3_6400;
+    const AFS: i64 = 0x6b41_4653;
+    const V9FS: i64 = 0x0102_1997;
+    let kind = rustix::fs::fstatfs(fd).map_or(0, |told| told.f_type);
+    if [FUSE, NFS, CIFS, SMB2, CEPH, AFS, V9FS].contains(&kind) { storage::AT_CLOSE } else { 0 }
+}
+
+/// As the protocol has it; `dev` is the small number of the file system, `storage` what it does.
+pub(crate) fn stat(host: &Statx, (dev, storage): (u32, u32), marks: u32) -> Stat {
     let time = |stamp: StatxTimestamp| Time { sec: stamp.tv_sec, nsec: i64::from(stamp.tv_nsec) };
     Stat {
         ino: host.stx_ino,
@@ -108,7 +123,7 @@ pub(crate) fn stat(host: &Statx, dev: u32, marks: u32) -> Stat {
         rdev_major: host.stx_rdev_major,
         rdev_minor: host.stx_rdev_minor,
         marks,
-        reserved: 0,
+        storage,
         atime: time(host.stx_atime),
         mtime: time(host.stx_mtime),
         ctime: time(host.stx_ctime),

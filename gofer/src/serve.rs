@@ -32,9 +32,9 @@ pub(crate) struct Server {
     /// The process's own, which every thread has between two requests.
     pub(crate) ids: Ids,
     channels: AtomicUsize,
-    /// File systems seen; a file's `dev` is the position here, from 1.
+    /// File systems seen, and what each does; a file's `dev` is the position here, from 1.
     /// LOCK: taken alone.
-    devices: Mutex<Vec<(u32, u32)>>,
+    devices: Mutex<Vec<((u32, u32), u32)>>,
 }
 
 impl Server {
@@ -51,21 +51,21 @@ impl Server {
         })
     }
 
-    /// The protocol's form of a file's attributes.
-    fn stat_of(&self, host: &Statx, marks: u32) -> Stat {
+    /// The small number of a file's file system, and what that does.
+    fn file_system(&self, fd: impl AsFd, host: &Statx) -> (u32, u32) {
         let device = (host.stx_dev_major, host.stx_dev_minor);
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = devices.iter().position(|known| *known == device).unwrap_or_else(|| {
-            devices.push(device);
+        let index = devices.iter().position(|(known, _)| *known == device).unwrap_or_else(|| {
+            devices.push((device, host::storage(fd)));
             devices.len() - 1
         });
-        host::stat(host, u32::try_from(index + 1).expect("fewer file systems than 2^32"), marks)
+        (u32::try_from(index + 1).expect("fewer file systems than 2^32"), devices[index].1)
     }
 
     /// Attributes of a file.
     pub(crate) fn stat(&self, fd: impl AsFd) -> rustix::io::Result<Stat> {
         let host = host::statx(&fd)?;
-        Ok(self.stat_of(&host, host::marks(&fd, &host)))
+        Ok(host::stat(&host, self.file_system(&fd, &host), host::marks(&fd, &host)))
     }
 }
 

@@ -73,7 +73,7 @@ pub use channel::{Channel, ChannelError, Descriptors, Record};
 pub use client::Client;
 pub use errno::Errno;
 pub use types::{
-    DirEntry, Node, OpenReply, Result, SetAttr, SetTime, Stat, StatFs, Time, Walked, file_type, mark,
+    DirEntry, Node, OpenReply, Result, SetAttr, SetTime, Stat, StatFs, Time, Walked, file_type, mark, storage,
 };
 pub use wire::Limits;
 

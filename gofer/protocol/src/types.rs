@@ -56,8 +56,8 @@ pub struct Stat {
     pub rdev_minor: u32,
     /// Which extended attributes that decide about rights it has: bits of [`mark`].
     pub marks: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// How its file system keeps it: bits of [`storage`].
+    pub storage: u32,
     /// Last access.
     pub atime: Time,
     /// Last change of the content.
@@ -76,6 +76,13 @@ pub mod mark {
     pub const CAPABILITIES: u32 = 2;
     /// All of them.
     pub const ALL: u32 = 3;
+}
+
+/// Bits of [`Stat::storage`].
+pub mod storage {
+    /// What is written is sent away at `close(2)`, which may fail, and what others wrote is seen at the next `open(2)`: NFS, FUSE and
+    /// their like.
+    pub const AT_CLOSE: u32 = 1;
 }
 
 /// LINUX: `S_IFMT` and the types under it.

@@ -1,5 +1,7 @@
 //! `madvise(2)`, `msync(2)`, `mincore(2)`: calls that the host executes once the layout allows them.
 
+use std::sync::Arc;
+
 use linux_abi::mm::{MS_ASYNC, MS_INVALIDATE, MS_SYNC, Prot, madv};
 use platform::{Context, MemoryCall, is_host_advice};
 
@@ -8,6 +10,15 @@ use super::tree::VmaTree;
 use super::vma::{Backing, Vma, VmaFlags};
 use super::{MemoryManager, host};
 use crate::Errno;
+use crate::vfs::OpenFile;
+
+/// The open file that is mapped.
+fn file_of(vma: &Vma) -> Option<Arc<OpenFile>> {
+    match &vma.backing {
+        Backing::File { file, .. } => file.clone(),
+        _ => None,
+    }
+}
 
 /// Which flag of a mapping an advice sets or clears.
 fn flag_of(advice: u32) -> Option<(VmaFlags, VmaFlags)> {
@@ -145,11 +156,11 @@ impl MemoryManager {
         let (ranges, covered, busy) = {
             let inner = self.lock();
             let busy = |vma: &Vma| flags & MS_INVALIDATE != 0 && vma.flags.contains(VmaFlags::LOCKED);
-            let shared: Vec<(u64, u64)> = inner
+            let shared: Vec<(u64, u64, Option<Arc<OpenFile>>)> = inner
                 .tree
                 .overlapping(start, end)
                 .filter(|vma| vma.is_shared() && !vma.is_special())
-                .map(|vma| (vma.start.max(start), vma.end.min(end)))
+                .map(|vma| (vma.start.max(start), vma.end.min(end), file_of(vma)))
                 .collect();
             (shared, inner.tree.covers(start, end), inner.tree.overlapping(start, end).any(busy))
         };
@@ -157,10 +168,14 @@ impl MemoryManager {
             return Err(Errno::EBUSY);
         }
         // LOCK: writing back may take long and changes no layout, so it is done without the lock.
-        for (from, to) in ranges {
-            match host::call(context, MemoryCall::Sync { addr: from, len: to - from, flags }) {
-                Ok(_) | Err(Errno::ENOMEM) => {}
-                Err(errno) => return Err(errno),
+        for (from, to, file) in ranges {
+            let outcome = match host::call(context, MemoryCall::Sync { addr: from, len: to - from, flags }) {
+                Ok(_) | Err(Errno::ENOMEM) => Ok(()),
+                Err(errno) => Err(errno),
+            };
+            match file {
+                Some(file) if flags & MS_SYNC != 0 => file.ops.synced(outcome)?,
+                _ => outcome?,
             }
         }
         if covered { Ok(()) } else { Err(Errno::ENOMEM) }

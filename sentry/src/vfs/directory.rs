@@ -68,8 +68,8 @@ impl FileOps for DirectoryFile {
         })
     }
 
-    fn sync(&self, _: bool) -> Result<(), Errno> {
-        Ok(())
+    fn sync(&self, data_only: bool) -> Result<(), Errno> {
+        self.location.inode().sync(data_only)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -219,7 +219,8 @@ impl FdTable {
             }
         }
         for descriptor in closed {
-            descriptor.file.close(task, self);
+            // LINUX: only close(2) itself tells.
+            let _ = descriptor.file.close(task, self);
         }
     }
 }

@@ -285,11 +285,24 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
 
+    /// The host has answered this to `msync(2)` of a mapping of the file: what is the caller to be told?
+    ///
+    /// # Errors
+    /// As `fsync(2)`.
+    fn synced(&self, outcome: Result<(), Errno>) -> Result<(), Errno> {
+        outcome
+    }
+
     /// The status flags were changed by `fcntl(F_SETFL)`.
     fn flags_changed(&self, _flags: u32) {}
 
-    /// A descriptor of this open file is being closed (`close(2)`, also at exit); not necessarily the last.
-    fn closing(&self, _task: &Arc<Task>) {}
+    /// A descriptor of this open file is being closed (`close(2)`, also at exit); not necessarily the last. LINUX: `flush`.
+    ///
+    /// # Errors
+    /// The file system's, where it sends away only now what has been written. The descriptor is closed all the same.
+    fn closing(&self, _task: &Arc<Task>) -> Result<(), Errno> {
+        Ok(())
+    }
 
     /// The socket, if it is one.
     fn as_socket(&self) -> Option<&dyn crate::net::Socket> {
@@ -455,10 +468,14 @@ impl OpenFile {
     }
 
     /// A descriptor of `table` for this open file has been closed.
-    pub fn close(self: &Arc<Self>, task: &Arc<Task>, table: &FdTable) {
-        self.ops.closing(task);
+    ///
+    /// # Errors
+    /// What became of its data, which `close(2)` alone tells.
+    pub fn close(self: &Arc<Self>, task: &Arc<Task>, table: &FdTable) -> Result<(), Errno> {
+        let outcome = self.ops.closing(task);
         task.kernel.trim.ended();
         task.kernel.vfs.locks.release_process(self.location.inode(), table.id());
+        outcome
     }
 
     /// Whether it was opened with these very credentials. LINUX: `f_cred == current_cred()`.

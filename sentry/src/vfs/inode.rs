@@ -263,6 +263,14 @@ pub trait Inode: Send + Sync + Any {
         self.access().map(|access| access.mode)
     }
 
+    /// `fsync(2)`, `fdatasync(2)` of a directory.
+    ///
+    /// # Errors
+    /// EINVAL by default: it has nothing to be kept; the gofer's.
+    fn sync(&self, _data_only: bool) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
     /// Who writes to it and who runs it, if it is a regular file that can be run.
     fn write_count(&self) -> Option<&super::WriteCount> {
         None

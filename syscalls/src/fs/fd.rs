@@ -49,7 +49,8 @@ fn replace(current: &Current, file: Arc<OpenFile>, new: Fd, close_on_exec: bool)
     let limit = current.process().limit(Resource::Nofile).soft;
     let files = current.files();
     if let Some(old) = files.replace(new, file, close_on_exec, limit)? {
-        old.close(current.task(), &files);
+        // LINUX: what becomes of the old one's data is not told.
+        let _ = old.close(current.task(), &files);
     }
     Ok(new)
 }

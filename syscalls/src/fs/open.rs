@@ -145,8 +145,7 @@ fn wait_until_open(current: &mut Current, file: &Arc<OpenFile>) -> Result<(), Er
 pub(crate) fn close(current: &mut Current, fd: Fd) -> Result<(), Errno> {
     let files = current.files();
     let file = files.remove(fd)?;
-    file.close(current.task(), &files);
-    Ok(())
+    file.close(current.task(), &files)
 }
 
 /// `close_range(2)`: <https://man7.org/linux/man-pages/man2/close_range.2.html>

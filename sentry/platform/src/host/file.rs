@@ -2,7 +2,7 @@
 //!
 //! Nothing here opens a path. Offsets and lengths are bytes.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 
 use linux_abi::Errno;
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -137,6 +137,19 @@ pub fn seek_hole(fd: impl AsFd, offset: u64) -> Result<u64, Errno> {
 /// As `fsync(2)`.
 pub fn sync(fd: impl AsFd, data_only: bool) -> Result<(), Errno> {
     if data_only { rustix::fs::fdatasync(fd).map_err(errno) } else { rustix::fs::fsync(fd).map_err(errno) }
+}
+
+/// Sends away what has been written, as `close(2)` does, and leaves the descriptor open.
+///
+/// # Errors
+/// As `close(2)`.
+pub fn flush(fd: impl AsFd) -> Result<(), Errno> {
+    let copy = duplicate(fd)?.into_raw_fd();
+    // SAFETY: the copy is ours, and nobody knows its number any more.
+    match unsafe { libc::close(copy) } {
+        0 => Ok(()),
+        _ => Err(Errno::new(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))),
+    }
 }
 
 /// A new memory file, sealed against nothing yet.

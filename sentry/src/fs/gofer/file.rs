@@ -8,10 +8,12 @@ use std::sync::Arc;
 use platform::MapSource;
 use platform::host::file;
 
+use super::failures::Told;
 use super::{Donated, GoferInode};
 use crate::Errno;
 use crate::fs::host_file;
 use crate::io::{Limited, Sink, Source};
+use crate::task::Task;
 use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_DSYNC, O_RDONLY, O_RDWR, O_SYNC, O_WRONLY};
 use crate::vfs::{FileOps, Mappable, Op, Pages, Whence};
 
@@ -29,11 +31,14 @@ pub struct GoferFile {
     file: Arc<Donated>,
     /// Whether that descriptor writes at the end.
     is_appending: bool,
+    /// Which errors of writing back it knows.
+    told: Told,
 }
 
 impl GoferFile {
     pub(super) fn new(inode: Arc<GoferInode>, file: Arc<Donated>, is_appending: bool) -> Self {
-        Self { inode, file, is_appending }
+        let told = file.failures.told();
+        Self { inode, file, is_appending, told }
     }
 
     /// The host's descriptor that does or does not write at the end: `fcntl(F_SETFL)` may have changed its mind since the open,
@@ -50,7 +55,7 @@ impl GoferFile {
         if op.flags & O_DSYNC == 0 {
             return Ok(());
         }
-        file::sync(&*self.file, op.flags & O_SYNC != O_SYNC)
+        self.sync(op.flags & O_SYNC != O_SYNC)
     }
 
     /// The host's descriptor, for transfers that the stub makes.
@@ -146,7 +151,15 @@ impl FileOps for GoferFile {
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Errno> {
-        file::sync(&*self.file, data_only)
+        self.synced(file::sync(&*self.file, data_only))
+    }
+
+    fn synced(&self, outcome: Result<(), Errno>) -> Result<(), Errno> {
+        self.file.failures.answer(&self.told, outcome)
+    }
+
+    fn closing(&self, _: &Arc<Task>) -> Result<(), Errno> {
+        if self.file.is_one_files_own { file::flush(&*self.file) } else { Ok(()) }
     }
 
     fn as_any(&self) -> &dyn Any {

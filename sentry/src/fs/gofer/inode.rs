@@ -69,6 +69,12 @@ struct Files {
 }
 
 impl Files {
+    /// The descriptor for these `O_*` flags, if there is one that the caller may have.
+    fn at_hand(&mut self, flags: u32) -> Option<Arc<Donated>> {
+        let (place, _) = self.place(flags);
+        if place.as_ref().is_some_and(|file| file.is_one_files_own) { place.take() } else { place.clone() }
+    }
+
     /// Where the descriptor for these `O_*` flags is kept, and how it is opened.
     fn place(&mut self, flags: u32) -> (&mut Option<Arc<Donated>>, u32) {
         match flags & O_ACCMODE != O_RDONLY {
@@ -253,8 +259,8 @@ impl GoferInode {
 
     /// The host's descriptor, asked for if it is not at hand.
     pub(super) fn file(&self, flags: u32) -> Result<Arc<Donated>, Errno> {
-        if let Some(file) = self.files().place(flags).0 {
-            return Ok(Arc::clone(file));
+        if let Some(file) = self.files().at_hand(flags) {
+            return Ok(file);
         }
         // Before the lock: other files may have to let go of theirs for it.
         let charge = self.shared.connection.charge()?;
@@ -264,17 +270,21 @@ impl GoferInode {
 
     fn open_file(&self, flags: u32, charge: &mut Option<Charge>) -> Result<Arc<Donated>, Errno> {
         let mut files = self.files();
-        let (place, mode) = files.place(flags);
-        if let Some(file) = place {
-            return Ok(Arc::clone(file));
+        if let Some(file) = files.at_hand(flags) {
+            return Ok(file);
         }
+        let (place, mode) = files.place(flags);
         let asked = self.asking();
         let reply = self.shared.client().open(self.node, mode).map_err(errno)?;
-        let file = Donated::new(reply.fd, charge.take().ok_or(Errno::ENFILE)?);
-        *place = Some(Arc::clone(&file));
+        let file = Donated::new(reply.fd, charge.take().ok_or(Errno::ENFILE)?, &reply.stat);
+        if !file.is_one_files_own {
+            *place = Some(Arc::clone(&file));
+        }
         drop(files);
         self.learn(&reply.stat, asked);
-        self.keep_files();
+        if !file.is_one_files_own {
+            self.keep_files();
+        }
         Ok(file)
     }
 
@@ -471,7 +481,7 @@ impl Inode for GoferInode {
         self.names_changed();
         let inode = self.shared.inode(node, &stat, asked);
         if let (Some(file), Some(charge)) = (file, charge) {
-            inode.files().writable = Some(Donated::new(file, charge));
+            inode.files().writable = Some(Donated::new(file, charge, &stat));
             inode.keep_files();
         }
         Ok(inode)
@@ -491,7 +501,7 @@ impl Inode for GoferInode {
             .connection
             .with_room(|| client.create_unnamed(self.node, new.mode, owner, is_linkable).map_err(errno))?;
         let inode = self.shared.inode(made.node, &made.stat, asked);
-        inode.files().writable = Some(Donated::new(made.fd, charge));
+        inode.files().writable = Some(Donated::new(made.fd, charge, &made.stat));
         inode.keep_files();
         Ok(inode)
     }
@@ -583,6 +593,10 @@ impl Inode for GoferInode {
         self.shared.client().remove_xattr(self.node, name).map_err(errno)?;
         self.changes.add();
         Ok(())
+    }
+
+    fn sync(&self, data_only: bool) -> Result<(), Errno> {
+        self.shared.client().fsync(self.node, data_only).map_err(errno)
     }
 
     fn bound_socket(&self) -> Option<&SocketSlot> {

@@ -6,6 +6,7 @@
 //! changes it. A volume may be changed by others, so each lookup asks ([`Trust::Revalidate`]).
 
 mod attributes;
+mod failures;
 mod file;
 mod inode;
 mod listing;
@@ -17,10 +18,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use gofer_protocol::{Client, Node};
+use gofer_protocol::{Client, Node, storage};
 use platform::MapSource;
 
 use attributes::Asked;
+use failures::Failures;
 
 use crate::Errno;
 use crate::descriptors::{Charge, Share};
@@ -41,12 +43,22 @@ pub enum Trust {
 /// A host's file that the gofer has donated.
 pub(super) struct Donated {
     pub(super) source: MapSource,
+    /// What the host has told of writing back.
+    failures: Failures,
+    /// It serves one open file of the guest's: its file system does something at each open and close.
+    is_one_files_own: bool,
     _charge: Charge,
 }
 
 impl Donated {
-    fn new(fd: OwnedFd, charge: Charge) -> Arc<Self> {
-        Arc::new(Self { source: Arc::new(fd), _charge: charge })
+    fn new(fd: OwnedFd, charge: Charge, stat: &gofer_protocol::Stat) -> Arc<Self> {
+        let is_one_files_own = stat.storage & storage::AT_CLOSE != 0;
+        Arc::new(Self {
+            source: Arc::new(fd),
+            failures: Failures::default(),
+            is_one_files_own,
+            _charge: charge,
+        })
     }
 }
 

@@ -190,6 +190,10 @@ impl Inode for TmpInode {
         Ok(stat)
     }
 
+    fn sync(&self, _: bool) -> Result<(), Errno> {
+        Ok(())
+    }
+
     fn set_attr(&self, change: &SetAttr) -> Result<(), Errno> {
         if let Some(size) = change.size {
             self.content().ok_or(Errno::EINVAL)?.truncate(size)?;

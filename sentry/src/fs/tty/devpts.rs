@@ -174,6 +174,10 @@ impl Inode for PtsRoot {
         Ok(Stat { nlink: 2, ..self.0.stat(1, mode::S_IFDIR | 0o755) })
     }
 
+    fn sync(&self, _: bool) -> Result<(), Errno> {
+        Ok(())
+    }
+
     fn lookup(&self, _: &Arc<Task>, name: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
         if name == b"ptmx" {
             return Ok(Arc::new(PtmxNode(Arc::clone(&self.0))));

@@ -458,6 +458,21 @@ TEST(fsync_fdatasync_and_sync_succeed) {
     CHECK_OK(readahead(fd, 0, 10));
 }
 
+// What each folder answers is its file system's to say: what has nothing to keep refuses.
+TEST(a_directory_is_synced_where_its_file_system_keeps_something) {
+    const char *folders[] = {".", "/tmp", "/dev", "/dev/shm", "/dev/pts", "/proc", "/proc/self", "/proc/self/fd", "/proc/sys/kernel"};
+    for (unsigned i = 0; i < sizeof folders / sizeof *folders; i++) {
+        int folder = CHECK_OK(open(folders[i], O_RDONLY | O_DIRECTORY));
+        int synced = fsync(folder), error = errno;
+        row("fsync of %s: %s", folders[i], synced ? strerrorname_np(error) : "ok");
+        synced = fdatasync(folder), error = errno;
+        row("fdatasync of %s: %s", folders[i], synced ? strerrorname_np(error) : "ok");
+        CHECK_OK(close(folder));
+    }
+    int path = CHECK_OK(open(".", O_PATH));
+    CHECK_ERR(fsync(path), EBADF);
+}
+
 TEST(large_file_offsets_work) {
     int fd = open_with("");
     off_t far = (5L << 30) + 123;
