@@ -74,6 +74,7 @@ step "guest behaviours" "${alone[@]}" cargo test -p guest-tests --test guest
 step "random sequences on pipes and sockets" "${alone[@]}" cargo test -p guest-tests --test model -- --model=pipes --count=100
 step "random sequences of signals" "${alone[@]}" cargo test -p guest-tests --test model -- --model=signals --count=40
 step "what guests make and destroy" "${alone[@]}" cargo test -p guest-tests --test lifetimes
+step "storage that is full or fails" "${alone[@]}" cargo test -p guest-tests --test storage
 step "the harness itself, with runc" "${alone[@]}" \
     "$bin/e2e" --runtime io.containerd.runc.v2 --keep-log "$logs/daemon-runc.log"
 for version in system 1.7 2.1; do

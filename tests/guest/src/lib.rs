@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod expectations;
+mod faulty_fs;
 mod programs;
 mod rows;
 mod runner;
 
 pub use expectations::{Expectations, Judgement};
+pub use faulty_fs::{FaultyFs, Writes};
 pub use programs::{Program, Programs};
 pub use rows::{Answers, Rows};
 pub use runner::{Outcome, Place, Results, Runner, find_rvisor};

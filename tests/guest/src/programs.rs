@@ -37,6 +37,8 @@ pub struct Programs {
     pub models: Vec<Program>,
     /// What makes and destroys objects of each kind.
     pub lifetimes: Program,
+    /// What asks storage that is full or fails.
+    pub storage: Program,
 }
 
 impl Programs {
@@ -69,7 +71,9 @@ impl Programs {
         }
         let kinds = root.join("lifetimes/kinds.c");
         let lifetimes = compile("kinds", std::slice::from_ref(&kinds), &[], out)?;
-        Ok(Self { areas, hostile, neighbour, models, lifetimes })
+        let answers = root.join("storage/answers.c");
+        let storage = compile("answers", std::slice::from_ref(&answers), &[], out)?;
+        Ok(Self { areas, hostile, neighbour, models, lifetimes, storage })
     }
 }
 
