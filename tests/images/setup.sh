@@ -15,7 +15,7 @@ set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
 cache=${RVISOR_CACHE:-$(readlink -f "$here/../..")/.cache}
-host_packages=(containerd runc busybox-static mmdebstrap iproute2 gcc libc6-dev redis-server redis-tools python3 procps util-linux xz-utils
+host_packages=(containerd runc busybox-static mmdebstrap iproute2 gcc libc6-dev redis-server redis-tools python3 procps util-linux xz-utils e2fsprogs
     # pods through CRI: their network, and a client's libraries
     containernetworking-plugins python3-grpcio python3-protobuf protobuf-compiler)
 image_packages=(bash coreutils python3 gcc libc6-dev redis-server redis-tools procps iproute2 curl)
