@@ -16,7 +16,7 @@ use crate::kernel::Kernel;
 use crate::sync::{Events, WaitQueue};
 use crate::task::{Current, Task};
 use crate::vfs::open_flags::O_PATH;
-use crate::vfs::{FileOps, Inode, Location, Op, OpenFile, Tree};
+use crate::vfs::{FileOps, Inode, Location, Op, OpenFile, SetAttr, Tree};
 
 /// Most instances of a container. LINUX: `fs.inotify.max_user_instances`, EMFILE above.
 const INSTANCES_MAX: u64 = 128;
@@ -45,6 +45,8 @@ pub mod mask {
     pub const DELETE_SELF: u32 = 0x400;
     pub const MOVE_SELF: u32 = 0x800;
     pub const ALL_EVENTS: u32 = 0xfff;
+    /// Beside `OPEN`, of a program that is to run; not told, but such an event is another than an open. LINUX: `FS_OPEN_EXEC`.
+    pub const OPEN_EXEC: u32 = 0x1000;
     pub const UNMOUNT: u32 = 0x2000;
     pub const Q_OVERFLOW: u32 = 0x4000;
     pub const IGNORED: u32 = 0x8000;
@@ -55,6 +57,15 @@ pub mod mask {
     pub const MASK_ADD: u32 = 0x2000_0000;
     pub const ISDIR: u32 = 0x4000_0000;
     pub const ONESHOT: u32 = 0x8000_0000;
+}
+
+/// By what an event comes about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Somebody uses the file.
+    Use,
+    /// Somebody sets its attributes.
+    Attributes,
 }
 
 /// A node, whatever objects stand for it: device and inode number.
@@ -117,12 +128,18 @@ impl Inner {
 }
 
 impl Event {
+    /// It would tell nothing new behind `last`. LINUX: `event_compare`, for which a cookie makes no difference.
+    fn repeats(&self, last: &Self) -> bool {
+        last.mask & mask::IGNORED == 0
+            && (self.number, self.mask, &self.name) == (last.number, last.mask, &last.name)
+    }
+
     /// `struct inotify_event`, its name padded with zeros to a multiple of the header.
     fn to_bytes(&self) -> Vec<u8> {
         let len = if self.name.is_empty() { 0 } else { (self.name.len() + 1).next_multiple_of(HEADER) };
         let mut bytes = Vec::with_capacity(HEADER + len);
         bytes.extend_from_slice(&self.number.to_ne_bytes());
-        bytes.extend_from_slice(&self.mask.to_ne_bytes());
+        bytes.extend_from_slice(&(self.mask & !mask::OPEN_EXEC).to_ne_bytes());
         bytes.extend_from_slice(&self.cookie.to_ne_bytes());
         bytes.extend_from_slice(&u32::try_from(len).unwrap_or(0).to_ne_bytes());
         bytes.extend_from_slice(&self.name);
@@ -148,13 +165,30 @@ pub fn notify(kernel: &Kernel, inode: &Arc<dyn Inode>, events: u32, name: Option
 
 /// Something has happened to what is at `location`: tells those who watch it, and those who watch its directory.
 pub fn notify_at(kernel: &Kernel, location: &Location, events: u32) {
-    kernel.vfs.inotify.happened_at(location, events);
+    kernel.vfs.inotify.happened_at(location, events, By::Use);
+}
+
+/// Attributes of what is at `location` have been changed by one call, which is one event. LINUX: `fsnotify_change`.
+pub fn notify_change(kernel: &Kernel, location: &Location, change: &SetAttr) {
+    let SetAttr { mode, uid, gid, size, atime_ns, mtime_ns } = change;
+    let is_attribute = mode.is_some() || uid.is_some() || gid.is_some();
+    let times = match (atime_ns.is_some(), mtime_ns.is_some()) {
+        (true, true) => mask::ATTRIB,
+        (true, false) => mask::ACCESS,
+        (false, true) => mask::MODIFY,
+        (false, false) => 0,
+    };
+    let events =
+        times | if is_attribute { mask::ATTRIB } else { 0 } | if size.is_some() { mask::MODIFY } else { 0 };
+    if events != 0 {
+        kernel.vfs.inotify.happened_at(location, events, By::Attributes);
+    }
 }
 
 /// Something has been done with an open file. LINUX: `fsnotify_file`: not with one that is only a path.
 pub fn notify_file(kernel: &Kernel, file: &OpenFile, events: u32) {
     if file.flags() & O_PATH == 0 {
-        kernel.vfs.inotify.happened_at(&file.location, events);
+        kernel.vfs.inotify.happened_at(&file.location, events, By::Use);
     }
 }
 
@@ -170,13 +204,17 @@ impl Registry {
     }
 
     /// Tells those who watch what is at `location`, and those who watch its directory.
-    pub(crate) fn happened_at(&self, location: &Location, events: u32) {
+    pub(crate) fn happened_at(&self, location: &Location, events: u32, by: By) {
         if self.is_idle() {
             return;
         }
         let Ok(stat) = location.inode().stat() else { return };
         let mask = if stat.is_dir() { events | mask::ISDIR } else { events };
-        if let Some(parent) = location.dentry.parent()
+        // LINUX: `__fsnotify_parent`: who may only list a directory is not told what goes through its fifos and devices.
+        let is_special = !stat.is_regular() && !stat.is_dir() && !stat.is_symlink();
+        let is_secret = is_special && by == By::Use && events & (mask::ACCESS | mask::MODIFY) != 0;
+        if !is_secret
+            && let Some(parent) = location.dentry.parent()
             && let Ok(stat) = parent.inode().stat()
         {
             let event = Event { number: 0, mask, cookie: 0, name: location.dentry.name() };
@@ -340,7 +378,7 @@ impl Instance {
 
     fn push(&self, event: Event) {
         let mut inner = lock(&self.inner);
-        if inner.events.back() == Some(&event) {
+        if inner.events.back().is_some_and(|last| event.repeats(last)) {
             return;
         }
         let charge = self.account.charge(size_of::<(Event, Charge)>() * 2 + event.name.len());

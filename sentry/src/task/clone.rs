@@ -246,7 +246,12 @@ impl Current {
             () => self.fs().copy(),
         };
         let files = if request.has(flag::FILES) { self.files() } else { self.files().copy() };
-        let task = Task::new(tid, Arc::clone(process), self.credentials(), fs, files, Arc::clone(mm));
+        // LINUX: `copy_creds`: only threads share the very credentials, by which `linkat(2)` asks who opened a file.
+        let credentials = match request.has(flag::THREAD) {
+            true => self.credentials(),
+            false => Arc::new(self.credentials().as_ref().clone()),
+        };
+        let task = Task::new(tid, Arc::clone(process), credentials, fs, files, Arc::clone(mm));
         if request.has(flag::NEWUTS) {
             task.copy_uts(&self.task().uts());
         } else {

@@ -67,8 +67,9 @@ impl Caller<'_> {
         if !self.credentials.in_group(stat.gid) && !self.has(Capability::Fsetid) {
             bits &= !mode::S_ISGID;
         }
-        location.inode().set_attr(&SetAttr { mode: Some(bits), ..SetAttr::default() })?;
-        inotify::notify_at(&self.task.kernel, location, inotify::mask::ATTRIB);
+        let change = SetAttr { mode: Some(bits), ..SetAttr::default() };
+        location.inode().set_attr(&change)?;
+        inotify::notify_change(&self.task.kernel, location, &change);
         Ok(())
     }
 
@@ -94,8 +95,9 @@ impl Caller<'_> {
         if stat.is_regular() {
             location.inode().drop_capabilities()?;
         }
-        location.inode().set_attr(&SetAttr { mode, uid, gid, ..SetAttr::default() })?;
-        inotify::notify_at(&self.task.kernel, location, inotify::mask::ATTRIB);
+        let change = SetAttr { mode, uid, gid, ..SetAttr::default() };
+        location.inode().set_attr(&change)?;
+        inotify::notify_change(&self.task.kernel, location, &change);
         Ok(())
     }
 
@@ -127,7 +129,7 @@ impl Caller<'_> {
         }
         check_writable_mount(location)?;
         self.check(location, &stat, Want::WRITE)?;
-        truncate_at(self, location, len)
+        truncate_at(self, location, len, None)
     }
 
     /// `utimensat(2)`.
@@ -153,7 +155,7 @@ impl Caller<'_> {
             ..SetAttr::default()
         };
         location.inode().set_attr(&change)?;
-        inotify::notify_at(&self.task.kernel, location, inotify::mask::ATTRIB);
+        inotify::notify_change(&self.task.kernel, location, &change);
         Ok(())
     }
 
@@ -167,7 +169,10 @@ impl Caller<'_> {
             return Err(Errno::EINVAL);
         }
         self.check_xattr(location, &location.inode().access()?, name, Want::WRITE)?;
-        location.inode().set_xattr(name, value, flags)
+        location.inode().set_xattr(name, value, flags)?;
+        // LINUX: `fsnotify_xattr`.
+        inotify::notify_at(&self.task.kernel, location, inotify::mask::ATTRIB);
+        Ok(())
     }
 
     /// `getxattr(2)`.
@@ -186,7 +191,9 @@ impl Caller<'_> {
     pub fn remove_xattr(&self, location: &Location, name: &[u8]) -> Result<(), Errno> {
         check_writable_mount(location)?;
         self.check_xattr(location, &location.inode().access()?, name, Want::WRITE)?;
-        location.inode().remove_xattr(name)
+        location.inode().remove_xattr(name)?;
+        inotify::notify_at(&self.task.kernel, location, inotify::mask::ATTRIB);
+        Ok(())
     }
 
     /// `listxattr(2)`: the names that the caller may see.

@@ -261,6 +261,11 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
 
+    /// `RLIMIT_FSIZE` holds for `fallocate(2)`, though the size stays. LINUX: `shmem_fallocate`.
+    fn limits_kept_size(&self) -> bool {
+        false
+    }
+
     /// Is there room for all that `fallocate(2)` is asked for, which is then allocated by pieces?
     ///
     /// # Errors

@@ -136,7 +136,7 @@ impl From<&Stat> for Access {
 }
 
 /// Attributes to change; `None` leaves one alone.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SetAttr {
     /// Permission bits (07777).
     pub mode: Option<u32>,

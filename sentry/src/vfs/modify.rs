@@ -62,10 +62,30 @@ impl OpenFile {
         let (mut limit, mut kept_bits) = (INFINITY, None);
         if self.ops.has_content() {
             limit = op.task.process.limit(Resource::Fsize).soft;
-            kept_bits = drop_privileges(op.task, &self.location)?;
+            let privileges = drop_privileges(op.task, &self.location)?;
+            kept_bits = privileges.kept;
+            if privileges.are_fewer {
+                inotify::notify_at(&op.task.kernel, &self.location, inotify::mask::ATTRIB);
+            }
         }
         let (has_written, has_met_limit) = (Cell::new(false), Cell::new(false));
         Ok(Writing { file: self, op: *op, limit, kept_bits, has_written, has_met_limit })
+    }
+
+    /// How much of `len` bytes can be written at `offset` for `RLIMIT_FSIZE`. LINUX: `generic_write_check_limits`.
+    ///
+    /// # Errors
+    /// EFBIG, with SIGXFSZ.
+    pub fn within_limit(&self, task: &Arc<Task>, offset: u64, len: usize) -> Result<usize, Errno> {
+        let limit = task.process.limit(Resource::Fsize).soft;
+        if limit == INFINITY || !self.ops.has_content() {
+            return Ok(len);
+        }
+        if offset >= limit {
+            task.send(SigInfo::kernel(SIGXFSZ), Sender::Kernel);
+            return Err(Errno::EFBIG);
+        }
+        Ok(len.min(usize::try_from(limit - offset).unwrap_or(usize::MAX)))
     }
 
     /// `ftruncate(2)`.
@@ -76,9 +96,9 @@ impl OpenFile {
         if task.process.limit(Resource::Fsize).soft != INFINITY && len > self.ops.size()? {
             check_size(task, len)?;
         }
-        let kept_bits = drop_privileges(task, &self.location)?;
+        let privileges = drop_privileges(task, &self.location)?;
         self.ops.truncate(len)?;
-        changed(task, &self.location, kept_bits);
+        changed(task, &self.location, privileges.kept, privileges.events());
         Ok(())
     }
 
@@ -91,11 +111,15 @@ impl OpenFile {
         const PUNCH_HOLE: u32 = 2;
         /// Bytes allocated at a time.
         const STEP: u64 = 64 << 20;
-        if mode & KEEP_SIZE == 0 && offset + len > self.ops.size()? {
+        let is_limited = mode & KEEP_SIZE == 0 || (mode & PUNCH_HOLE == 0 && self.ops.limits_kept_size());
+        if is_limited && offset + len > self.ops.size()? {
             check_size(task, offset + len)?;
         }
         self.ops.check_room(mode, offset, len)?;
-        let kept_bits = drop_privileges(task, &self.location)?;
+        let privileges = drop_privileges(task, &self.location)?;
+        if privileges.are_fewer {
+            inotify::notify_at(&task.kernel, &self.location, inotify::mask::ATTRIB);
+        }
         let step = if mode & PUNCH_HOLE == 0 { STEP } else { len };
         let mut done = 0;
         while done < len {
@@ -106,7 +130,7 @@ impl OpenFile {
             self.ops.allocate(mode, offset + done, piece)?;
             done += piece;
         }
-        changed(task, &self.location, kept_bits);
+        changed(task, &self.location, privileges.kept, inotify::mask::MODIFY);
         Ok(())
     }
 }
@@ -182,7 +206,7 @@ impl Writing<'_> {
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
         if self.has_written.get() {
-            changed(self.op.task, &self.file.location, self.kept_bits);
+            changed(self.op.task, &self.file.location, self.kept_bits, inotify::mask::MODIFY);
         }
         if self.has_met_limit.get() {
             self.op.task.send(SigInfo::kernel(SIGXFSZ), Sender::Kernel);
@@ -190,11 +214,17 @@ impl Drop for Writing<'_> {
     }
 }
 
-/// `truncate(2)` and `O_TRUNC`, of a file that need not be open; the caller may write to it.
+/// `truncate(2)` and `O_TRUNC`, of a file that need not be open; the caller may write to it. `mtime_ns`: it is changed then, even
+/// if it is as long as before.
 ///
 /// # Errors
 /// EFBIG, with SIGXFSZ; the file system's.
-pub(super) fn truncate_at(caller: &Caller<'_>, location: &Location, len: u64) -> Result<(), Errno> {
+pub(super) fn truncate_at(
+    caller: &Caller<'_>,
+    location: &Location,
+    len: u64,
+    mtime_ns: Option<i64>,
+) -> Result<(), Errno> {
     let inode = location.inode();
     let task = caller.task;
     let _write_access = WriteAccess::take(inode)?;
@@ -205,8 +235,10 @@ pub(super) fn truncate_at(caller: &Caller<'_>, location: &Location, len: u64) ->
     let access = inode.access()?;
     let mode = mode_without_privileges(caller, &access);
     let kept_bits = mode.unwrap_or(access.mode & 0o7777);
-    inode.set_attr(&SetAttr { size: Some(len), mode, ..SetAttr::default() })?;
-    changed(task, location, (kept_bits & 0o6000 != 0).then_some(kept_bits));
+    inode.set_attr(&SetAttr { size: Some(len), mode, mtime_ns, ..SetAttr::default() })?;
+    let privileges =
+        Privileges { kept: (kept_bits & 0o6000 != 0).then_some(kept_bits), are_fewer: mode.is_some() };
+    changed(task, location, privileges.kept, privileges.events());
     Ok(())
 }
 
@@ -219,14 +251,29 @@ fn check_size(task: &Arc<Task>, len: u64) -> Result<(), Errno> {
     Err(Errno::EFBIG)
 }
 
-/// The content changes: file capabilities go, set-ID bits unless the writer may keep them; answers the bits that stay, if
-/// there are some of these among them. LINUX: `file_remove_privs`.
-fn drop_privileges(task: &Arc<Task>, location: &Location) -> Result<Option<u32>, Errno> {
+/// What a change of content leaves of the set-ID bits.
+#[derive(Default)]
+struct Privileges {
+    /// All permission bits, if such a bit stays.
+    kept: Option<u32>,
+    /// One has gone.
+    are_fewer: bool,
+}
+
+impl Privileges {
+    /// What those are told who watch a file whose size is set. LINUX: one `notify_change` does both, which is one event.
+    fn events(&self) -> u32 {
+        inotify::mask::MODIFY | if self.are_fewer { inotify::mask::ATTRIB } else { 0 }
+    }
+}
+
+/// The content changes: file capabilities go, set-ID bits unless the writer may keep them. LINUX: `file_remove_privs`.
+fn drop_privileges(task: &Arc<Task>, location: &Location) -> Result<Privileges, Errno> {
     let inode = location.inode();
     inode.drop_capabilities()?;
     // PERF: nobody is asked for an owner unless there is such a bit.
     if inode.mode()? & 0o6000 == 0 {
-        return Ok(None);
+        return Ok(Privileges::default());
     }
     let access = inode.access()?;
     let mode = mode_without_privileges(&Caller::of(task), &access);
@@ -234,7 +281,7 @@ fn drop_privileges(task: &Arc<Task>, location: &Location) -> Result<Option<u32>,
         inode.set_attr(&SetAttr { mode: Some(mode), ..SetAttr::default() })?;
     }
     let kept = mode.unwrap_or(access.mode & 0o7777);
-    Ok((kept & 0o6000 != 0).then_some(kept))
+    Ok(Privileges { kept: (kept & 0o6000 != 0).then_some(kept), are_fewer: mode.is_some() })
 }
 
 /// The permission bits that are left when this caller changes the content; `None`: they stay.
@@ -251,9 +298,9 @@ fn mode_without_privileges(caller: &Caller<'_>, access: &Access) -> Option<u32> 
 }
 
 /// The content has changed.
-fn changed(task: &Arc<Task>, location: &Location, kept_bits: Option<u32>) {
+fn changed(task: &Arc<Task>, location: &Location, kept_bits: Option<u32>, events: u32) {
     if let Some(bits) = kept_bits {
         location.inode().keep_set_id(bits);
     }
-    inotify::notify_at(&task.kernel, location, inotify::mask::MODIFY);
+    inotify::notify_at(&task.kernel, location, events);
 }

@@ -140,8 +140,9 @@ impl Caller<'_> {
         old.inode().links_changed();
         parent.add_child(&name, Arc::clone(old.inode()));
         drop(names);
-        self.notify_name(parent, mask::CREATE, &name, false);
+        // LINUX: `fsnotify_link`.
         inotify::notify(&self.task.kernel, old.inode(), mask::ATTRIB, None, 0);
+        self.notify_name(parent, mask::CREATE, &name, false);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use super::permission::{self, Want, ms};
 use super::walk::{Caller, Last, LastName, Lookup, Walk};
 use super::{
     Access, Dentry, DenyWrite, DirectoryFile, FileOps, Linkable, Location, NewKind, OpenFile, Opener,
-    WriteAccess, mode,
+    WriteAccess, mode, now,
 };
 use crate::Errno;
 use crate::fs::inotify;
@@ -118,11 +118,14 @@ impl Caller<'_> {
     /// As `open(2)`.
     pub fn open(&self, start: &Location, path: &[u8], how: How) -> Result<Arc<OpenFile>, Errno> {
         let mut lookup = how.resolve;
-        lookup.set(Lookup::FOLLOW, how.flags & O_NOFOLLOW == 0);
+        // LINUX: `build_open_flags`: what must not be there is not followed, either; `F_GETFL` does not show that.
+        let is_new = how.flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL;
+        lookup.set(Lookup::FOLLOW, how.flags & O_NOFOLLOW == 0 && !is_new);
         lookup.set(Lookup::DIRECTORY, how.flags & O_DIRECTORY != 0);
         if how.flags & O_PATH != 0 {
             let location = self.resolve(start, path, lookup)?;
-            return Ok(OpenFile::new(Arc::new(PathOnly), location, how.flags & super::open_flags::KEPT));
+            let kept = how.flags & super::open_flags::KEPT;
+            return Ok(OpenFile::opened(Arc::new(PathOnly), location, kept, self.as_opener(None)));
         }
         if how.flags & O_TMPFILE_BIT != 0 {
             return self.open_unnamed(start, path, how, lookup);
@@ -223,12 +226,12 @@ impl Caller<'_> {
         let cuts = flags & O_TRUNC != 0 && access.is_regular();
         let writes = access.is_regular() && flags & O_ACCMODE != 0;
         let write_access = if writes { Some(WriteAccess::take(location.inode())?) } else { None };
-        if cuts && made == Made::Before {
-            // LINUX: `handle_truncate`, which asks no size: an empty file's times move, too.
-            truncate_at(self, location, 0)?;
-        }
         let file = self.open_with(location, &access, flags, write_access)?;
         inotify::notify_file(&self.task.kernel, &file, inotify::mask::OPEN);
+        if cuts && made == Made::Before {
+            // LINUX: `handle_truncate`, of what is open by then. It asks no size: an empty file's times move, too.
+            truncate_at(self, location, 0, Some(now()))?;
+        }
         Ok(file)
     }
 
@@ -258,12 +261,15 @@ impl Caller<'_> {
         } else {
             location.inode().open(self.task, location, flags)?
         };
-        let opener = Opener {
+        Ok(OpenFile::opened(ops, location.clone(), kept, self.as_opener(write_access)))
+    }
+
+    fn as_opener(&self, write_access: Option<WriteAccess>) -> Opener {
+        Opener {
             kernel: Arc::downgrade(&self.task.kernel),
             credentials: Arc::clone(&self.credentials),
             write_access,
-        };
-        Ok(OpenFile::opened(ops, location.clone(), kept, opener))
+        }
     }
 
     fn check_may_open(&self, location: &Location, access: &Access, flags: u32) -> Result<(), Errno> {
@@ -307,7 +313,10 @@ impl Caller<'_> {
             return Err(Errno::EACCES);
         }
         self.check(&found.location, &found.access, Want::EXEC)?;
+        let file = self.open_unchecked(&found.location, &found.access, 0)?;
+        let events = inotify::mask::OPEN | inotify::mask::OPEN_EXEC;
+        inotify::notify_file(&self.task.kernel, &file, events);
         drop(DenyWrite::take(found.location.inode())?);
-        self.open_unchecked(&found.location, &found.access, 0)
+        Ok(file)
     }
 }

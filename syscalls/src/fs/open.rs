@@ -8,8 +8,8 @@ use sentry::fs::tmpfs;
 use sentry::sync::Events;
 use sentry::task::Current;
 use sentry::vfs::open_flags::{
-    O_ACCMODE, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_RDWR, O_TMPFILE_BIT, O_TRUNC,
-    O_WRONLY, VALID,
+    O_ACCMODE, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_RDWR, O_TMPFILE_BIT, O_TRUNC, O_WRONLY,
+    VALID,
 };
 use sentry::vfs::{Caller, Fd, How, Lookup, OpenFile};
 
@@ -123,10 +123,6 @@ fn open_how(current: &mut Current, dir: Fd, path: UserCStr, how: How) -> Result<
     }
     let path = current.read_path(path)?;
     let start = start(current, dir, &path)?;
-    let mut how = how;
-    if how.flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL {
-        how.flags |= O_NOFOLLOW;
-    }
     let file = Caller::of(current.task()).open(&start, &path, how)?;
     wait_until_open(current, &file)?;
     install(current, file, how.flags & O_CLOEXEC != 0)

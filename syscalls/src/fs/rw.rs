@@ -24,6 +24,11 @@ pub(super) enum Memory {
 }
 
 impl Memory {
+    /// Several pieces without a byte. LINUX: `vfs_readv` and `vfs_writev` ask no file then.
+    fn is_several_of_nothing(&self) -> bool {
+        matches!(self, Self::Several(_)) && self.is_empty()
+    }
+
     fn is_empty(&self) -> bool {
         match self {
             Self::One(_, len) => *len == 0,
@@ -59,7 +64,7 @@ pub(crate) fn pread64(
     offset: i64,
 ) -> Result<usize, Errno> {
     let place = Place::at(offset)?;
-    let file = readable(current, fd)?;
+    let file = readable_at(current, fd, place)?;
     read_into(current, &file, &Memory::One(buf, len), place, 0)
 }
 
@@ -78,7 +83,7 @@ pub(crate) fn pwrite64(
     offset: i64,
 ) -> Result<usize, Errno> {
     let place = Place::at(offset)?;
-    let file = writable(current, fd)?;
+    let file = writable_at(current, fd, place)?;
     write_from(current, &file, &Memory::One(buf, len), place, 0)
 }
 
@@ -92,6 +97,25 @@ pub(super) fn readable(current: &Current, fd: Fd) -> Result<Arc<OpenFile>, Errno
 pub(super) fn writable(current: &Current, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
     let file = current.files().get(fd)?;
     if file.is_writable() { Ok(file) } else { Err(Errno::EBADF) }
+}
+
+/// The same for a transfer at this place. LINUX: `FMODE_PREAD` is asked first.
+pub(super) fn readable_at(current: &Current, fd: Fd, place: Place) -> Result<Arc<OpenFile>, Errno> {
+    check_place(current, fd, place)?;
+    readable(current, fd)
+}
+
+/// The same for writing.
+pub(super) fn writable_at(current: &Current, fd: Fd, place: Place) -> Result<Arc<OpenFile>, Errno> {
+    check_place(current, fd, place)?;
+    writable(current, fd)
+}
+
+fn check_place(current: &Current, fd: Fd, place: Place) -> Result<(), Errno> {
+    match place {
+        Place::At(_) if !current.files().get(fd)?.ops.is_seekable() => Err(Errno::ESPIPE),
+        _ => Ok(()),
+    }
 }
 
 /// Reads into guest memory; waits if the file says so. `more_flags`: `O_*` for this transfer alone.
@@ -114,13 +138,14 @@ fn transfer_in(
     place: Place,
     more_flags: u32,
 ) -> Result<usize, Errno> {
-    if matches!(place, Place::At(_)) && !file.ops.is_seekable() {
-        return Err(Errno::ESPIPE);
+    let task = Arc::clone(current.task());
+    if memory.is_several_of_nothing() {
+        inotify::notify_at(&task.kernel, &file.location, inotify::mask::ACCESS);
+        return Ok(0);
     }
     if file.ops.as_socket().is_some() {
         return io::read(current, file, memory.pieces()?, socket_flags(more_flags));
     }
-    let task = Arc::clone(current.task());
     let op = Op { task: &task, flags: file.flags() | more_flags };
     let nonblocking = op.flags & O_NONBLOCK != 0;
     let n = current.block_on_file(file, Events::READABLE, nonblocking, None, |current| {
@@ -130,7 +155,8 @@ fn transfer_in(
         };
         read_at_place(file, &op, &mut sink, place)
     })?;
-    if n > 0 {
+    // LINUX: `vfs_readv` tells of the end of a file, too, `vfs_read` does not.
+    if n > 0 || matches!(memory, Memory::Several(_)) {
         inotify::notify_at(&task.kernel, &file.location, inotify::mask::ACCESS);
     }
     Ok(n)
@@ -171,8 +197,8 @@ fn transfer_out(
     more_flags: u32,
 ) -> Result<usize, Errno> {
     let is_seekable = file.ops.is_seekable();
-    if matches!(place, Place::At(_)) && !is_seekable {
-        return Err(Errno::ESPIPE);
+    if memory.is_several_of_nothing() {
+        return Ok(0);
     }
     if file.ops.as_socket().is_some() {
         return io::write(current, file, memory.pieces()?, socket_flags(more_flags));

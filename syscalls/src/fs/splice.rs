@@ -12,7 +12,7 @@ use sentry::vfs::open_flags::{O_APPEND, O_NONBLOCK};
 use sentry::vfs::{Fd, OpenFile, Place};
 
 use super::rw::{Memory, read_into, readable, writable, write_failed, write_from};
-use super::transfer::{Offset, taken};
+use super::transfer::{Offset, given, taken};
 
 /// `SPLICE_F_NONBLOCK`.
 const NONBLOCK: u32 = 2;
@@ -69,6 +69,8 @@ pub(crate) fn splice(
         (None, None) => Err(Errno::EINVAL),
     };
     let n = result.inspect_err(|&errno| write_failed(current, errno))?;
+    // LINUX: `do_splice` tells in this order, so that what writing has told already is the same event.
+    given(current, &output, n);
     taken(current, &input, n);
     Ok(n)
 }
@@ -182,8 +184,11 @@ pub(crate) fn tee(
         return Ok(0);
     }
     let nonblocking = nonblocking || input.is_nonblocking() || output.is_nonblocking();
-    between_pipes(current, &input, &output, len, nonblocking, false)
-        .inspect_err(|&errno| write_failed(current, errno))
+    let n = between_pipes(current, &input, &output, len, nonblocking, false)
+        .inspect_err(|&errno| write_failed(current, errno))?;
+    taken(current, &input, n);
+    given(current, &output, n);
+    Ok(n)
 }
 
 /// `vmsplice(2)`: <https://man7.org/linux/man-pages/man2/vmsplice.2.html>

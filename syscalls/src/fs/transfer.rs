@@ -8,7 +8,7 @@ use sentry::io::VecSink;
 use sentry::sync::Events;
 use sentry::task::Current;
 use sentry::vfs::open_flags::O_APPEND;
-use sentry::vfs::{Fd, OpenFile, Place};
+use sentry::vfs::{Access, Fd, Op, OpenFile, Place, Writing};
 
 use super::rw::{readable, writable, write_failed};
 
@@ -26,12 +26,17 @@ pub(super) struct Offset {
 impl Offset {
     /// Reads the guest's offset, or takes the file's position.
     pub(super) fn read(current: &Current, file: &OpenFile, ptr: UserPtr<i64>) -> Result<Self, Errno> {
+        if !ptr.is_null() && !file.ops.is_seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        Self::read_unchecked(current, file, ptr)
+    }
+
+    /// The same for a file that may turn out to have no positions.
+    fn read_unchecked(current: &Current, file: &OpenFile, ptr: UserPtr<i64>) -> Result<Self, Errno> {
         match ptr.non_null() {
             None => Ok(Self { ptr: None, at: file.position_now()? }),
             Some(ptr) => {
-                if !file.ops.is_seekable() {
-                    return Err(Errno::ESPIPE);
-                }
                 let at = u64::try_from(current.read_object(ptr)?).map_err(|_| Errno::EINVAL)?;
                 Ok(Self { ptr: Some(ptr), at })
             }
@@ -63,10 +68,14 @@ pub(super) fn copy(
     (output, to): (&Arc<OpenFile>, &mut Offset),
     len: usize,
 ) -> Result<usize, Errno> {
+    let task = Arc::clone(current.task());
+    let op = output.op(&task);
+    // One for the whole call, begun with the first bytes: those who watch are told once, and nothing changes for nothing.
+    let mut writing = None;
     let mut done = 0;
-    while done < len && !(done > 0 && current.task().is_killed()) {
-        let step = copy_step(current, (input, from.at), (output, to.at), STEP.min(len - done));
-        match step {
+    while done < len && !(done > 0 && task.is_killed()) {
+        let step = STEP.min(len - done);
+        match copy_step(current, (input, from.at), (output, to.at), (&op, &mut writing), step) {
             Ok((got, put)) => {
                 done += put;
                 from.at += put as u64;
@@ -82,9 +91,14 @@ pub(super) fn copy(
             }
         }
     }
-    let io = &current.task().io;
-    io.has_read(done);
-    io.has_written(done);
+    if done > 0 && Arc::ptr_eq(input.location.inode(), output.location.inode()) {
+        // LINUX: `splice_direct_to_actor`: it has been read after the last write, too, as its access time shows.
+        let _ = input.ops.read(&input.op(&task), &mut VecSink::new(1), from.at.saturating_sub(1));
+    }
+    taken(current, input, done);
+    drop(writing);
+    task.io.has_read(done);
+    task.io.has_written(done);
     Ok(done)
 }
 
@@ -95,22 +109,30 @@ pub(super) fn taken(current: &Current, input: &OpenFile, bytes: usize) {
     }
 }
 
-fn copy_step(
+/// Bytes have been put into a file, maybe not by writing: tells those who watch.
+pub(super) fn given(current: &Current, output: &OpenFile, bytes: usize) {
+    if bytes > 0 {
+        inotify::notify_at(&current.task().kernel, &output.location, inotify::mask::MODIFY);
+    }
+}
+
+fn copy_step<'a>(
     current: &mut Current,
     (input, from): (&Arc<OpenFile>, u64),
-    (output, to): (&Arc<OpenFile>, u64),
+    (output, to): (&'a Arc<OpenFile>, u64),
+    (op, writing): (&Op<'a>, &mut Option<Writing<'a>>),
     len: usize,
 ) -> Result<(usize, usize), Errno> {
-    let task = Arc::clone(current.task());
     let mut sink = VecSink::new(len);
-    let got = input.ops.read(&input.op(&task), &mut sink, from)?;
+    let got = input.ops.read(&input.op(op.task), &mut sink, from)?;
     if got == 0 {
         return Ok((0, 0));
     }
-    taken(current, input, got);
     let bytes = sink.bytes;
-    let op = output.op(&task);
-    let writing = output.begin_write(&op)?;
+    let writing = match writing {
+        Some(writing) => writing,
+        None => writing.insert(output.begin_write(op)?),
+    };
     let put = current.block_on_file(output, Events::WRITABLE, false, None, |_| {
         writing.write(&mut bytes.as_slice(), Place::At(to))
     })?;
@@ -149,40 +171,51 @@ pub(crate) fn copy_file_range(
     // The sixth register but one.
     flags: u32,
 ) -> Result<usize, Errno> {
-    let input = readable(current, input)?;
-    let output = writable(current, output)?;
+    let (input, output) = (current.files().get(input)?, current.files().get(output)?);
+    let mut from = Offset::read_unchecked(current, &input, input_offset)?;
+    let mut to = Offset::read_unchecked(current, &output, output_offset)?;
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
-    let mut devices = [0; 2];
-    for (file, device) in [&input, &output].into_iter().zip(&mut devices) {
-        let stat = file.location.inode().access()?;
-        *device = stat.dev;
-        if stat.is_dir() {
-            return Err(Errno::EISDIR);
-        }
-        if !stat.is_regular() {
-            return Err(Errno::EINVAL);
-        }
-    }
-    if output.flags() & O_APPEND != 0 {
-        return Err(Errno::EBADF);
-    }
-    // LINUX: `generic_copy_file_checks`: not between file systems, since 5.19.
-    if devices[0] != devices[1] {
-        return Err(Errno::EXDEV);
-    }
-    let mut from = Offset::read(current, &input, input_offset)?;
-    let mut to = Offset::read(current, &output, output_offset)?;
-    // LINUX: `generic_copy_file_checks` cuts the length at the end of what is read before it looks for an overlap.
-    let there = input.ops.size()?.saturating_sub(from.at);
-    let len = len.min(TRANSFER_MAX).min(usize::try_from(there).unwrap_or(usize::MAX));
-    let is_same = Arc::ptr_eq(input.location.inode(), output.location.inode());
-    if is_same && from.at < to.at.saturating_add(len as u64) && to.at < from.at.saturating_add(len as u64) {
-        return Err(Errno::EINVAL);
-    }
+    let len = checked_length(current, (&input, from.at), (&output, to.at), len)?;
     let done = copy(current, (&input, &mut from), (&output, &mut to), len)?;
     from.store(current, &input)?;
     to.store(current, &output)?;
     Ok(done)
+}
+
+/// How much of `len` bytes can be copied between two files. LINUX: `generic_copy_file_checks`, in its order.
+fn checked_length(
+    current: &Current,
+    (input, from): (&OpenFile, u64),
+    (output, to): (&OpenFile, u64),
+    len: usize,
+) -> Result<usize, Errno> {
+    let nodes = [input.location.inode().access()?, output.location.inode().access()?];
+    if nodes.iter().any(Access::is_dir) {
+        return Err(Errno::EISDIR);
+    }
+    if !nodes.iter().all(Access::is_regular) {
+        return Err(Errno::EINVAL);
+    }
+    if !input.is_readable() || !output.is_writable() || output.flags() & O_APPEND != 0 {
+        return Err(Errno::EBADF);
+    }
+    // Not between file systems, since 5.19.
+    if nodes[0].dev != nodes[1].dev {
+        return Err(Errno::EXDEV);
+    }
+    if from.checked_add(len as u64).is_none() || to.checked_add(len as u64).is_none() {
+        return Err(Errno::EOVERFLOW);
+    }
+    let there = input.ops.size()?.saturating_sub(from);
+    let len = len.min(TRANSFER_MAX).min(usize::try_from(there).unwrap_or(usize::MAX));
+    // Also if there is nothing to copy.
+    let len = output.within_limit(current.task(), to, len)?;
+    // By number: a volume that is mounted twice has two objects for the same file.
+    let is_same = nodes[0].ino == nodes[1].ino;
+    if is_same && from < to.saturating_add(len as u64) && to < from.saturating_add(len as u64) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(len)
 }

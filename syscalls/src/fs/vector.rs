@@ -5,7 +5,7 @@ use sentry::task::{Current, Iovec};
 use sentry::vfs::open_flags::{O_APPEND, O_DSYNC, O_NONBLOCK, O_SYNC};
 use sentry::vfs::{Fd, Place};
 
-use super::rw::{Memory, read_into, readable, writable, write_from};
+use super::rw::{Memory, read_into, readable, readable_at, writable, writable_at, write_from};
 
 /// `readv(2)`: <https://man7.org/linux/man-pages/man2/readv.2.html>
 pub(crate) fn readv(
@@ -40,7 +40,7 @@ pub(crate) fn preadv(
     offset: i64,
 ) -> Result<usize, Errno> {
     let place = Place::at(offset)?;
-    let file = readable(current, fd)?;
+    let file = readable_at(current, fd, place)?;
     let pieces = current.read_iovecs(pieces, count)?;
     read_into(current, &file, &Memory::Several(pieces), place, 0)
 }
@@ -54,7 +54,7 @@ pub(crate) fn pwritev(
     offset: i64,
 ) -> Result<usize, Errno> {
     let place = Place::at(offset)?;
-    let file = writable(current, fd)?;
+    let file = writable_at(current, fd, place)?;
     let pieces = current.read_iovecs(pieces, count)?;
     write_from(current, &file, &Memory::Several(pieces), place, 0)
 }
@@ -70,7 +70,7 @@ pub(crate) fn preadv2(
     flags: u32,
 ) -> Result<usize, Errno> {
     let place = if offset == -1 { Place::Position } else { Place::at(offset)? };
-    let file = readable(current, fd)?;
+    let file = readable_at(current, fd, place)?;
     let pieces = current.read_iovecs(pieces, count)?;
     read_into(current, &file, &Memory::Several(pieces), place, open_flags(flags)?)
 }
@@ -86,7 +86,7 @@ pub(crate) fn pwritev2(
     flags: u32,
 ) -> Result<usize, Errno> {
     let place = if offset == -1 { Place::Position } else { Place::at(offset)? };
-    let file = writable(current, fd)?;
+    let file = writable_at(current, fd, place)?;
     let pieces = current.read_iovecs(pieces, count)?;
     write_from(current, &file, &Memory::Several(pieces), place, open_flags(flags)?)
 }

@@ -123,7 +123,6 @@ impl FileOps for GoferFile {
     }
 
     fn map(&self, op: &Op<'_>, offset: u64, _len: u64, writable: bool) -> Result<Mappable, Errno> {
-        self.inode.has_been_read();
         let access = op.flags & O_ACCMODE;
         if access == O_WRONLY || (writable && access != O_RDWR) {
             return Err(Errno::EACCES);
@@ -137,6 +136,8 @@ impl FileOps for GoferFile {
             // What the guest may not write must not be given away for writing.
             Arc::clone(&self.inode.file(O_RDONLY)?.source)
         };
+        // The host moves the access time when it maps the file. Behind what has told the attributes anew.
+        self.inode.has_been_read();
         Ok(Mappable::Pages(Pages { source, offset }))
     }
 

@@ -432,7 +432,8 @@ impl Inode for GoferInode {
             uid: None,
             gid: None,
             atime_ns: None,
-            mtime_ns: None,
+            // Now: what the host sets it to.
+            mtime_ns: _,
         } = change
         {
             // PERF: by the host's descriptor, which the caller will want next anyway.
@@ -530,10 +531,13 @@ impl Inode for GoferInode {
     }
 
     fn read_link(&self, _: &Arc<Task>) -> Result<LinkTarget, Errno> {
-        if let Some(target) = self.target.get() {
+        let is_due = self.is_access_due.load(Ordering::Relaxed);
+        if let Some(target) = self.target.get().filter(|_| !is_due) {
             return Ok(LinkTarget::Path(target.clone()));
         }
+        // Which moves the access time, too.
         let target = self.shared.client().read_link(self.node).map_err(errno)?;
+        self.has_been_read();
         Ok(LinkTarget::Path(self.target.get_or_init(|| target).clone()))
     }
 

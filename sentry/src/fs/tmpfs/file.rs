@@ -28,6 +28,13 @@ impl TmpFile {
         self.inode.content().ok_or(Errno::EINVAL)
     }
 
+    /// LINUX: `file_accessed`.
+    fn accessed(&self, op: &Op<'_>) {
+        if op.flags & O_NOATIME == 0 && self.mount.flags() & ms::NOATIME == 0 {
+            self.inode.touch_access();
+        }
+    }
+
     /// `F_GET_SEALS`.
     ///
     /// # Errors
@@ -47,12 +54,9 @@ impl TmpFile {
 
 impl FileOps for TmpFile {
     fn read(&self, op: &Op<'_>, sink: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
-        // LINUX: at the end of the file, too, but not if nothing was asked for.
-        let is_access = sink.remaining() > 0;
+        // LINUX: at the end of the file, too, and if nothing was asked for (`shmem_file_read_iter`).
         let n = self.content()?.read(sink, offset)?;
-        if is_access && op.flags & O_NOATIME == 0 && self.mount.flags() & ms::NOATIME == 0 {
-            self.inode.touch_access();
-        }
+        self.accessed(op);
         Ok(n)
     }
 
@@ -73,6 +77,10 @@ impl FileOps for TmpFile {
     }
 
     fn has_content(&self) -> bool {
+        true
+    }
+
+    fn limits_kept_size(&self) -> bool {
         true
     }
 
@@ -97,6 +105,7 @@ impl FileOps for TmpFile {
             return Err(Errno::EACCES);
         }
         let source = self.content()?.map(writable)?;
+        self.accessed(op);
         Ok(Mappable::Pages(Pages { source, offset }))
     }
 

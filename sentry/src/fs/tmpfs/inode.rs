@@ -195,16 +195,23 @@ impl Inode for TmpInode {
     }
 
     fn set_attr(&self, change: &SetAttr) -> Result<(), Errno> {
+        let mut is_as_long = false;
         if let Some(size) = change.size {
-            self.content().ok_or(Errno::EINVAL)?.truncate(size)?;
+            let content = self.content().ok_or(Errno::EINVAL)?;
+            is_as_long = content.size_and_blocks().0 == size;
+            content.truncate(size)?;
         }
         let seals = if change.mode.is_some() { self.content().map_or(0, Content::seals) } else { 0 };
         let mut stat = self.stat();
         if change.mode.is_some_and(|bits| seals & seal::EXEC != 0 && (bits ^ stat.mode) & 0o111 != 0) {
             return Err(Errno::EPERM);
         }
+        // LINUX: `shmem_setattr`: a size that was the same moves no times.
+        if is_as_long && (SetAttr { size: None, ..*change }) == SetAttr::default() {
+            return Ok(());
+        }
         change.apply(&mut stat);
-        if change.size.is_some() {
+        if change.size.is_some() && !is_as_long {
             stat.mtime_ns = stat.ctime_ns;
         }
         Ok(())
@@ -268,7 +275,10 @@ impl Inode for TmpInode {
 
     fn read_link(&self, _: &Arc<Task>) -> Result<LinkTarget, Errno> {
         match &self.kind {
-            Kind::Symlink(target) => Ok(LinkTarget::Path(target.clone())),
+            Kind::Symlink(target) => {
+                self.touch_access();
+                Ok(LinkTarget::Path(target.clone()))
+            }
             _ => Err(Errno::EINVAL),
         }
     }

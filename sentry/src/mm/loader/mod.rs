@@ -31,6 +31,7 @@ use super::map::{Placement, anonymous};
 use super::vma::VmaFlags;
 use super::{MemoryLimits, MemoryManager};
 use crate::Errno;
+use crate::fs::inotify;
 use crate::io::VecSink;
 use crate::task::Task;
 use crate::vfs::{DenyWrite, Mappable, OpenFile};
@@ -78,6 +79,9 @@ impl ProgramFile for TaskFile {
             if self.file.ops.read(&self.file.op(&self.task), &mut sink, at)? == 0 {
                 break;
             }
+        }
+        if !sink.bytes.is_empty() {
+            inotify::notify_file(&self.task.kernel, &self.file, inotify::mask::ACCESS);
         }
         Ok(sink.bytes)
     }
