@@ -7,6 +7,8 @@
 #   make lint     rustfmt, clippy with warnings as errors, the licence check if it is installed
 #   make unit     unit tests and tidy only: no root, seconds
 #   make e2e      cases under the system's containerd; ONLY=text picks, RUNTIME= and CONTAINERD= choose
+#   make model    random sequences of calls beside the host, with seeds that nobody has chosen, for SECONDS (3600) or COUNT each
+#   make prove-models  puts one fault after another back, and says by which sequence it is found
 #   make soak     5,000 execs in one container and 2,000 containers that lose a part; hours
 #   make docs     prints docs/SYSCALLS.md from the table
 #   make clean    removes what was built and cached
@@ -15,11 +17,12 @@ TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 BIN := $(TARGET_DIR)/x86_64-unknown-linux-gnu/release
 RUNTIME ?= io.containerd.rvisor.v2
 CONTAINERD ?= system
+SECONDS ?= 3600
 export RVISOR_CACHE ?= $(CURDIR)/.cache
 export RVISOR_BIN := $(BIN)/rvisor
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
-.PHONY: demo test bench build lint unit e2e soak docs images clean
+.PHONY: demo test bench build lint unit e2e model prove-models soak docs images clean
 
 demo: images build
 	$(BIN)/e2e --demo --runtime $(RUNTIME) --bin-dir $(BIN)
@@ -43,6 +46,13 @@ unit:
 
 e2e: images build
 	$(BIN)/e2e --runtime $(RUNTIME) --containerd $(CONTAINERD) --bin-dir $(BIN) $(addprefix --only ,$(ONLY))
+
+model: build
+	cargo test -p guest-tests --test model -- --show=20 \
+		$(if $(COUNT),--count=0 --fresh=$(COUNT),--seconds=$(SECONDS)) $(addprefix --model=,$(ONLY))
+
+prove-models:
+	tests/guest/model/prove.sh
 
 soak: images build
 	nice $(BIN)/e2e --runtime $(RUNTIME) --containerd $(CONTAINERD) --bin-dir $(BIN) --only soak: --soak 5000

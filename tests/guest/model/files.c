@@ -1,10 +1,11 @@
 // Random sequences of file calls by three processes, as a transcript that is the same wherever Linux is.
 //
 //   files WHERE DIRECTORY FIRST COUNT STEPS [keep]
-//   files describe DIRECTORY
+//   files describe DIRECTORY SEED,SEED,...
 //
 // WHERE: `bind` (DIRECTORY/two becomes a second mount of DIRECTORY/one), `tmpfs` and `overlay` (the same with one of
-// these on DIRECTORY/one), `given` (both are mounts already). Sequence SEED is made in DIRECTORY/one/s and prints
+// these on DIRECTORY/one), `given` (both are mounts already). FIRST: one seed or several, as `4,10,65`; COUNT sequences
+// from each of them on are made. Sequence SEED is made in DIRECTORY/one/s and prints
 // `== SEED`, then a line for each step: who, which call, result, errno, and what can be seen afterwards of the files
 // it was about. What it made is described once more at its end, and removed, or kept as DIRECTORY/one/SEED: then
 // `describe` tells what somebody else sees of it.
@@ -51,7 +52,7 @@ struct step {
 };
 
 static char base[PATH_MAX];
-static bool is_tmpfs, is_timed, is_kept;
+static bool is_tmpfs, is_timed, is_kept, is_watched, is_twice;
 static int links[WORKERS][2]; // [0] the coordinator's end, [1] the worker's
 static int me;
 static int slots[SLOTS];
@@ -60,6 +61,7 @@ static struct {
     size_t length;
 } maps[MAPS];
 static int events = -1;
+static pid_t program; // that runs, a child of this worker
 static char line[LINE];
 static size_t used;
 static char buffer[BUFFER];
@@ -230,7 +232,7 @@ static void do_open(const struct step *s) {
 
 static void do_tmpfile(const struct step *s) {
     say("tmpfile");
-    int fd = open(s->n[0] & 1 ? "." : "sub", O_TMPFILE | O_RDWR | (s->n[1] % 4 ? 0 : O_EXCL), s->n[2] & 1 ? 0600 : 07755);
+    int fd = open(s->n[0] & 1 ? "." : "sub", O_TMPFILE | O_CLOEXEC | O_RDWR | (s->n[1] % 4 ? 0 : O_EXCL), s->n[2] & 1 ? 0600 : 07755);
     result(fd < 0 ? fd : 0);
     if (fd >= 0) {
         put_slot(s->slot[0], fd);
@@ -339,8 +341,9 @@ static void do_fallocate(const struct step *s) {
     uint32_t offset = PICK(offsets, s->n[1]), length = PICK(lengths, s->n[2]);
     struct times before = slot_times(s->slot[0]);
     say("fallocate %d %x %u %u", s->slot[0], PICK(modes, s->n[0]), offset, length);
-    result(fallocate(slots[s->slot[0]], PICK(modes, s->n[0]), offset, length));
-    see_slot(s->slot[0], before);
+    long long done = result(fallocate(slots[s->slot[0]], PICK(modes, s->n[0]), offset, length));
+    // Whether the times move of a file that is not changed after all is each file system's own.
+    see_slot(s->slot[0], done == 0 || is_tmpfs ? before : (struct times){0});
 }
 
 static void do_rename(const struct step *s) {
@@ -534,7 +537,11 @@ static void do_copy(const struct step *s) {
     off_t offset = PICK(offsets, s->n[1]), *in = s->n[2] % 2 ? &offset : NULL;
     struct times before = slot_times(s->slot[1]);
     int ends[2];
-    switch (s->n[3] % 3) {
+    struct stat one, other;
+    uint32_t way = s->n[3] % 3;
+    // What is in a pipe are the file's own pages: written to the same file they change on their way.
+    if (fstat(from, &one) == 0 && fstat(to, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino) way = 1;
+    switch (way) {
     case 0:
         say("sendfile %d %d %u %lld", s->slot[1], s->slot[0], length, in ? (long long)offset : -1);
         result(sendfile(to, from, in, length));
@@ -585,6 +592,11 @@ static void do_lock(const struct step *s) {
 static void do_flags(const struct step *s) {
     static const int flags[] = {0, O_APPEND, O_NOATIME};
     int fd = slots[s->slot[0]];
+    // The host's descriptors of a container's files are shared by all who opened them, and do not know of O_NOATIME.
+    if (PICK(flags, s->n[0]) == O_NOATIME && is_timed && !is_tmpfs) {
+        say("setfl");
+        return;
+    }
     // Always non-blocking: a fifo's end must not hold its worker up.
     say("setfl %d %o", s->slot[0], PICK(flags, s->n[0]));
     result(fcntl(fd, F_SETFL, PICK(flags, s->n[0]) | O_NONBLOCK));
@@ -618,6 +630,10 @@ static void do_list(const struct step *s) {
 
 static void do_watch(const struct step *s) {
     char path[PATH_MAX];
+    if (!is_watched) {
+        say("watch");
+        return;
+    }
     if (events < 0) events = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     say("watch %s", s->n[0] % 2 ? "." : short_path(s->path[0]));
     result(inotify_add_watch(events, s->n[0] % 2 ? "." : path_of(s->path[0], path), IN_ALL_EVENTS) < 0 ? -1 : 0);
@@ -645,6 +661,64 @@ static void do_limit(const struct step *s) {
     result(setrlimit(RLIMIT_FSIZE, &limit));
 }
 
+static void stop_program(void) {
+    if (!program) return;
+    kill(program, SIGKILL);
+    waitpid(program, NULL, 0);
+    program = 0;
+}
+
+// A program that does nothing but wait: `pause` in a loop.
+static const uint64_t waiting[] = {
+    0x00010102464c457f, 0, 0x00000001003e0002, 0x400078, 64, 0, 0x0038004000000000, 1, // ELF header
+    0x0000000500000001, 0, 0x400000, 0x400000, sizeof(uint64_t) * 16, sizeof(uint64_t) * 16, 0x1000, // to be mapped
+    0x00f9eb050f58226a, // push 34; pop rax; syscall; jmp back
+};
+
+// Writes the program, starts it, does both, or ends it. Whatever else is in a file cannot be run.
+static void do_program(const struct step *s) {
+    char path[PATH_MAX];
+    struct times before = path_times(s->path[0]);
+    if (is_kept && is_twice) {
+        say("program");
+        return;
+    }
+    if (s->n[0] % 4 == 0) {
+        say("stop");
+        stop_program();
+    }
+    if (s->n[0] % 4 == 1 || s->n[0] % 4 == 2) {
+        say("program %s", short_path(s->path[0]));
+        int fd = open(path_of(s->path[0], path), O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0755);
+        result(fd < 0 ? fd : 0);
+        if (fd >= 0) {
+            result(write(fd, waiting, sizeof waiting));
+            close(fd);
+        }
+    }
+    if (s->n[0] % 4 >= 2) {
+        say(" execve %s", short_path(s->path[0]));
+        stop_program();
+        int ends[2], told = 0;
+        if (pipe2(ends, O_CLOEXEC) != 0) die("pipe");
+        // The highest, so that all others have been closed by when it is.
+        int high = fcntl(ends[1], F_DUPFD_CLOEXEC, 100);
+        close(ends[1]);
+        program = fork();
+        if (program == 0) {
+            execve(path_of(s->path[0], path), (char *[]){"program", NULL}, (char *[]){NULL});
+            told = errno;
+            _exit(write(high, &told, sizeof told) != sizeof told);
+        }
+        close(high);
+        if (read(ends[0], &told, sizeof told) != 0) stop_program();
+        close(ends[0]);
+        errno = told;
+        result(told ? -1 : 0);
+    }
+    see_path(s->path[0], before);
+}
+
 static void do_access(const struct step *s) {
     char path[PATH_MAX];
     say("access %s %u", short_path(s->path[0]), s->n[0] % 8);
@@ -667,8 +741,9 @@ static const struct {
     {do_memory, 6},  {do_unmap, 1},       {do_copy, 6},    {do_lock, 3},       {do_flags, 2},   {do_list, 3},
     {do_watch, 2},   {do_events, 4},      {do_limit, 1},   {do_access, 2},     {do_sync, 1},    {do_seek, 4},
     {do_close, 4},   {do_dup, 3},         {do_tmpfile, 3}, {do_reopen, 3},     {do_fallocate, 4}, {do_mknod, 2},
+    {do_program, 3},
 };
-enum { KINDS = sizeof kinds / sizeof *kinds, FORK = KINDS };
+enum { KINDS = sizeof kinds / sizeof *kinds, FORK = KINDS, LEAVE, EVENTS };
 
 // ---- Workers
 
@@ -688,20 +763,30 @@ static void become(int other) {
     }
     me = other;
     used = 0;
+    program = 0;
 }
 
 static _Noreturn void work(void) {
     struct step s;
     for (;;) {
         ssize_t got = read(links[me][1], &s, sizeof s);
-        if (got != sizeof s) _exit(0);
-        if (s.kind == FORK + 1) {
+        if (got != sizeof s) {
+            stop_program();
+            _exit(0);
+        }
+        if (s.kind == EVENTS) {
+            do_events(&s);
+            answer();
+            continue;
+        }
+        if (s.kind == LEAVE) {
             say("exit");
             // Before the answer, so that what closing does has been done when the next step begins.
             for (int i = 0; i < SLOTS; i++) put_slot((uint32_t)i, -1);
             for (int i = 0; i < MAPS; i++)
                 if (maps[i].at) munmap(maps[i].at, maps[i].length);
             if (events >= 0) close(events);
+            stop_program();
             answer();
             _exit(0);
         }
@@ -817,6 +902,10 @@ static void sequence(uint32_t seed, int steps) {
     state = 0x9e3779b97f4a7c15ull * (seed + 1);
     for (int i = 0; i < 8; i++) dice(2);
     is_timed = seed % 16 == 0;
+    // A volume that is mounted twice is two file systems of the sandbox: what is renamed in one has its old name in the
+    // other's events, and what is open in one can be run in the other. So such sequences have two mounts, or events and programs.
+    is_watched = !is_kept || seed % 3 != 0;
+    is_twice = !is_kept || seed % 3 == 0;
     printf("== %u\n", seed);
     snprintf(root, sizeof root, "%.2000s/one/s", base);
     if (mkdir(root, 0777) != 0 || chmod(root, 0777) != 0 || chdir(root) != 0) die(root);
@@ -831,15 +920,21 @@ static void sequence(uint32_t seed, int steps) {
         for (int i = 0; i < 2; i++) s.path[i] = dice(1 << 10), s.slot[i] = dice(SLOTS);
         // The second mount one time in four.
         for (int i = 0; i < 2; i++)
-            if (dice(4)) s.path[i] &= ~1u;
+            if (dice(4) || !is_twice) s.path[i] &= ~1u;
         for (int i = 0; i < 6; i++) s.n[i] = dice(1 << 16);
         if (s.kind == FORK) {
             int other = (worker + 1 + (int)dice(WORKERS - 1)) % WORKERS;
-            struct step leave = {.kind = FORK + 1};
+            struct step leave = {.kind = LEAVE};
             ask(other, &leave, number);
             s.n[0] = (uint32_t)other;
         }
         ask(worker, &s, number);
+    }
+    // What nobody has asked for yet; then what the end of one tells the others.
+    for (int i = 0; i < WORKERS; i++) ask(i, &(struct step){.kind = EVENTS}, steps);
+    for (int i = 0; i < WORKERS; i++) {
+        ask(i, &(struct step){.kind = LEAVE}, steps);
+        for (int other = i + 1; other < WORKERS; other++) ask(other, &(struct step){.kind = EVENTS}, steps);
     }
     for (int i = 0; i < WORKERS; i++) close(links[i][0]), close(links[i][1]);
     while (waitpid(-1, NULL, 0) > 0) {}
@@ -876,8 +971,12 @@ int main(int argc, char **argv) {
     static char out[1 << 16], one[PATH_MAX], two[PATH_MAX];
     setvbuf(stdout, out, _IOFBF, sizeof out);
     umask(022);
-    if (argc == 3 && !strcmp(argv[1], "describe")) {
-        describe(argv[2], "", 0);
+    if (argc == 4 && !strcmp(argv[1], "describe")) {
+        for (char *seed = strtok(argv[3], ","); seed; seed = strtok(NULL, ",")) {
+            printf("== %s\n", seed);
+            snprintf(one, sizeof one, "%.2000s/%.20s", argv[2], seed);
+            describe(one, "", 0);
+        }
         return 0;
     }
     if (argc < 6) {
@@ -892,8 +991,11 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prepare(argv[1], one, two);
-    uint32_t first = (uint32_t)strtoul(argv[3], NULL, 10), count = (uint32_t)strtoul(argv[4], NULL, 10);
-    for (uint32_t seed = first; seed < first + count; seed++) sequence(seed, atoi(argv[5]));
-    printf("# %u sequences\n", count);
+    uint32_t count = (uint32_t)strtoul(argv[4], NULL, 10);
+    for (char *at = argv[3]; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        uint32_t first = (uint32_t)strtoul(at, NULL, 10);
+        for (uint32_t seed = first; seed < first + count; seed++) sequence(seed, atoi(argv[5]));
+    }
+    printf("# done\n");
     return 0;
 }

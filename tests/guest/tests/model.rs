@@ -2,9 +2,11 @@
 //! and in a sandbox, and compares what they print, sequence by sequence.
 //!
 //! `cargo test -p guest-tests --test model -- [--model=NAME] [--where=PLACE] [--platform=P] [--first=SEED]
-//! [--count=N] [--steps=N] [--show=N]`. Without `--first` the seeds that failed once (`model/seeds/NAME.txt`) are run as
-//! well. A sequence that differs is printed up to its first difference. `rvisor` is `$RVISOR_BIN`, or the one beside
-//! this test in the target directory.
+//! [--count=N] [--fresh=N] [--seconds=N] [--jobs=N] [--steps=N] [--show=N] [--most=N]`. Without `--first` the seeds that failed once
+//! (`model/seeds/NAME.txt`) are run as well. `--fresh` adds so many that nobody has chosen; `--seconds` goes on with such
+//! for that time. `--jobs`: how many batches at a time, one for each processor if nothing is said. A sequence that
+//! differs is printed up to its first difference, `--show` of them; `--most` differences end it. `rvisor` is `$RVISOR_BIN`, or the one beside this test in the target
+//! directory.
 #![allow(clippy::print_stdout, reason = "this is the front end of a test run")]
 
 use std::collections::BTreeMap;
@@ -12,8 +14,11 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use guest_tests::{Program, Programs, find_rvisor};
 
 const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
@@ -54,8 +59,13 @@ struct Options {
     platforms: Vec<String>,
     first: Option<u32>,
     count: u32,
+    fresh: u32,
+    seconds: Option<u64>,
+    jobs: usize,
     steps: u32,
     show: usize,
+    /// Ends with so many differences.
+    most: u32,
 }
 
 impl Options {
@@ -66,8 +76,12 @@ impl Options {
             platforms: PLATFORMS.map(str::to_owned).to_vec(),
             first: None,
             count: 200,
+            fresh: 0,
+            seconds: None,
+            jobs: thread::available_parallelism()?.get(),
             steps: 60,
             show: 10,
+            most: u32::MAX,
         };
         for argument in env::args().skip(1) {
             let Some((name, value)) = argument.split_once('=') else { bail!("what is {argument}?") };
@@ -77,7 +91,11 @@ impl Options {
                 "--platform" => options.platforms = vec![value.to_owned()],
                 "--first" => options.first = Some(value.parse()?),
                 "--count" => options.count = value.parse()?,
+                "--fresh" => options.fresh = value.parse()?,
+                "--seconds" => options.seconds = Some(value.parse()?),
+                "--jobs" => options.jobs = value.parse()?,
                 "--steps" => options.steps = value.parse()?,
+                "--most" => options.most = value.parse()?,
                 "--show" => options.show = value.parse()?,
                 _ => bail!("what is {argument}?"),
             }
@@ -89,18 +107,40 @@ impl Options {
 /// A generator's lines by sequence.
 type Transcripts = BTreeMap<u32, Vec<String>>;
 
-/// What one batch is.
-#[derive(Clone, Copy)]
+/// What one start of a generator makes: from each of the first seeds on, so many.
+#[derive(Clone)]
 struct Batch {
-    first: u32,
+    firsts: Vec<u32>,
     count: u32,
     steps: u32,
+}
+
+impl Batch {
+    fn seeds(&self) -> impl Iterator<Item = u32> {
+        self.firsts.iter().flat_map(|&first| (first..).take(self.count as usize))
+    }
+}
+
+/// A batch of one model at one place.
+struct Job<'a> {
+    program: &'a Program,
+    ground: &'static Ground,
+    batch: Batch,
 }
 
 struct Comparison<'a> {
     program: &'a Program,
     rvisor: &'a Path,
-    scratch: &'a Path,
+    scratch: PathBuf,
+}
+
+/// What has been found out so far.
+#[derive(Default)]
+struct Report {
+    /// Sequences as on the host, and not, by model and place.
+    counts: BTreeMap<(String, &'static str), [u32; 2]>,
+    shown: usize,
+    error: Option<anyhow::Error>,
 }
 
 fn transcripts(output: &str) -> Transcripts {
@@ -149,20 +189,16 @@ impl Comparison<'_> {
         command
     }
 
-    fn arguments(command: &mut Command, place: &str, directory: &Path, batch: Batch, is_kept: bool) {
+    fn arguments(command: &mut Command, place: &str, directory: &Path, batch: &Batch, is_kept: bool) {
         command.arg(place).arg(directory);
-        command.args([batch.first, batch.count, batch.steps].map(|number| number.to_string()));
+        let firsts: Vec<_> = batch.firsts.iter().map(u32::to_string).collect();
+        command.arg(firsts.join(",")).args([batch.count, batch.steps].map(|number| number.to_string()));
         if is_kept {
             command.arg("keep");
         }
     }
 
-    fn describe(&self, directory: &Path) -> Result<String> {
-        let done = Command::new(&self.program.path).arg("describe").arg(directory).output()?;
-        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
-    }
-
-    fn native(&self, ground: &Ground, place: &str, batch: Batch) -> Result<Transcripts> {
+    fn native(&self, ground: &Ground, place: &str, batch: &Batch) -> Result<Transcripts> {
         let directory = self.scratch.join(format!("native-{}-{place}", ground.name));
         fresh(&directory)?;
         let mut command = Self::limited(&self.program.path);
@@ -175,7 +211,7 @@ impl Comparison<'_> {
         Ok(all)
     }
 
-    fn sandboxed(&self, ground: &Ground, platform: &str, batch: Batch) -> Result<Transcripts> {
+    fn sandboxed(&self, ground: &Ground, platform: &str, batch: &Batch) -> Result<Transcripts> {
         let outside = self.scratch.join(format!("sandbox-{}-{platform}", ground.name));
         fresh(&outside)?;
         let mut command = Self::limited(self.rvisor);
@@ -200,46 +236,41 @@ impl Comparison<'_> {
 
     /// What the host sees of each sequence's files, behind what was seen inside.
     fn add_hosts_view(&self, all: &mut Transcripts, directory: &Path) -> Result<()> {
-        for (seed, lines) in all {
-            let seen = self.describe(&directory.join(seed.to_string()))?;
-            lines.extend(seen.lines().map(|line| format!("host: {line}")));
+        let seeds: Vec<_> = all.keys().map(u32::to_string).collect();
+        let mut command = Command::new(&self.program.path);
+        let done = command.arg("describe").arg(directory).arg(seeds.join(",")).output()?;
+        for (seed, seen) in transcripts(&String::from_utf8_lossy(&done.stdout)) {
+            all.entry(seed).or_default().extend(seen.iter().map(|line| format!("host: {line}")));
         }
         Ok(())
     }
 
-    /// How many sequences of a batch are as on the host, and how many are not.
-    fn batch(
-        &self,
-        ground: &Ground,
-        platforms: &[String],
-        batch: Batch,
-        show: &mut usize,
-    ) -> Result<[u32; 2]> {
+    /// Runs a batch on the host and in sandboxes.
+    fn batch(&self, job: &Job<'_>, options: &Options, report: &Mutex<Report>) -> Result<()> {
+        let Job { ground, batch, .. } = job;
         let mut natives = Vec::new();
         for place in ground.native {
             natives.push(self.native(ground, place, batch)?);
         }
-        let (mut same, mut different) = (0, 0);
-        for platform in platforms {
+        for platform in &options.platforms {
             let guest = self.sandboxed(ground, platform, batch)?;
-            for seed in batch.first..batch.first + batch.count {
+            let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+            for seed in batch.seeds() {
                 let lines = guest.get(&seed);
                 let Some(want) = natives[0].get(&seed) else {
                     bail!("{} did not run sequence {seed} on the host", self.program.name)
                 };
-                if natives.iter().any(|native| native.get(&seed) == lines) {
-                    same += 1;
-                    continue;
-                }
-                different += 1;
-                if *show > 0 {
-                    *show -= 1;
+                let is_same = natives.iter().any(|native| native.get(&seed) == lines);
+                let counts = report.counts.entry((self.program.name.clone(), ground.name)).or_default();
+                counts[usize::from(!is_same)] += 1;
+                if !is_same && report.shown < options.show {
+                    report.shown += 1;
                     let title = format!("{} {} {platform} --first={seed}", self.program.name, ground.name);
                     print_difference(&title, want, lines.map_or(&[], Vec::as_slice));
                 }
             }
         }
-        Ok([same, different])
+        Ok(())
     }
 }
 
@@ -264,47 +295,120 @@ fn kept_seeds(name: &str) -> Result<Vec<u32>> {
         .collect()
 }
 
-fn batches(options: &Options, name: &str) -> Result<Vec<Batch>> {
+fn batches(options: &Options, name: &str, fresh: u32) -> Result<Vec<Batch>> {
     let steps = options.steps;
     let mut all = Vec::new();
     if options.first.is_none() {
-        all.extend(kept_seeds(name)?.into_iter().map(|first| Batch { first, count: 1, steps }));
+        let firsts = kept_seeds(name)?;
+        if !firsts.is_empty() {
+            all.push(Batch { firsts, count: 1, steps });
+        }
     }
-    let first = options.first.unwrap_or(1);
-    for begin in (first..first + options.count).step_by(BATCH as usize) {
-        all.push(Batch { first: begin, count: BATCH.min(first + options.count - begin), steps });
+    for (first, count) in [(options.first.unwrap_or(1), options.count), (fresh, options.fresh)] {
+        for begin in (first..first + count).step_by(BATCH as usize) {
+            all.push(Batch { firsts: vec![begin], count: BATCH.min(first + count - begin), steps });
+        }
     }
     Ok(all)
 }
 
+/// All that is to be done: without end, if it is to be done for a time.
+fn jobs<'a>(
+    options: &'a Options,
+    models: &[&'a Program],
+    fresh: u32,
+) -> Result<Box<dyn Iterator<Item = Job<'a>> + Send + 'a>> {
+    let mut lanes = Vec::new();
+    for &program in models {
+        let wanted = |ground: &&Ground| options.place.as_deref().is_none_or(|place| place == ground.name);
+        lanes.extend(grounds(&program.name).iter().filter(wanted).map(|ground| (program, ground)));
+    }
+    if let Some(seconds) = options.seconds {
+        let until = Instant::now() + Duration::from_secs(seconds);
+        let rounds = (fresh..).step_by(BATCH as usize);
+        let steps = options.steps;
+        return Ok(Box::new(
+            rounds
+                .flat_map(move |first| lanes.clone().into_iter().map(move |lane| (first, lane)))
+                .take_while(move |_| Instant::now() < until)
+                .map(move |(first, (program, ground))| {
+                    let batch = Batch { firsts: vec![first], count: BATCH, steps };
+                    Job { program, ground, batch }
+                }),
+        ));
+    }
+    let mut all = Vec::new();
+    for (program, ground) in lanes {
+        let batches = batches(options, &program.name, fresh)?;
+        all.extend(batches.into_iter().map(|batch| Job { program, ground, batch }));
+    }
+    Ok(Box::new(all.into_iter()))
+}
+
+/// Does one job after another, until there are none or one cannot be done.
+fn work<'a>(
+    queue: &Mutex<Box<dyn Iterator<Item = Job<'a>> + Send + 'a>>,
+    (rvisor, scratch): (&Path, &Path),
+    options: &Options,
+    report: &Mutex<Report>,
+) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let Some(job) = job else { return };
+        let comparison = Comparison { program: job.program, rvisor, scratch: scratch.to_owned() };
+        let result = comparison.batch(&job, options, report);
+        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = result {
+            report.error.get_or_insert(error);
+        }
+        let different: u32 = report.counts.values().map(|[_, not]| not).sum();
+        if report.error.is_some() || different >= options.most {
+            return;
+        }
+    }
+}
+
+/// Seeds that nobody has chosen.
+fn fresh_seeds() -> Result<u32> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(1_000_000 + u32::try_from(now.as_millis() % 4_000_000_000)? / 100 * 100)
+}
+
 fn run_all() -> Result<bool> {
     let options = Options::parse()?;
+    let begun = Instant::now();
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let programs = Programs::build(&tmp.join("guest-programs"))?;
     let rvisor = find_rvisor()?;
     let scratch = tmp.join(format!("model-{}", std::process::id()));
-    let (mut same, mut different, mut show) = (0, 0, options.show);
-    let wanted = |name: &str| options.model.as_deref().is_none_or(|model| model == name);
-    for program in programs.models.iter().filter(|program| wanted(&program.name)) {
-        let comparison = Comparison { program, rvisor: &rvisor, scratch: &scratch };
-        let wanted = |ground: &&Ground| options.place.as_deref().is_none_or(|place| place == ground.name);
-        for ground in grounds(&program.name).iter().filter(wanted) {
-            let mut count = [0, 0];
-            for batch in batches(&options, &program.name)? {
-                let [more, bad] = comparison.batch(ground, &options.platforms, batch, &mut show)?;
-                count = [count[0] + more, count[1] + bad];
-            }
-            println!(
-                "{} {}: {} sequences as on the host, {} not",
-                program.name, ground.name, count[0], count[1]
-            );
-            same += count[0];
-            different += count[1];
-        }
+    let wanted = |program: &&Program| options.model.as_deref().is_none_or(|model| model == program.name);
+    let models: Vec<_> = programs.models.iter().filter(wanted).collect();
+    let fresh = fresh_seeds()?;
+    if options.fresh > 0 || options.seconds.is_some() {
+        println!("fresh seeds from {fresh} on");
     }
+    let queue = Mutex::new(jobs(&options, &models, fresh)?);
+    let report = Mutex::new(Report::default());
+    thread::scope(|scope| {
+        for number in 0..options.jobs.max(1) {
+            let scratch = scratch.join(number.to_string());
+            let (queue, report, options, rvisor) = (&queue, &report, &options, &rvisor);
+            scope.spawn(move || work(queue, (rvisor, &scratch), options, report));
+        }
+    });
     if scratch.exists() {
         fs::remove_dir_all(&scratch)?;
     }
+    let report = report.into_inner().map_err(|_| anyhow!("a thread has panicked"))?;
+    let (mut same, mut different) = (0, 0);
+    for ((model, place), [as_host, not]) in &report.counts {
+        println!("{model} {place}: {as_host} sequences as on the host, {not} not");
+        (same, different) = (same + as_host, different + not);
+    }
+    if let Some(error) = report.error {
+        return Err(error);
+    }
+    println!("{} sequences in {} s: {different} differences", same + different, begun.elapsed().as_secs());
     println!("{same} passed, {different} failed");
     Ok(different == 0 && same > 0)
 }
