@@ -111,12 +111,26 @@ impl Ring {
                     self.len += got;
                     done += got;
                 }
-                Err(errno) if done == 0 => return Err(errno),
-                Err(_) => break,
+                Err(errno) => {
+                    // LINUX: `pipe_write`: of a page that cannot be filled nothing goes in.
+                    let whole = self.whole_pages(done, n, is_packet);
+                    self.len -= done - whole;
+                    done = whole;
+                    if done == 0 {
+                        return Err(errno);
+                    }
+                    break;
+                }
             }
         }
         self.note(done, is_packet);
         Ok(done)
+    }
+
+    /// How many of the `done` bytes of `n` fill the pages that they lie on.
+    fn whole_pages(&self, done: usize, n: usize, is_packet: bool) -> usize {
+        let goes_on = if is_packet { 0 } else { self.odd_end(n) };
+        done.checked_sub(goes_on).map_or(0, |rest| goes_on + rest / PAGE * PAGE)
     }
 
     fn note(&mut self, len: usize, is_packet: bool) {
@@ -172,32 +186,30 @@ impl Ring {
                 break;
             }
             let want = piece.len.min(n - done);
-            let (result, full) = self.give(sink, want);
-            let got = match result {
-                Err(errno) if done == 0 => return Err(errno),
-                Err(_) => break,
-                Ok(got) => got,
-            };
-            done += got;
-            self.consume(if piece.is_packet { piece.len } else { got });
-            if piece.is_packet || !full {
+            if let Err(errno) = self.give(sink, want) {
+                if done == 0 {
+                    return Err(errno);
+                }
+                break;
+            }
+            done += want;
+            self.consume(if piece.is_packet { piece.len } else { want });
+            if piece.is_packet {
                 break;
             }
         }
         Ok(done)
     }
 
-    /// Copies the first `want` bytes out; tells whether all of them went.
-    fn give(&self, sink: &mut dyn Sink, want: usize) -> (Result<usize, Errno>, bool) {
+    /// Copies the first `want` bytes out, as many as the sink has room for at least. LINUX: `pipe_read`: what does not go out as a whole stays.
+    fn give(&self, sink: &mut dyn Sink, want: usize) -> Result<(), Errno> {
         let (first, second) = self.filled(want);
-        match sink.write(first) {
-            Ok(n) if n == first.len() && !second.is_empty() => {
-                let more = sink.write(second).unwrap_or(0);
-                (Ok(n + more), n + more == want)
+        for part in [first, second] {
+            if !part.is_empty() && sink.write(part)? < part.len() {
+                return Err(Errno::EFAULT);
             }
-            Ok(n) => (Ok(n), n == want),
-            Err(errno) => (Err(errno), false),
         }
+        Ok(())
     }
 
     /// Forgets the first `n` bytes.
