@@ -212,7 +212,7 @@ table! {
     mq_notify => crate::ipc::mqueue::mq_notify, Partial("no SIGEV_THREAD");
     mq_getsetattr => crate::ipc::mqueue::mq_getsetattr, Full;
     // Memory.
-    mmap => crate::mm::map::mmap, Partial("MAP_GROWSDOWN does not grow; no hugetlb pages; no MAP_SYNC");
+    mmap => crate::mm::map::mmap, Partial("MAP_GROWSDOWN grows at the program's own touch only; no hugetlb pages; no MAP_SYNC");
     mprotect => crate::mm::map::mprotect, Full;
     munmap => crate::mm::map::munmap, Full;
     brk => crate::mm::map::brk, Full;

@@ -62,6 +62,10 @@ impl Attachment for Attached {
     fn id(&self) -> i32 {
         self.segment.id
     }
+
+    fn pages(&self) -> Pages {
+        Pages { source: Arc::clone(&self.segment.memory), offset: 0 }
+    }
 }
 
 impl Drop for Attached {
@@ -233,7 +237,7 @@ impl SharedMemory {
         drop(state);
         Ok(SharedSegment {
             len: segment.size,
-            pages: Pages { source: Arc::clone(&segment.memory), offset: 0 },
+            pages: attached.pages(),
             name: Arc::from(format!("/SYSV{key:08x} (deleted)")),
             writable: flags & SHM_RDONLY == 0,
             attachment: attached,

@@ -32,6 +32,9 @@ fn flag_of(advice: u32) -> Option<(VmaFlags, VmaFlags)> {
         madv::DODUMP => (none, VmaFlags::DONTDUMP),
         madv::HUGEPAGE => (VmaFlags::HUGEPAGE, VmaFlags::NOHUGEPAGE),
         madv::NOHUGEPAGE => (VmaFlags::NOHUGEPAGE, VmaFlags::HUGEPAGE),
+        madv::NORMAL => (none, VmaFlags::RANDOM | VmaFlags::SEQUENTIAL),
+        madv::RANDOM => (VmaFlags::RANDOM, VmaFlags::SEQUENTIAL),
+        madv::SEQUENTIAL => (VmaFlags::SEQUENTIAL, VmaFlags::RANDOM),
         _ => return None,
     })
 }
@@ -41,15 +44,34 @@ fn host_hears(advice: u32) -> bool {
     !matches!(advice, madv::DONTDUMP | madv::DODUMP)
 }
 
+/// Contents are lost by it, here or in a child.
+fn discards(advice: u32) -> bool {
+    matches!(
+        advice,
+        madv::FREE
+            | madv::DONTNEED
+            | madv::DONTNEED_LOCKED
+            | madv::REMOVE
+            | madv::DONTFORK
+            | madv::WIPEONFORK
+    )
+}
+
 /// May a mapping be advised so? LINUX: `madvise_vma_behavior`.
 fn check(vma: &Vma, advice: u32) -> Result<(), Errno> {
-    let anonymous = matches!(vma.backing, Backing::Anonymous);
+    let has_file = !matches!(vma.backing, Backing::Anonymous);
     let locked = vma.flags.contains(VmaFlags::LOCKED);
+    // LINUX: `can_madvise_modify`.
+    let protected =
+        vma.flags.contains(VmaFlags::SEALED) && vma.is_anonymous() && !vma.prot.contains(Prot::WRITE);
+    if protected && discards(advice) {
+        return Err(Errno::EPERM);
+    }
     let wrong = match advice {
         madv::DONTNEED | madv::COLD | madv::PAGEOUT => locked,
-        madv::FREE => !anonymous || locked,
-        madv::WIPEONFORK => !anonymous,
-        madv::REMOVE if locked || anonymous => true,
+        madv::FREE => !vma.is_anonymous() || locked,
+        madv::WIPEONFORK => has_file,
+        madv::REMOVE if locked || !has_file => true,
         madv::REMOVE => {
             let writable = vma.is_shared() && vma.max_prot.contains(Prot::WRITE);
             return if writable { Ok(()) } else { Err(Errno::EACCES) };
@@ -76,6 +98,10 @@ fn advise_at_once(
             unmapped |= from > run.1;
             if run.1 > run.0 {
                 host::call(context, advise(run))?;
+            }
+            // LINUX: `madvise_populate` ends at the first hole.
+            if unmapped && matches!(advice, madv::POPULATE_READ | madv::POPULATE_WRITE) {
+                return Err(Errno::ENOMEM);
             }
             run = (from, from);
         }
@@ -149,6 +175,8 @@ impl MemoryManager {
         {
             return Err(Errno::EINVAL);
         }
+        // LINUX: a length that cannot be rounded up to pages is none.
+        let len = layout::page_up(len).unwrap_or(0);
         let (start, end) = super::checked_range(addr, len, Errno::EINVAL, Errno::ENOMEM)?;
         if start == end {
             return Ok(());
@@ -196,13 +224,18 @@ impl MemoryManager {
             return Ok(());
         }
         let inner = self.lock();
+        if inner.tree.find(addr).is_none() {
+            return Err(Errno::ENOMEM);
+        }
         // The host writes with the guest's own rights, but nowhere near what is not the guest's.
         if inner.tree.has_special(vec, vec_end) || !inner.tree.covers(vec, vec_end) {
             return Err(Errno::EFAULT);
         }
-        if inner.tree.has_special(addr, end) || !inner.tree.covers(addr, end) {
+        if inner.tree.has_special(addr, end) {
             return Err(Errno::ENOMEM);
         }
-        host::call(context, MemoryCall::Incore { addr, len, vec }).map(drop)
+        let stop = inner.tree.covered_to(addr, end);
+        host::call(context, MemoryCall::Incore { addr, len: stop - addr, vec })?;
+        if stop < end { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 }

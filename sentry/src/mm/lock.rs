@@ -19,14 +19,28 @@ pub enum Fault {
     OnTouch,
 }
 
-/// Brings the pages of a mapping in.
-fn populate(context: &mut dyn Context, vma: &Vma, from: u64, to: u64) -> Result<(), Errno> {
+impl Fault {
+    /// What of [`VmaFlags::LOCKS`] is set.
+    const fn flags(self) -> VmaFlags {
+        match self {
+            Self::Now => VmaFlags::LOCKED,
+            Self::OnTouch => VmaFlags::LOCKS,
+        }
+    }
+}
+
+/// Brings the pages of a locked mapping in. LINUX: `populate_vma_page_range`.
+pub(super) fn populate(context: &mut dyn Context, vma: &Vma, from: u64, to: u64) -> Result<(), Errno> {
+    // Of the stack, Linux would have what has been used, which is there.
+    if vma.flags.intersects(VmaFlags::LOCKED_ON_FAULT | VmaFlags::STACK) {
+        return Ok(());
+    }
     let advice = if vma.prot.contains(Prot::WRITE) && !vma.is_shared() {
         madv::POPULATE_WRITE
-    } else if vma.prot.contains(Prot::READ) {
-        madv::POPULATE_READ
+    } else if vma.prot.is_empty() {
+        return Err(Errno::ENOMEM);
     } else {
-        return Ok(());
+        madv::POPULATE_READ
     };
     match host::call(context, MemoryCall::Advise { addr: from, len: to - from, advice }) {
         // LINUX: `__mlock_posix_error_return`.
@@ -41,7 +55,7 @@ impl MemoryManager {
     /// `mlock(2)`, `mlock2(2)`.
     ///
     /// # Errors
-    /// EPERM if nothing may be locked; ENOMEM above the limit or if not all of it is mapped.
+    /// EPERM if nothing may be locked; ENOMEM above the limit or if not all of it is mapped: what lies before the hole is locked then.
     pub fn mlock(
         &self,
         context: &mut dyn Context,
@@ -53,30 +67,22 @@ impl MemoryManager {
         if limits.locked == 0 {
             return Err(Errno::EPERM);
         }
-        let (start, end) = spread(addr, len)?;
+        let (start, len) = spread(addr, len);
         let mut inner = self.lock_to_change();
-        let fresh: u64 = inner
+        let end = start.saturating_add(len);
+        let locked: u64 = inner
             .tree
             .overlapping(start, end)
-            .filter(|vma| !vma.flags.contains(VmaFlags::LOCKED) && !vma.is_special())
+            .filter(|vma| vma.flags.contains(VmaFlags::LOCKED))
             .map(|vma| vma.clipped(start, end).len())
             .sum();
-        if inner.tree.totals().locked.saturating_add(fresh) > limits.locked {
+        // LINUX: `do_mlock`: what is not mapped counts, too.
+        if !inner.may_lock(len.saturating_sub(locked), limits) {
             return Err(Errno::ENOMEM);
         }
-        if start == end {
-            return Ok(());
-        }
-        if !inner.tree.covers(start, end) {
-            return Err(Errno::ENOMEM);
-        }
-        let pieces = inner.tree.cuts(start, end);
-        inner.reserve(pieces)?;
-        inner.tree.update(start, end, |vma| vma.flags |= VmaFlags::LOCKED);
-        if fault == Fault::Now {
-            for vma in inner.tree.overlapping(start, end).filter(|vma| !vma.is_special()) {
-                populate(context, vma, vma.start.max(start), vma.end.min(end))?;
-            }
+        inner.set_locks(start, len, fault.flags())?;
+        for vma in inner.tree.overlapping(start, end).filter(|vma| !vma.is_special()) {
+            populate(context, vma, vma.start.max(start), vma.end.min(end))?;
         }
         Ok(())
     }
@@ -84,20 +90,10 @@ impl MemoryManager {
     /// `munlock(2)`.
     ///
     /// # Errors
-    /// ENOMEM if not all of it is mapped.
+    /// ENOMEM if not all of it is mapped: what lies before the hole is unlocked then.
     pub fn munlock(&self, addr: u64, len: u64) -> Result<(), Errno> {
-        let (start, end) = spread(addr, len)?;
-        if start == end {
-            return Ok(());
-        }
-        let mut inner = self.lock_to_change();
-        if !inner.tree.covers(start, end) {
-            return Err(Errno::ENOMEM);
-        }
-        let pieces = inner.tree.cuts(start, end);
-        inner.reserve(pieces)?;
-        inner.tree.update(start, end, |vma| vma.flags.remove(VmaFlags::LOCKED));
-        Ok(())
+        let (start, len) = spread(addr, len);
+        self.lock_to_change().set_locks(start, len, VmaFlags::empty())
     }
 
     /// `mlockall(2)`.
@@ -116,19 +112,18 @@ impl MemoryManager {
             return Err(Errno::EPERM);
         }
         let mut inner = self.lock_to_change();
-        if now && inner.tree.totals().size > limits.locked {
+        let totals = inner.tree.totals();
+        if now && totals.size - totals.set_aside > limits.locked {
             return Err(Errno::ENOMEM);
         }
-        inner.lock_future = future;
+        inner.lock_future = if future { fault.flags() } else { VmaFlags::empty() };
         if !now {
             return Ok(());
         }
-        inner.tree.update(0, u64::MAX, |vma| vma.flags |= VmaFlags::LOCKED);
-        if fault == Fault::Now {
-            for vma in inner.tree.iter().filter(|vma| !vma.is_special()) {
-                // LINUX: mlockall(2) ignores what cannot be brought in.
-                let _ = populate(context, vma, vma.start, vma.end);
-            }
+        inner.tree.update(0, u64::MAX, |vma| vma.flags = (vma.flags - VmaFlags::LOCKS) | fault.flags());
+        for vma in inner.tree.iter().filter(|vma| !vma.is_special()) {
+            // LINUX: mlockall(2) ignores what cannot be brought in.
+            let _ = populate(context, vma, vma.start, vma.end);
         }
         Ok(())
     }
@@ -136,14 +131,30 @@ impl MemoryManager {
     /// `munlockall(2)`.
     pub fn munlockall(&self) {
         let mut inner = self.lock_to_change();
-        inner.lock_future = false;
-        inner.tree.update(0, u64::MAX, |vma| vma.flags.remove(VmaFlags::LOCKED));
+        inner.lock_future = VmaFlags::empty();
+        inner.tree.update(0, u64::MAX, |vma| vma.flags.remove(VmaFlags::LOCKS));
     }
 }
 
-/// The pages that a range touches.
-fn spread(addr: u64, len: u64) -> Result<(u64, u64), Errno> {
+impl super::Inner {
+    /// Up to the first hole. LINUX: `apply_vma_lock_flags`.
+    fn set_locks(&mut self, start: u64, len: u64, locks: VmaFlags) -> Result<(), Errno> {
+        let end = start.checked_add(len).ok_or(Errno::EINVAL)?;
+        if start == end {
+            return Ok(());
+        }
+        let stop = self.tree.covered_to(start, end);
+        if stop > start {
+            let pieces = self.tree.cuts(start, stop);
+            self.reserve(pieces)?;
+            self.tree.update(start, stop, |vma| vma.flags = (vma.flags - VmaFlags::LOCKS) | locks);
+        }
+        if stop < end { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+}
+
+/// The pages that a range touches: where they start, and how many bytes they are. LINUX: too long a range wraps around to a short one.
+fn spread(addr: u64, len: u64) -> (u64, u64) {
     let start = super::layout::page_down(addr);
-    let end = addr.checked_add(len).and_then(super::layout::page_up).ok_or(Errno::EINVAL)?;
-    if end > super::layout::END { Err(Errno::ENOMEM) } else { Ok((start, end)) }
+    (start, super::layout::page_up(len.wrapping_add(addr - start)).unwrap_or(0))
 }

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use linux_abi::mm::{
     MAP_32BIT, MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN, MAP_HUGETLB, MAP_LOCKED,
     MAP_NONBLOCK, MAP_NORESERVE, MAP_POPULATE, MAP_PRIVATE, MAP_SHARED, MAP_SHARED_VALIDATE, MAP_STACK,
-    MAP_TYPE, Prot, madv,
+    MAP_TYPE, Prot,
 };
 use platform::host::file as host_file;
 use platform::{Context, MemoryCall};
 
 use super::host;
 use super::layout::{self, END, HUGE_PAGE, LOW_END, LOW_START, MIN_ADDR, PAGE};
-use super::vma::{Attachment, Backing, Vma, VmaFlags};
+use super::lock::populate;
+use super::vma::{Attachment, Backing, Vma, VmaFlags, is_data};
 use super::{Inner, MemoryLimits, MemoryManager};
 use crate::Errno;
 use crate::task::Task;
@@ -36,8 +37,7 @@ const LEGACY_MAP_MASK: u32 = MAP_SHARED
     | MAP_NONBLOCK
     | MAP_STACK
     | MAP_HUGETLB
-    | linux_abi::mm::MAP_HUGE_MASK
-    | MAP_FIXED_NOREPLACE;
+    | linux_abi::mm::MAP_HUGE_MASK;
 /// `MS_NOEXEC` of a mount.
 const MS_NOEXEC: u32 = 8;
 
@@ -108,6 +108,7 @@ impl MemoryManager {
         limits: &MemoryLimits,
     ) -> Result<u64, Errno> {
         let (placement, len) = check_place(&request)?;
+        self.check_room(placement, len, request.flags, limits)?;
         let blueprint = match request.target {
             MapTarget::Anonymous => anonymous(len, request.prot, request.flags)?,
             MapTarget::File { file, offset } => {
@@ -115,6 +116,30 @@ impl MemoryManager {
             }
         };
         self.establish(context, placement, blueprint, limits)
+    }
+
+    /// What Linux looks at before it looks at what is to be mapped.
+    fn check_room(
+        &self,
+        placement: Placement,
+        len: u64,
+        flags: u32,
+        limits: &MemoryLimits,
+    ) -> Result<(), Errno> {
+        let inner = self.lock();
+        if let Placement::FixedNoReplace(addr) = placement
+            && !inner.tree.is_free(addr, addr + len)
+        {
+            return Err(Errno::EEXIST);
+        }
+        let asks = flags & MAP_LOCKED != 0;
+        if asks && limits.locked == 0 {
+            return Err(Errno::EPERM);
+        }
+        if (asks || !inner.lock_future.is_empty()) && !inner.may_lock(len, limits) {
+            return Err(Errno::EAGAIN);
+        }
+        Ok(())
     }
 
     /// Maps a System V segment.
@@ -139,15 +164,20 @@ impl MemoryManager {
             return Err(Errno::EPERM);
         }
         let placement = if addr == 0 { Placement::Hint(0) } else { Placement::Fixed(addr) };
-        let max_prot = if segment.writable { Prot::all() } else { Prot::READ | Prot::EXEC };
+        let (mut max_prot, mut flags) = (Prot::all(), VmaFlags::SHARED);
+        if !segment.writable {
+            max_prot -= Prot::WRITE;
+            flags |= VmaFlags::READ_SHARED;
+        }
         let blueprint = Blueprint {
             len,
             prot,
             max_prot,
-            flags: VmaFlags::SHARED,
+            flags,
             backing: Backing::Memory {
                 id: next_memory_id(),
                 offset: 0,
+                size: len,
                 name: segment.name,
                 attachment: Some(segment.attachment),
             },
@@ -171,19 +201,19 @@ impl MemoryManager {
         let mut gone = Vec::new();
         let mut blueprint = blueprint;
         let mut inner = self.lock_to_change();
-        if inner.lock_future {
-            blueprint.flags |= VmaFlags::LOCKED;
-        }
+        blueprint.flags |= inner.lock_future;
+        blueprint.populate |= blueprint.flags.contains(VmaFlags::LOCKED);
+        blueprint.populate &= !blueprint.flags.contains(VmaFlags::LOCKED_ON_FAULT);
         let addr = inner.choose(placement, &blueprint)?;
         let end = addr + blueprint.len;
         let replaced: u64 = inner.tree.overlapping(addr, end).map(|vma| vma.clipped(addr, end).len()).sum();
-        if blueprint.flags.contains(VmaFlags::LOCKED)
-            && inner.tree.totals().locked.saturating_add(blueprint.len) > limits.locked
-        {
+        if blueprint.flags.contains(VmaFlags::LOCKED) && !inner.may_lock(blueprint.len, limits) {
             return Err(Errno::EAGAIN);
         }
-        let data = blueprint.prot.contains(Prot::WRITE) && blueprint.pages.is_none();
-        inner.check_limits(blueprint.len.saturating_sub(replaced), data, limits)?;
+        let data = is_data(blueprint.prot, blueprint.flags);
+        if !inner.may_expand(blueprint.len.saturating_sub(replaced), data, limits) {
+            return Err(Errno::ENOMEM);
+        }
         let pieces = inner.tree.cuts(addr, end) + 1;
         inner.reserve(pieces)?;
         inner.make(context, addr, &mut blueprint, replaced > 0, &mut gone)?;
@@ -242,9 +272,10 @@ impl MemoryManager {
             }
             _ => None,
         };
-        let first = |vma: &&Vma| vma.start == addr;
-        let found = inner.tree.find(addr).filter(first).and_then(starting);
-        let (wanted, _, segment) = found.filter(|&(_, offset, _)| offset == 0).ok_or(Errno::EINVAL)?;
+        // LINUX: the piece at `addr` itself may be gone already.
+        let piece =
+            |vma: &Vma| starting(vma).filter(|&(_, offset, _)| vma.start.checked_sub(offset) == Some(addr));
+        let (wanted, _, segment) = inner.tree.from(addr).find_map(piece).ok_or(Errno::EINVAL)?;
         let ranges: Vec<(u64, u64)> = inner
             .tree
             .iter()
@@ -334,15 +365,14 @@ impl Inner {
             gone.append(&mut self.tree.remove(addr, end));
         }
         result?;
-        if blueprint.populate && blueprint.pages.is_some() {
-            let write = blueprint.prot.contains(Prot::WRITE);
-            let advice = if write { madv::POPULATE_WRITE } else { madv::POPULATE_READ };
-            // LINUX: mmap(2) does not fail if the mapping cannot be populated.
-            let _ = host::call(context, MemoryCall::Advise { addr, len: blueprint.len, advice });
-        }
         let Blueprint { prot, max_prot, flags, .. } = *blueprint;
         let backing = std::mem::replace(&mut blueprint.backing, Backing::Anonymous);
-        self.tree.insert(Vma { start: addr, end, prot, max_prot, flags, backing });
+        let vma = Vma { start: addr, end, prot, max_prot, flags, backing };
+        if blueprint.populate && blueprint.pages.is_some() {
+            // LINUX: mmap(2) does not fail if the mapping cannot be populated.
+            let _ = populate(context, &vma, addr, end);
+        }
+        self.tree.insert(vma);
         self.note_peak();
         Ok(())
     }
@@ -470,7 +500,10 @@ pub(super) fn anonymous(len: u64, prot: u32, flags: u32) -> Result<Blueprint, Er
         host_flags: flags & (MAP_NORESERVE | MAP_STACK),
     };
     match flags & MAP_TYPE {
-        MAP_PRIVATE => Ok(blueprint),
+        MAP_PRIVATE => {
+            blueprint.flags.set(VmaFlags::GROWSDOWN, flags & MAP_GROWSDOWN != 0);
+            Ok(blueprint)
+        }
         MAP_SHARED if flags & MAP_GROWSDOWN != 0 => Err(Errno::EINVAL),
         MAP_SHARED => {
             let source = host_file::new_memory_file("shared-anonymous")?;
@@ -480,6 +513,7 @@ pub(super) fn anonymous(len: u64, prot: u32, flags: u32) -> Result<Blueprint, Er
             blueprint.backing = Backing::Memory {
                 id: next_memory_id(),
                 offset: 0,
+                size: len,
                 name: Arc::from("/dev/zero (deleted)"),
                 attachment: None,
             };
@@ -518,7 +552,8 @@ fn of_file(
         return Err(Errno::EINVAL);
     }
     let mut max_prot = Prot::all();
-    if shared && !file.is_writable() {
+    let read_shared = shared && !file.is_writable();
+    if read_shared {
         if prot.contains(Prot::WRITE) {
             return Err(Errno::EACCES);
         }
@@ -534,11 +569,12 @@ fn of_file(
         }
         max_prot -= Prot::EXEC;
     }
-    if flags & MAP_GROWSDOWN != 0 {
+    let writable = shared && max_prot.contains(Prot::WRITE);
+    let mappable = file.ops.map(&file.op(task), offset, len, writable);
+    if flags & MAP_GROWSDOWN != 0 && !matches!(mappable, Err(Errno::ENODEV)) {
         return Err(Errno::EINVAL);
     }
-    let writable = shared && max_prot.contains(Prot::WRITE);
-    let mappable = match file.ops.map(&file.op(task), offset, len, writable) {
+    let mappable = match mappable {
         // LINUX: `memfd_check_seals_mmap`: what is sealed against writing can be mapped for reading, for ever.
         Err(Errno::EPERM) if writable && !prot.contains(Prot::WRITE) => {
             max_prot -= Prot::WRITE;
@@ -550,11 +586,17 @@ fn of_file(
         Mappable::Pages(pages) => pages,
         Mappable::Anonymous => {
             let kind = if shared { MAP_SHARED } else { MAP_PRIVATE };
-            return anonymous(len, prot.bits(), (flags & !MAP_TYPE) | kind);
+            let mut blueprint = anonymous(len, prot.bits(), (flags & !MAP_TYPE) | kind)?;
+            if !shared {
+                blueprint.flags |= VmaFlags::ZERO;
+                blueprint.backing = Backing::File { file: Some(file), offset };
+            }
+            return Ok(blueprint);
         }
     };
     let mut vma_flags = common_flags(flags);
     vma_flags.set(VmaFlags::SHARED, shared);
+    vma_flags.set(VmaFlags::READ_SHARED, read_shared);
     Ok(Blueprint {
         len,
         prot,

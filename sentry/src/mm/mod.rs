@@ -4,11 +4,12 @@
 //! the host's memory calls through the running task's `platform::Context`.
 //!
 //! Files: `vma` one mapping, `tree` all of them, `layout` bounds and chance, `map`, `protect`, `remap`, `brk`, `advise`,
-//! `lock` the calls, `host` how the host is told, `query` what others ask (is this writable? where can a trampoline go?), `report` the texts of
+//! `lock` the calls, `grow` what grows at a fault, `host` how the host is told, `query` what others ask (is this writable? where can a trampoline go?), `report` the texts of
 //! `/proc/PID/maps` and its kin, [`loader`] how a program gets into memory.
 
 mod advise;
 mod brk;
+mod grow;
 mod host;
 pub mod layout;
 pub mod loader;
@@ -115,8 +116,8 @@ struct Inner {
     program: ProgramLayout,
     /// Current end of the heap, to the byte.
     brk: u64,
-    /// `mlockall(MCL_FUTURE)`.
-    lock_future: bool,
+    /// `mlockall(MCL_FUTURE)`: of new mappings, those of [`VmaFlags::LOCKS`].
+    lock_future: VmaFlags,
     exe: Option<Location>,
     /// Nobody writes to the program file as long as it runs somewhere.
     exe_denies: Option<Arc<DenyWrite>>,
@@ -148,7 +149,7 @@ impl MemoryManager {
             tree,
             program: ProgramLayout::default(),
             brk: 0,
-            lock_future: false,
+            lock_future: VmaFlags::empty(),
             exe: None,
             exe_denies: None,
             auxv: Vec::new(),
@@ -186,9 +187,14 @@ impl MemoryManager {
     /// To change the layout: what [`MemoryManager::is_writable`] remembers is forgotten.
     fn lock_to_change(&self) -> MutexGuard<'_, Inner> {
         let inner = self.lock();
+        self.forget_writable();
+        inner
+    }
+
+    /// LOCK: `mm.inner` is held.
+    fn forget_writable(&self) {
         self.writable.clear();
         self.plain.clear();
-        inner
     }
 
     /// The host side.
@@ -211,7 +217,7 @@ impl MemoryManager {
             tree: inner.tree.forked(),
             program: inner.program,
             brk: inner.brk,
-            lock_future: false,
+            lock_future: VmaFlags::empty(),
             exe: inner.exe.clone(),
             exe_denies: inner.exe_denies.clone(),
             auxv: inner.auxv.clone(),
@@ -271,7 +277,7 @@ impl VmaTree {
             .map(|vma| (vma.start, vma.end))
             .collect();
         for (start, end) in locked {
-            copy.update(start, end, |vma| vma.flags.remove(VmaFlags::LOCKED));
+            copy.update(start, end, |vma| vma.flags.remove(VmaFlags::LOCKS));
         }
         copy
     }
@@ -291,14 +297,16 @@ impl Inner {
     }
 
     /// Another `len` bytes may be mapped. LINUX: `may_expand_vm`.
-    fn check_limits(&self, len: u64, data: bool, limits: &MemoryLimits) -> Result<(), Errno> {
+    fn may_expand(&self, len: u64, data: bool, limits: &MemoryLimits) -> bool {
         let totals = self.tree.totals();
-        let too_much =
-            |sum: u64, limit: u64| limit != u64::MAX && sum.checked_add(len).is_none_or(|sum| sum > limit);
-        if too_much(totals.size, limits.address_space) || (data && too_much(totals.data, limits.data)) {
-            return Err(Errno::ENOMEM);
-        }
-        Ok(())
+        let fits =
+            |sum: u64, limit: u64| limit == u64::MAX || sum.checked_add(len).is_some_and(|sum| sum <= limit);
+        fits(totals.size, limits.address_space) && (!data || fits(totals.data, limits.data))
+    }
+
+    /// Another `len` bytes may be locked. LINUX: `mlock_future_ok`.
+    fn may_lock(&self, len: u64, limits: &MemoryLimits) -> bool {
+        self.tree.totals().locked.saturating_add(len) <= limits.locked
     }
 
     fn note_peak(&mut self) {

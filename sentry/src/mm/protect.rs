@@ -4,8 +4,8 @@ use linux_abi::mm::{PROT_GROWSDOWN, PROT_GROWSUP, PROT_SEM, Prot};
 use platform::{Context, MemoryCall};
 
 use super::host;
-use super::layout::{self, END};
-use super::vma::VmaFlags;
+use super::layout;
+use super::vma::{VmaFlags, is_data};
 use super::{MemoryLimits, MemoryManager};
 use crate::Errno;
 
@@ -22,33 +22,30 @@ impl MemoryManager {
         prot: u32,
         limits: &MemoryLimits,
     ) -> Result<(), Errno> {
-        let grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP);
-        if grows == PROT_GROWSDOWN | PROT_GROWSUP || !layout::is_aligned(addr) {
-            return Err(Errno::EINVAL);
-        }
-        if len == 0 {
-            return Ok(());
-        }
-        let len = layout::page_up(len).ok_or(Errno::ENOMEM)?;
-        let end = addr.checked_add(len).filter(|&end| end <= END).ok_or(Errno::ENOMEM)?;
-        let prot = prot & !grows;
-        if prot & !(Prot::all().bits() | PROT_SEM) != 0 {
-            return Err(Errno::EINVAL);
-        }
-        let prot = Prot::from_bits_truncate(prot);
+        let Some((end, prot, grows)) = checked(addr, len, prot)? else { return Ok(()) };
         let mut inner = self.lock_to_change();
+        let first = inner.tree.overlapping(addr, end).next().ok_or(Errno::ENOMEM)?;
         let start = if grows == PROT_GROWSDOWN {
-            let vma = inner.tree.overlapping(addr, end).next().ok_or(Errno::ENOMEM)?;
-            if !vma.flags.contains(VmaFlags::STACK) {
+            if !first.flags.intersects(VmaFlags::STACKS) {
                 return Err(Errno::EINVAL);
             }
-            vma.start
+            first.start
+        } else if first.start > addr {
+            return Err(Errno::ENOMEM);
         } else if grows == PROT_GROWSUP {
             return Err(Errno::EINVAL);
         } else {
             addr
         };
         inner.protect(context, start, end, prot, limits)
+    }
+
+    /// `pkey_mprotect(2)` with a key that does not exist.
+    ///
+    /// # Errors
+    /// EINVAL, unless something else is wrong before the key is looked at.
+    pub fn mprotect_without_key(&self, addr: u64, len: u64, prot: u32) -> Result<(), Errno> {
+        checked(addr, len, prot)?.map_or(Ok(()), |_| Err(Errno::EINVAL))
     }
 
     /// `mseal(2)`.
@@ -74,6 +71,25 @@ impl MemoryManager {
     }
 }
 
+/// Checks what can be checked without the layout, in the order of `do_mprotect_pkey`: the end, the protection, and which way it reaches beyond
+/// the range. `None`: there is nothing to do.
+fn checked(addr: u64, len: u64, prot: u32) -> Result<Option<(u64, Prot, u32)>, Errno> {
+    let grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP);
+    if grows == PROT_GROWSDOWN | PROT_GROWSUP || !layout::is_aligned(addr) {
+        return Err(Errno::EINVAL);
+    }
+    if len == 0 {
+        return Ok(None);
+    }
+    let len = layout::page_up(len).ok_or(Errno::ENOMEM)?;
+    let end = addr.checked_add(len).ok_or(Errno::ENOMEM)?;
+    let prot = prot & !grows;
+    if prot & !(Prot::all().bits() | PROT_SEM) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Some((end, Prot::from_bits_truncate(prot), grows)))
+}
+
 impl super::Inner {
     fn protect(
         &mut self,
@@ -83,9 +99,6 @@ impl super::Inner {
         prot: Prot,
         limits: &MemoryLimits,
     ) -> Result<(), Errno> {
-        if self.tree.has_sealed(start, end) {
-            return Err(Errno::EPERM);
-        }
         self.reserve(self.tree.cuts(start, end))?;
         let mut at = start;
         while at < end {
@@ -94,9 +107,15 @@ impl super::Inner {
             if vma.is_special() || !vma.max_prot.contains(prot) {
                 return Err(Errno::EACCES);
             }
+            if vma.flags.contains(VmaFlags::SEALED) {
+                return Err(Errno::EPERM);
+            }
             if vma.prot != prot {
-                let becomes_data = prot.contains(Prot::WRITE) && !vma.is_data() && !vma.is_shared();
-                if becomes_data && self.tree.totals().data.saturating_add(stop - at) > limits.data {
+                // LINUX: `mprotect_fixup`: only what counts newly can be too much.
+                let (was_data, len) = (vma.is_data(), stop - at);
+                let becomes =
+                    prot.contains(Prot::WRITE) && !self.may_expand(len, is_data(prot, vma.flags), limits);
+                if becomes && self.may_expand(len, was_data, limits) {
                     return Err(Errno::ENOMEM);
                 }
                 host::call(context, MemoryCall::Protect { addr: at, len: stop - at, prot: prot.bits() })?;

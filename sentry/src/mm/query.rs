@@ -129,9 +129,7 @@ impl MemoryManager {
     /// The same, and writing cannot fail: there is no file behind it that could be too short.
     #[must_use]
     pub fn is_plain(&self, addr: u64, len: u64) -> bool {
-        self.allows(&self.plain, addr, len, |vma| {
-            vma.flags.contains(VmaFlags::IMAGE) || !matches!(vma.backing, Backing::File { .. })
-        })
+        self.allows(&self.plain, addr, len, Vma::is_always_there)
     }
 
     fn allows(&self, cache: &WritableCache, addr: u64, len: u64, more: fn(&Vma) -> bool) -> bool {

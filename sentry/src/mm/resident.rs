@@ -40,6 +40,7 @@ impl Resident {
         match &vma.backing {
             Backing::Anonymous => Self { anonymous: bytes, ..Self::default() },
             Backing::Memory { .. } => Self { shared: bytes, ..Self::default() },
+            Backing::File { .. } if vma.is_anonymous() => Self { anonymous: bytes, ..Self::default() },
             Backing::File { .. } if !vma.is_shared() && vma.prot.contains(Prot::WRITE) => {
                 Self { anonymous: bytes, ..Self::default() }
             }

@@ -17,9 +17,11 @@ pub struct Totals {
     pub data: u64,
     /// Stacks (`VmStk`).
     pub stack: u64,
+    /// Of these, the program's, which is set aside whole.
+    pub set_aside: u64,
     /// Executable and not writable (`VmExe` and `VmLib`).
     pub exec: u64,
-    /// Locked (`VmLck`, `RLIMIT_MEMLOCK`).
+    /// Locked (`VmLck`, `RLIMIT_MEMLOCK`), without the program's stack: it is set aside whole, where Linux counts what has been used.
     pub locked: u64,
 }
 
@@ -75,6 +77,17 @@ impl VmaTree {
         self.map.range(..=addr).next_back().map(|(_, vma)| vma).filter(|vma| vma.end > addr)
     }
 
+    /// The mappings that begin at `addr` or above it, ascending.
+    pub fn from(&self, addr: u64) -> impl Iterator<Item = &Vma> {
+        self.map.range(addr..).map(|(_, vma)| vma)
+    }
+
+    /// The mapping that begins last below `addr`.
+    #[must_use]
+    pub fn below(&self, addr: u64) -> Option<&Vma> {
+        self.map.range(..addr).next_back().map(|(_, vma)| vma)
+    }
+
     /// The mappings that overlap the range, ascending.
     pub fn overlapping(&self, start: u64, end: u64) -> impl Iterator<Item = &Vma> {
         let first = self.find(start).map_or(start, |vma| vma.start);
@@ -109,14 +122,20 @@ impl VmaTree {
     /// All of the range is mapped.
     #[must_use]
     pub fn covers(&self, start: u64, end: u64) -> bool {
+        self.covered_to(start, end) >= end
+    }
+
+    /// How far from `start` on everything is mapped: `end` at most.
+    #[must_use]
+    pub fn covered_to(&self, start: u64, end: u64) -> u64 {
         let mut at = start;
         for vma in self.overlapping(start, end) {
             if vma.start > at {
-                return false;
+                break;
             }
             at = vma.end;
         }
-        at >= end
+        at.min(end)
     }
 
     /// Enters a mapping where nothing is, and merges it with its neighbours.
@@ -248,9 +267,10 @@ impl VmaTree {
         let totals = &mut self.totals;
         add(&mut totals.size, true);
         add(&mut totals.data, vma.is_data());
-        add(&mut totals.stack, vma.flags.contains(VmaFlags::STACK));
+        add(&mut totals.stack, vma.flags.intersects(VmaFlags::STACKS));
+        add(&mut totals.set_aside, vma.flags.contains(VmaFlags::STACK));
         add(&mut totals.exec, vma.prot.contains(Prot::EXEC) && !vma.prot.contains(Prot::WRITE));
-        add(&mut totals.locked, vma.flags.contains(VmaFlags::LOCKED));
+        add(&mut totals.locked, vma.flags & (VmaFlags::LOCKED | VmaFlags::STACK) == VmaFlags::LOCKED);
     }
 
     /// Merges what can be merged from the mapping before `start` to the one at `end`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use linux_abi::mm::Prot;
 
 use super::layout::STACK_GUARD;
-use crate::vfs::OpenFile;
+use crate::vfs::{OpenFile, Pages};
 
 bitflags::bitflags! {
     /// Properties of a mapping besides its protection.
@@ -39,6 +39,23 @@ bitflags::bitflags! {
         const HIDDEN = 1 << 11;
         /// A segment of a program that runs: its file does not shrink. LINUX: ETXTBSY.
         const IMAGE = 1 << 12;
+        /// `MAP_GROWSDOWN`: grows when something below it is touched, and keeps a gap below it as stacks do.
+        const GROWSDOWN = 1 << 13;
+        /// `MLOCK_ONFAULT`: locked as it is touched; with `LOCKED`.
+        const LOCKED_ON_FAULT = 1 << 14;
+        /// `MADV_RANDOM`.
+        const RANDOM = 1 << 15;
+        /// `MADV_SEQUENTIAL`.
+        const SEQUENTIAL = 1 << 16;
+        /// Shared, of a file that is open for reading only. LINUX: `VM_MAYSHARE` without `VM_SHARED`.
+        const READ_SHARED = 1 << 17;
+        /// Private pages of `/dev/zero`: no file's, although they have one. LINUX: `vma_is_anonymous`.
+        const ZERO = 1 << 18;
+
+        /// What `mlock(2)` sets and `munlock(2)` clears.
+        const LOCKS = Self::LOCKED.bits() | Self::LOCKED_ON_FAULT.bits();
+        /// What is below it wants a gap, and it is counted as a stack.
+        const STACKS = Self::STACK.bits() | Self::GROWSDOWN.bits();
     }
 }
 
@@ -60,6 +77,8 @@ pub enum Backing {
         id: u64,
         /// Offset in it of the mapping's start.
         offset: u64,
+        /// Its size in bytes; a mapping that has grown may reach beyond it.
+        size: u64,
         /// As shown in `/proc/PID/maps`.
         name: Arc<str>,
         /// Called back when pieces of it are mapped and unmapped (System V shared memory).
@@ -73,11 +92,14 @@ pub enum Backing {
 pub trait Attachment: Send + Sync {
     /// The id of the segment.
     fn id(&self) -> i32;
+
+    /// Its memory.
+    fn pages(&self) -> Pages;
 }
 
 impl Backing {
     /// The same, `by` bytes further on.
-    fn advanced(&self, by: u64) -> Self {
+    pub(super) fn advanced(&self, by: u64) -> Self {
         let mut copy = self.clone();
         match &mut copy {
             Self::File { offset, .. } | Self::Memory { offset, .. } => *offset = offset.wrapping_add(by),
@@ -133,6 +155,11 @@ pub struct Vma {
     pub backing: Backing,
 }
 
+/// A mapping with these properties counts against `RLIMIT_DATA`. LINUX: `is_data_mapping`.
+pub(super) const fn is_data(prot: Prot, flags: VmaFlags) -> bool {
+    prot.contains(Prot::WRITE) && !flags.intersects(VmaFlags::STACKS.union(VmaFlags::SHARED))
+}
+
 impl Vma {
     /// Length in bytes.
     #[must_use]
@@ -158,16 +185,36 @@ impl Vma {
         self.flags.contains(VmaFlags::SHARED)
     }
 
-    /// Counts against `RLIMIT_DATA`. LINUX: `is_data_mapping`.
+    /// Its pages are no file's.
+    #[must_use]
+    pub const fn is_anonymous(&self) -> bool {
+        matches!(self.backing, Backing::Anonymous) || self.flags.contains(VmaFlags::ZERO)
+    }
+
+    /// No file behind it can be too short, so that its pages are there whenever they are touched.
+    #[must_use]
+    pub const fn is_always_there(&self) -> bool {
+        match self.backing {
+            Backing::Anonymous | Backing::Special(_) => true,
+            Backing::File { .. } => self.flags.intersects(VmaFlags::IMAGE.union(VmaFlags::ZERO)),
+            Backing::Memory { offset, size, .. } => offset.saturating_add(self.len()) <= size,
+        }
+    }
+
+    /// Counts against `RLIMIT_DATA`.
     #[must_use]
     pub const fn is_data(&self) -> bool {
-        self.prot.contains(Prot::WRITE) && !self.is_shared() && !self.flags.contains(VmaFlags::STACK)
+        is_data(self.prot, self.flags)
     }
 
     /// Where the room that it needs starts: a stack wants a gap below it.
     #[must_use]
     pub const fn guarded_start(&self) -> u64 {
-        if self.flags.contains(VmaFlags::STACK) { self.start.saturating_sub(STACK_GUARD) } else { self.start }
+        if self.flags.intersects(VmaFlags::STACKS) {
+            self.start.saturating_sub(STACK_GUARD)
+        } else {
+            self.start
+        }
     }
 
     /// The piece of it within a range that overlaps it.

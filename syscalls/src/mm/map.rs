@@ -56,7 +56,7 @@ pub(crate) fn pkey_mprotect(
     pkey: i32,
 ) -> Result<(), Errno> {
     if pkey != -1 {
-        return Err(Errno::EINVAL);
+        return current.mm().mprotect_without_key(addr, len, prot);
     }
     mprotect(current, addr, len, prot)
 }
@@ -72,8 +72,9 @@ pub(crate) fn mremap(
 ) -> Result<u64, Errno> {
     let flags = u32::try_from(flags).map_err(|_| Errno::EINVAL)?;
     let limits = limits(current);
+    let task = std::sync::Arc::clone(current.task());
     let (mm, context) = current.mm_and_context();
-    mm.mremap(context, addr, old_len, new_len, flags, new_addr, &limits)
+    mm.mremap(context, &task, addr, old_len, new_len, flags, new_addr, &limits)
 }
 
 /// `brk(2)`: <https://man7.org/linux/man-pages/man2/brk.2.html>

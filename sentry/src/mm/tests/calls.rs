@@ -12,6 +12,7 @@ use super::Dice;
 use crate::Errno;
 use crate::mm::layout::{PAGE, STUB_END, STUB_START};
 use crate::mm::map::{MapRequest, MapTarget, anonymous, check_place};
+use crate::mm::remap::checked;
 use crate::mm::{LockFault, MemoryLimits, MemoryManager};
 
 const RW: u32 = 3;
@@ -47,7 +48,8 @@ impl Guest {
     }
 
     fn remap(&mut self, addr: u64, old: u64, new: u64, flags: u32, to: u64) -> Result<u64, Errno> {
-        self.mm.mremap(&mut self.context, addr, old * PAGE, new * PAGE, flags, to, &self.limits)
+        let request = checked(addr, old * PAGE, new * PAGE, flags, to)?;
+        self.mm.remap(&mut self.context, request, &self.limits)
     }
 
     /// Layout and pages agree.

@@ -25,8 +25,13 @@ fn vma(start: u64, end: u64, prot: Prot) -> Vma {
 
 /// As [`vma`], of a memory file: page n shows page `n + shift` of it.
 fn file(start: u64, end: u64, prot: Prot, shift: u64) -> Vma {
-    let backing =
-        Backing::Memory { id: 1, offset: (start + shift) * PAGE, name: "memory".into(), attachment: None };
+    let backing = Backing::Memory {
+        id: 1,
+        offset: (start + shift) * PAGE,
+        size: u64::MAX,
+        name: "memory".into(),
+        attachment: None,
+    };
     Vma { backing, flags: VmaFlags::SHARED, ..vma(start, end, prot) }
 }
 

@@ -5,13 +5,13 @@
 use std::collections::HashSet;
 
 use linux_abi::nr;
-use linux_abi::signal::{SigAction, SigInfo, sa};
+use linux_abi::signal::{SigAction, SigInfo, code, sa};
 
 use super::{DefaultAction, Disposition, Sender, SigSet, Signal};
 use crate::Errno;
 use crate::task::overdue::Ended;
 use crate::task::process::Stop;
-use crate::task::{Current, ExitStatus};
+use crate::task::{Capability, Current, ExitStatus};
 
 /// Does the task go on?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,9 +222,20 @@ impl Current {
 
     /// A synchronous fault of the guest's code becomes a signal.
     pub fn fault(&mut self, fault: platform::Fault) {
+        let is_unmapped = fault.signo == Signal::SEGV.number() && fault.code == code::SEGV_MAPERR;
+        if is_unmapped && self.grow_to(fault.addr) {
+            return;
+        }
         self.log_fault(fault);
         self.set_fault(fault);
         self.task().force(SigInfo::fault(fault.signo, fault.code, fault.addr));
+    }
+
+    /// Something was touched where nothing is: see [`MemoryManager::grow_to`](crate::mm::MemoryManager::grow_to).
+    fn grow_to(&mut self, addr: u64) -> bool {
+        let limits = self.process().memory_limits(self.credentials().has(Capability::IpcLock));
+        let (mm, context) = self.mm_and_context();
+        mm.grow_to(context, addr, &limits)
     }
 
     /// One line for whoever debugs: where it was, and what the platform has done to the code there.
