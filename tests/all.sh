@@ -73,6 +73,7 @@ step "the guest tests' runner" cargo test -p guest-tests --lib
 step "guest behaviours" "${alone[@]}" cargo test -p guest-tests --test guest
 step "random sequences on pipes and sockets" "${alone[@]}" cargo test -p guest-tests --test model -- --model=pipes --count=100
 step "random sequences of signals" "${alone[@]}" cargo test -p guest-tests --test model -- --model=signals --count=40
+step "random sequences of memory calls" "${alone[@]}" cargo test -p guest-tests --test model -- --model=memory --count=150
 step "what guests make and destroy" "${alone[@]}" cargo test -p guest-tests --test lifetimes
 step "storage that is full or fails" "${alone[@]}" cargo test -p guest-tests --test storage
 step "the harness itself, with runc" "${alone[@]}" \

@@ -5,15 +5,12 @@
 // WHERE and DIRECTORY mean nothing here. Sequence SEED prints `== SEED`, then a line for each step: the call, its result and errno, and what
 // all descriptors are ready for afterwards, by poll and by an edge-triggered epoll instance.
 // A call that would wait is called out of it by a timer: EINTR, or what it had done by then.
-#include <errno.h>
+#include "model.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -29,14 +26,6 @@ static int sent;
 // A socket would not take something: Linux wakes who watches it by allocating and freeing, which is its own affair.
 static bool in_vain;
 static char buffer[BUFFER];
-
-static uint64_t state;
-static uint32_t dice(uint32_t sides) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)((state >> 11) % sides);
-}
 
 static void ignore(int signal_number) { (void)signal_number; }
 
@@ -87,10 +76,7 @@ static void fill(size_t length) {
 
 static void told(long result) {
     in_vain = result == -1;
-    if (result == -1)
-        printf(" = -%s", strerrorname_np(errno));
-    else
-        printf(" = %ld", result);
+    tell_result(result, errno);
 }
 
 static void make(void) {
@@ -302,7 +288,7 @@ static void show_ready(void) {
 
 static void sequence(uint32_t seed, int steps) {
     printf("== %u\n", seed);
-    state = seed * 0x9e3779b97f4a7c15ull + 1;
+    begin_dice(seed);
     sent = 0;
     epoll = epoll_create1(EPOLL_CLOEXEC);
     for (int at = 0; at < SLOTS; at++)

@@ -5,14 +5,11 @@
 // WHERE and DIRECTORY mean nothing here. A coordinator makes every choice; up to WORKERS processes do one step at a time. After each step
 // it waits until nobody runs and no signal is on its way; then it prints the call, its result, and of every process the state, group,
 // session, parent, what waits, and how often its handlers have run. Processes are named by their place, not by their number.
-#include <errno.h>
+#include "model.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -41,14 +38,6 @@ static struct {
 static int ends[WORKERS][2]; // [0] the coordinator's
 static pid_t pids[WORKERS];  // 0: free, or has been waited for
 static int me;
-
-static uint64_t state;
-static uint32_t dice(uint32_t sides) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)((state >> 11) % sides);
-}
 
 static const int sent[] = {SIGUSR1, SIGUSR1, SIGHUP,  SIGTERM, SIGSTOP, SIGSTOP, SIGTSTP, SIGTTIN, SIGUSR1,
                            SIGCONT, SIGCONT, SIGCONT, SIGKILL, SIGCHLD, 0,       34, SIGPIPE, SIGALRM};
@@ -218,13 +207,6 @@ static void show(void) {
     printf("\n");
 }
 
-static void told(long result, int error) {
-    if (result == -1)
-        printf(" = -%s", strerrorname_np(error));
-    else
-        printf(" = %ld", result);
-}
-
 static void told_status(pid_t pid, int status) {
     int place = place_of(pid);
     printf(" = %d", place);
@@ -370,7 +352,7 @@ static void order_step(int place) {
         pids[into] = (pid_t)answer.result;
         printf(" = a child");
     } else {
-        told(answer.result, answer.error);
+        tell_result(answer.result, answer.error);
     }
 }
 
@@ -383,7 +365,7 @@ static void own_step(void) {
         if (pid > 0)
             told_status(pid, status);
         else
-            told(pid, errno);
+            tell_result(pid, errno);
         return;
     }
     bool is_group = dice(4) == 0;
@@ -394,7 +376,7 @@ static void own_step(void) {
         is_group = false;
     printf("kill %s%d %d", is_group ? "-" : "", other, signal_number);
     long result = kill(is_group ? -pids[other] : pids[other], signal_number);
-    told(result, errno);
+    tell_result(result, errno);
 }
 
 // What it leaves that nobody has waited for, whoever's it is.
@@ -435,7 +417,7 @@ static void begin(void) {
 static void sequence(unsigned seed, int steps) {
     printf("== %u\n", seed);
     fflush(stdout);
-    state = seed * 0x9e3779b97f4a7c15ull + 1;
+    begin_dice(seed);
     memset((void *)shared, 0, sizeof *shared);
     may_ignore_children = seed % 2;
     for (int at = 0; at < WORKERS; at++)

@@ -66,8 +66,9 @@ impl Programs {
         };
         let neighbour = hostile.remove(at);
         let mut models = Vec::new();
+        let headers = [root.join("model/model.h")];
         for source in c_files(&root.join("model"))? {
-            models.push(compile(&stem(&source), std::slice::from_ref(&source), &[], out)?);
+            models.push(compile(&stem(&source), std::slice::from_ref(&source), &headers, out)?);
         }
         let kinds = root.join("lifetimes/kinds.c");
         let lifetimes = compile("kinds", std::slice::from_ref(&kinds), &[], out)?;
