@@ -311,7 +311,7 @@ int main(int argc, char **argv) {
     sigaction(SIGALRM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
     // Again and again: one may come before the call that is to be interrupted has begun.
-    struct itimerval often = {{0, 20000}, {0, 20000}};
+    struct itimerval often = {{0, 8000}, {0, 8000}};
     setitimer(ITIMER_REAL, &often, NULL);
     unsigned count = strtoul(argv[4], NULL, 10);
     for (char *at = argv[3]; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {

@@ -22,8 +22,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use guest_tests::{Program, Programs, find_rvisor};
 
 const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
-/// Sequences of one start of a generator.
-const BATCH: u32 = 100;
 /// Longest that a batch may take, in seconds.
 const BATCH_SECONDS: u32 = 120;
 /// Lines before a difference that are printed with it.
@@ -38,16 +36,19 @@ struct Ground {
     inside: &'static str,
     /// Its directory is a volume, twice, and what it leaves is looked at from the host.
     is_volume: bool,
+    /// Sequences of one start of the generator: some seconds' worth.
+    batch: u32,
 }
 
 const FILES: [Ground; 3] = [
-    Ground { name: "tree", native: &["bind", "overlay"], inside: "bind", is_volume: false },
-    Ground { name: "tmpfs", native: &["tmpfs"], inside: "tmpfs", is_volume: false },
-    Ground { name: "volume", native: &["bind"], inside: "given", is_volume: true },
+    Ground { name: "tree", native: &["bind", "overlay"], inside: "bind", is_volume: false, batch: 100 },
+    Ground { name: "tmpfs", native: &["tmpfs"], inside: "tmpfs", is_volume: false, batch: 100 },
+    Ground { name: "volume", native: &["bind"], inside: "given", is_volume: true, batch: 100 },
 ];
 
 /// For generators whose calls are on no file system.
-const CALLS: [Ground; 1] = [Ground { name: "calls", native: &["none"], inside: "none", is_volume: false }];
+const CALLS: [Ground; 1] =
+    [Ground { name: "calls", native: &["none"], inside: "none", is_volume: false, batch: 20 }];
 
 fn grounds(model: &str) -> &'static [Ground] {
     if model == "files" { &FILES } else { &CALLS }
@@ -295,7 +296,7 @@ fn kept_seeds(name: &str) -> Result<Vec<u32>> {
         .collect()
 }
 
-fn batches(options: &Options, name: &str, fresh: u32) -> Result<Vec<Batch>> {
+fn batches(options: &Options, name: &str, ground: &Ground, fresh: u32) -> Result<Vec<Batch>> {
     let steps = options.steps;
     let mut all = Vec::new();
     if options.first.is_none() {
@@ -305,8 +306,8 @@ fn batches(options: &Options, name: &str, fresh: u32) -> Result<Vec<Batch>> {
         }
     }
     for (first, count) in [(options.first.unwrap_or(1), options.count), (fresh, options.fresh)] {
-        for begin in (first..first + count).step_by(BATCH as usize) {
-            all.push(Batch { firsts: vec![begin], count: BATCH.min(first + count - begin), steps });
+        for begin in (first..first + count).step_by(ground.batch as usize) {
+            all.push(Batch { firsts: vec![begin], count: ground.batch.min(first + count - begin), steps });
         }
     }
     Ok(all)
@@ -325,21 +326,22 @@ fn jobs<'a>(
     }
     if let Some(seconds) = options.seconds {
         let until = Instant::now() + Duration::from_secs(seconds);
-        let rounds = (fresh..).step_by(BATCH as usize);
+        // The next round begins behind the longest batch.
+        let rounds = (fresh..).step_by(100);
         let steps = options.steps;
         return Ok(Box::new(
             rounds
                 .flat_map(move |first| lanes.clone().into_iter().map(move |lane| (first, lane)))
                 .take_while(move |_| Instant::now() < until)
                 .map(move |(first, (program, ground))| {
-                    let batch = Batch { firsts: vec![first], count: BATCH, steps };
+                    let batch = Batch { firsts: vec![first], count: ground.batch, steps };
                     Job { program, ground, batch }
                 }),
         ));
     }
     let mut all = Vec::new();
     for (program, ground) in lanes {
-        let batches = batches(options, &program.name, fresh)?;
+        let batches = batches(options, &program.name, ground, fresh)?;
         all.extend(batches.into_iter().map(|batch| Job { program, ground, batch }));
     }
     Ok(Box::new(all.into_iter()))
