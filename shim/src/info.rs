@@ -17,7 +17,8 @@ fn features() -> serde_json::Value {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.2.0",
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
-        "mountOptions": ["bind", "rbind", "ro", "rw", "nosuid", "nodev", "noexec"],
+        // Without `rro` among them containerd refuses a pod's recursive read-only mounts.
+        "mountOptions": sandbox::mount_option_names().collect::<Vec<_>>(),
         "linux": {
             "namespaces": ["ipc", "mount", "network", "pid", "uts"],
             "capabilities": sandbox::plan::CAPABILITIES.map(|name| format!("CAP_{name}")).to_vec(),

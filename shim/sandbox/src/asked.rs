@@ -231,6 +231,12 @@ fn mounted(mount: &Mount, option: &str) -> String {
     format!("{option} of {}", mount.destination)
 }
 
+/// The names of all options of a mount that are done, for those who ask before they write one.
+pub fn mount_option_names() -> impl Iterator<Item = String> {
+    let recursive = FLAGS.iter().map(|flag| format!("r{flag}"));
+    FLAGS.iter().chain(&NOTHING).map(|&name| name.to_owned()).chain(recursive)
+}
+
 /// Options that the sentry keeps as flags of the mount.
 const FLAGS: [&str; 15] = [
     "ro",

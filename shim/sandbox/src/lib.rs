@@ -20,5 +20,6 @@ pub mod spec;
 mod asked;
 mod sandbox;
 
+pub use asked::mount_option_names;
 pub use hardening::Hardening;
 pub use sandbox::{BootOptions, Container, Error, Sandbox};

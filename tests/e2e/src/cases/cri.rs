@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Case;
-use crate::command::wait_until;
+use crate::command::{Answer, run, wait_until};
 use crate::cri::{Pod, number, text};
 use crate::processes::{self, Role};
 use crate::world::World;
@@ -39,6 +39,11 @@ pub fn cases() -> Vec<Case> {
         Case::new("cri: a port is forwarded, as kubectl port-forward", port_forward),
         Case::new("cri: containerd is killed and started again, and the pod lives", restart),
     ];
+    cases.push(Case {
+        // Others need a newer kernel, and containerd 1 does not know the field.
+        needs_ours: true,
+        ..Case::new("cri: a recursive read-only mount is read-only with what is mounted below it", recursive)
+    });
     cases.extend(killed);
     cases
 }
@@ -242,6 +247,30 @@ fn port_forward(w: &World) -> Result<()> {
         let answer = pod.about_pod("PortForward", json!({"port": [8080]}))?;
         stream(w, text(&answer, "/url"), "?port=8080", "GET /page HTTP/1.0\\r\\n\\r\\n", "from the pod")
     })
+}
+
+/// containerd refuses it of a runtime that does not say that it can.
+fn recursive(w: &World) -> Result<()> {
+    let volume = w.dir.path().join("recursive");
+    let below = volume.join("below");
+    std::fs::create_dir_all(&below)?;
+    let target = below.display().to_string();
+    run(&["mount", "-t", "tmpfs", "tmpfs", &target], None, 10)?.ok()?;
+    let outcome = with_pod(w, |pod| {
+        let mount = |kind: &str, readonly: bool| {
+            json!({"container_path": kind, "host_path": volume.display().to_string(), "readonly": readonly,
+                   "recursive_read_only": readonly})
+        };
+        let mounts = json!([mount("/ro", true), mount("/rw", false)]);
+        let id = pod.start_with("c", &SLEEP, json!({}), mounts)?;
+        let script =
+            "touch /rw/a /rw/below/a && ls /ro/a /ro/below/a && ! touch /ro/b && ! touch /ro/below/b";
+        let answer = pod.exec(&id, script, 10)?;
+        ensure!(number(&answer, "/exit_code") == 0, "{answer}");
+        Ok(())
+    });
+    let unmounted = run(&["umount", &target], None, 10).and_then(Answer::ok);
+    outcome.and(unmounted.map(drop))
 }
 
 fn restart(w: &World) -> Result<()> {
