@@ -169,6 +169,8 @@ pub mod ioctl {
     pub const TCFLSH: u32 = 0x540b;
     pub const TIOCEXCL: u32 = 0x540c;
     pub const TIOCNXCL: u32 = 0x540d;
+    /// Whether only one may open it.
+    pub const TIOCGEXCL: u32 = 0x8004_5440;
     pub const TIOCSCTTY: u32 = 0x540e;
     pub const TIOCGPGRP: u32 = 0x540f;
     pub const TIOCSPGRP: u32 = 0x5410;

@@ -93,6 +93,15 @@ pub(super) fn master(
             write(current, arg, &sid)
         }
         ioctl::TIOCSCTTY | ioctl::TIOCNOTTY | ioctl::TIOCSPGRP => Err(Errno::ENOTTY),
+        // It has no name by which anybody else could open it.
+        ioctl::TIOCEXCL | ioctl::TIOCNXCL => {
+            tty.lock().is_master_exclusive = command == ioctl::TIOCEXCL;
+            Ok(0)
+        }
+        ioctl::TIOCGEXCL => {
+            let is_exclusive = tty.lock().is_master_exclusive;
+            write(current, arg, &i32::from(is_exclusive))
+        }
         _ => common(tty, current, command, arg),
     }
 }
@@ -121,6 +130,14 @@ pub(super) fn slave(tty: &Arc<Tty>, current: &mut Current, command: u32, arg: u6
             write(current, arg, &group.map_or(0, |group| group.pgid))
         }
         ioctl::TIOCSPGRP => set_foreground(tty, current, arg),
+        ioctl::TIOCEXCL | ioctl::TIOCNXCL => {
+            tty.lock().is_exclusive = command == ioctl::TIOCEXCL;
+            Ok(0)
+        }
+        ioctl::TIOCGEXCL => {
+            let is_exclusive = tty.lock().is_exclusive;
+            write(current, arg, &i32::from(is_exclusive))
+        }
         ioctl::TIOCGSID => {
             check_controls(tty, current)?;
             let sid = tty.session().map(|session| session.sid).ok_or(Errno::ENOTTY)?;
@@ -173,7 +190,6 @@ fn common(tty: &Arc<Tty>, current: &mut Current, command: u32, arg: u64) -> Resu
             flow(tty, arg)
         }
         ioctl::TCSBRK | ioctl::TCSBRKP => tty.check_change(current.task()).map(|()| 0),
-        ioctl::TIOCEXCL | ioctl::TIOCNXCL => Ok(0),
         ioctl::TIOCGETD => write(current, arg, &0i32),
         // LINUX: as with `dev.tty.legacy_tiocsti` = 0: nobody types for somebody else.
         ioctl::TIOCSTI => Err(Errno::EIO),

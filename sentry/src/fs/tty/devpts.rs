@@ -12,7 +12,7 @@ use crate::Errno;
 use crate::account::{self, Charge};
 use crate::container::NewTerminal;
 use crate::kernel::Kernel;
-use crate::task::{Process, Task};
+use crate::task::{Capability, Process, Task};
 use crate::vfs::{
     Cached, DeviceDriver, DirEntry, FileOps, FileSystem, FileSystemType, Inode, Location, MountNamespace,
     MountRequest, OpenFile, SetAttr, Stat, StatFs, makedev, minor, mode, now,
@@ -289,6 +289,10 @@ impl Inode for PtsNode {
 }
 
 fn open_slave(tty: &Arc<Tty>, task: &Arc<Task>, flags: u32) -> Result<Arc<dyn FileOps>, Errno> {
+    // LINUX: tty_reopen.
+    if tty.lock().is_exclusive && !task.credentials().has(Capability::SysAdmin) {
+        return Err(Errno::EBUSY);
+    }
     let slave = tty.open_slave()?;
     if flags & O_NOCTTY == 0 && flags & O_ACCMODE != O_WRONLY {
         tty.acquire_if_free(task);

@@ -67,6 +67,9 @@ struct Inner {
     hung_up: bool,
     /// `TIOCSPTLCK`.
     is_locked: bool,
+    /// `TIOCEXCL`: nobody else opens it but the administrator.
+    is_exclusive: bool,
+    is_master_exclusive: bool,
     /// `TIOCPKT`.
     packet_mode: bool,
     packet_events: u8,
