@@ -31,6 +31,13 @@ const REQUEST_MAX: usize = 64 << 10;
 const ANSWER_OVERHEAD: usize = 64;
 /// Most bytes of answers that wait, ENOBUFS above.
 const QUEUE_MAX: usize = 4 << 20;
+/// `NETLINK_ADD_MEMBERSHIP`.
+const ADD_MEMBERSHIP: i32 = 1;
+/// `NETLINK_DROP_MEMBERSHIP`.
+const DROP_MEMBERSHIP: i32 = 2;
+/// Kept and told back: `NETLINK_PKTINFO`, `BROADCAST_ERROR`, `NO_ENOBUFS`, `CAP_ACK`, `EXT_ACK`. No message comes to a group, none is
+/// lost, and an acknowledgement with its request and without more words is right for all.
+const SWITCHES: [i32; 5] = [3, 4, 5, 10, 11];
 /// `NETLINK_LIST_MEMBERSHIPS`.
 const LIST_MEMBERSHIPS: i32 = 9;
 /// `NETLINK_GET_STRICT_CHK`.
@@ -51,6 +58,8 @@ struct State {
     /// 0: not bound.
     port: u32,
     groups: u32,
+    /// Which of [`SWITCHES`] are on, as bits.
+    switches: u32,
     answers: VecDeque<Vec<u8>>,
     bytes: usize,
     /// For the answers.
@@ -262,8 +271,12 @@ impl Socket for NetlinkSocket {
         match (level, name) {
             (so::SOL_SOCKET, so::SO_ERROR | so::SO_ACCEPTCONN) => Ok(0i32.as_bytes().to_vec()),
             (so::SOL_SOCKET, _) => lock(&self.state).own.get(self, name),
-            (so::SOL_NETLINK, LIST_MEMBERSHIPS) => Ok(Vec::new()),
+            (so::SOL_NETLINK, LIST_MEMBERSHIPS) => Ok(lock(&self.state).groups.as_bytes().to_vec()),
             (so::SOL_NETLINK, STRICT_CHECK) => Ok(i32::from(lock(&self.state).is_strict).as_bytes().to_vec()),
+            (so::SOL_NETLINK, _) => {
+                let bit = SWITCHES.iter().position(|&known| known == name).ok_or(Errno::ENOPROTOOPT)?;
+                Ok((lock(&self.state).switches >> bit & 1).as_bytes().to_vec())
+            }
             _ => Err(Errno::ENOPROTOOPT),
         }
     }
@@ -278,8 +291,20 @@ impl Socket for NetlinkSocket {
                 lock(&self.state).is_strict = super::options::int(value)? != 0;
                 Ok(())
             }
-            // Memberships, packet information, errors of broadcasts, acknowledgements: nothing to be done about them.
-            (so::SOL_NETLINK, 1..=5 | 10..=11) => super::options::int(value).map(|_| ()),
+            (so::SOL_NETLINK, ADD_MEMBERSHIP | DROP_MEMBERSHIP) => {
+                let group = u32::try_from(super::options::int(value)?).map_err(|_| Errno::EINVAL)?;
+                let bit = group.checked_sub(1).and_then(|bit| 1u32.checked_shl(bit)).ok_or(Errno::EINVAL)?;
+                let mut state = lock(&self.state);
+                state.groups = if name == ADD_MEMBERSHIP { state.groups | bit } else { state.groups & !bit };
+                Ok(())
+            }
+            (so::SOL_NETLINK, _) => {
+                let bit = SWITCHES.iter().position(|&known| known == name).ok_or(Errno::ENOPROTOOPT)?;
+                let mut state = lock(&self.state);
+                state.switches =
+                    state.switches & !(1 << bit) | u32::from(super::options::int(value)? != 0) << bit;
+                Ok(())
+            }
             _ => Err(Errno::ENOPROTOOPT),
         }
     }
