@@ -23,8 +23,8 @@ const NOTIF_SEND: i32 = 0xc018_2101_u32.cast_signed();
 const NOTIF_ID_VALID: i32 = 0x4008_2102;
 const NOTIF_ADDFD: i32 = 0x4018_2103;
 const NOTIF_SET_FLAGS: i32 = 0x4008_2104;
-/// `SIOCINQ` and `SIOCOUTQ` under their terminal names; `TCGETS` and `TIOCGWINSZ` ask a terminal about itself.
-const QUEUE_AND_TERMINAL: [i32; 4] = [0x541b, 0x5411, 0x5401, 0x5413];
+/// `SIOCINQ` and `SIOCOUTQ` under their terminal names, `SIOCATMARK`; `TCGETS` and `TIOCGWINSZ` ask a terminal about itself.
+const QUEUE_AND_TERMINAL: [i32; 5] = [0x541b, 0x5411, 0x8905, 0x5401, 0x5413];
 
 /// The sentry's policy.
 #[must_use]

@@ -176,6 +176,11 @@ pub trait Socket: Send + Sync {
     /// As `recvmsg(2)`.
     fn receive(&self, op: &Op<'_>, sink: &mut dyn Sink, flags: u32) -> Result<Received, Errno>;
 
+    /// How many bytes of a stream a call waits for (`SO_RCVLOWAT`).
+    fn receive_low(&self) -> usize {
+        1
+    }
+
     /// `shutdown(2)`.
     ///
     /// # Errors

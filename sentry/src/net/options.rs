@@ -9,6 +9,7 @@ use linux_abi::net::option as so;
 use platform::host::clock::{Clock, now_ns};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::control::Cmsg;
 use super::{Socket, lock};
 use crate::Errno;
 use crate::task::{Capability, Task};
@@ -126,6 +127,33 @@ pub fn int(value: &[u8]) -> Result<i32, Errno> {
     i32::read_from_prefix(value).map(|(number, _)| number).map_err(|_| Errno::EINVAL)
 }
 
+/// How exactly the time of receipt is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timestamp {
+    /// `SO_TIMESTAMP`: seconds and microseconds.
+    Micro,
+    /// `SO_TIMESTAMPNS`: seconds and nanoseconds.
+    Nano,
+}
+
+impl Timestamp {
+    fn of(name: i32) -> Self {
+        if name == so::SO_TIMESTAMP { Self::Micro } else { Self::Nano }
+    }
+
+    /// The control message that tells it. LINUX: `__sock_recv_timestamp`: what has come over no network has no time yet, and gets it now.
+    #[must_use]
+    pub fn message(self) -> Cmsg {
+        let now = now_ns(Clock::Realtime);
+        let (kind, unit) = match self {
+            Self::Micro => (so::SO_TIMESTAMP, 1000),
+            Self::Nano => (so::SO_TIMESTAMPNS, 1),
+        };
+        let words = [now / NS_PER_SECOND, now % NS_PER_SECOND / unit];
+        Cmsg { level: so::SOL_SOCKET, kind, data: words.as_bytes().to_vec() }
+    }
+}
+
 /// What sockets of our own keep of `SOL_SOCKET`.
 #[derive(Debug, Clone)]
 pub struct Own {
@@ -135,7 +163,10 @@ pub struct Own {
     pub receive_buffer: u32,
     /// `SO_PASSCRED`.
     pub passes_credentials: bool,
-    receive_low: i32,
+    /// `SO_RCVLOWAT`.
+    pub receive_low: i32,
+    /// What comes with a datagram that says when it was received.
+    pub timestamp: Option<Timestamp>,
     linger: [i32; 2],
     priority: i32,
     mark: i32,
@@ -150,6 +181,7 @@ impl Default for Own {
             receive_buffer: BUFFER_DEFAULT,
             passes_credentials: false,
             receive_low: 1,
+            timestamp: None,
             linger: [0; 2],
             priority: 0,
             mark: 0,
@@ -159,15 +191,13 @@ impl Default for Own {
 }
 
 /// Switches that a socket of our own keeps and does nothing about.
-const SWITCHES: [i32; 10] = [
+const SWITCHES: [i32; 8] = [
     so::SO_REUSEADDR,
     so::SO_DONTROUTE,
     so::SO_BROADCAST,
     so::SO_KEEPALIVE,
     so::SO_OOBINLINE,
     so::SO_NO_CHECK,
-    so::SO_TIMESTAMP,
-    so::SO_TIMESTAMPNS,
     so::SO_REUSEPORT,
     so::SO_DEBUG,
 ];
@@ -196,6 +226,9 @@ impl Own {
             so::SO_BINDTODEVICE => Ok(Vec::new()),
             so::SO_LINGER => Ok(self.linger.as_bytes().to_vec()),
             so::SO_PRIORITY => Ok(self.priority.as_bytes().to_vec()),
+            so::SO_TIMESTAMP | so::SO_TIMESTAMPNS => {
+                number(u32::from(self.timestamp == Some(Timestamp::of(name))))
+            }
             _ => {
                 let bit = SWITCHES.iter().position(|&known| known == name).ok_or(Errno::ENOPROTOOPT)?;
                 number(self.switches >> bit & 1)
@@ -224,6 +257,10 @@ impl Own {
             so::SO_LINGER => {
                 let (linger, _) = <[i32; 2]>::read_from_prefix(value).map_err(|_| Errno::EINVAL)?;
                 self.linger = linger;
+            }
+            // LINUX: sock_set_timestamp: the two are one switch.
+            so::SO_TIMESTAMP | so::SO_TIMESTAMPNS => {
+                self.timestamp = (number != 0).then_some(Timestamp::of(name));
             }
             so::SO_PRIORITY if (0..=6).contains(&number) || is_admin(task) => self.priority = number,
             so::SO_PRIORITY => return Err(Errno::EPERM),

@@ -99,7 +99,7 @@ pub(super) fn send(current: &mut Current, file: &Arc<OpenFile>, message: Message
     }
 }
 
-/// Receives a message, waiting for one; of a stream with `MSG_WAITALL`, all that was asked for.
+/// Receives a message, waiting for one; of a stream as much as it asks for (`SO_RCVLOWAT`), with `MSG_WAITALL` all of it.
 pub(super) fn receive(
     current: &mut Current,
     file: &Arc<OpenFile>,
@@ -108,8 +108,13 @@ pub(super) fn receive(
 ) -> Result<Received, Errno> {
     let endpoint = socket(file)?;
     let deadline = deadline(endpoint, Direction::Receive);
-    let wants_all = flags & msg::WAITALL != 0 && endpoint.kind() == Kind::Stream;
     let total = length(&pieces);
+    // LINUX: sock_rcvlowat.
+    let wanted = match endpoint.kind() {
+        Kind::Stream if flags & msg::WAITALL != 0 => total,
+        Kind::Stream => endpoint.receive_low().min(total),
+        _ => 0,
+    };
     let mut rest = pieces;
     let mut whole: Option<Received> = None;
     let nonblocking = flags & (msg::DONTWAIT | msg::ERRQUEUE) != 0;
@@ -127,7 +132,7 @@ pub(super) fn receive(
             if sofar.address.is_none() {
                 sofar.address = part.address;
             }
-            if !wants_all || is_end || sofar.len >= total {
+            if is_end || sofar.len >= wanted {
                 return Ok(());
             }
             if flags & msg::PEEK != 0 {

@@ -16,6 +16,8 @@ use crate::bulk::{BulkIn, BulkOut};
 const ADDRESS_MAX: usize = size_of::<libc::sockaddr_storage>();
 /// Room for control messages that come in.
 const CONTROL_ROOM: usize = 512;
+/// LINUX: asm-generic/sockios.h.
+const SIOCATMARK: libc::Ioctl = 0x8905;
 
 fn last_error() -> Errno {
     Errno::new(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
@@ -278,6 +280,17 @@ pub fn unsent(fd: impl AsFd) -> Result<u64, Errno> {
     // SAFETY: the host writes one `int`.
     check(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut count) })?;
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// `SIOCATMARK`: whether urgent data comes next.
+///
+/// # Errors
+/// The host's.
+pub fn is_at_mark(fd: impl AsFd) -> Result<bool, Errno> {
+    let mut answer: libc::c_int = 0;
+    // SAFETY: the host writes one `int`.
+    check(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), SIOCATMARK, &raw mut answer) })?;
+    Ok(answer != 0)
 }
 
 /// Routing messages of the namespace: a dump of `kind` (`RTM_GETLINK`...). Only before the seccomp filter is on, which forbids

@@ -202,7 +202,7 @@ impl FileOps for InetSocket {
         let count = match command {
             ioctl::FIONREAD => host::unread(&self.fd)?,
             ioctl::SIOCOUTQ => host::unsent(&self.fd)?,
-            ioctl::SIOCATMARK => 0,
+            ioctl::SIOCATMARK => u64::from(host::is_at_mark(&self.fd)?),
             _ => return super::interfaces::ioctl(current, command, arg),
         };
         let count = i32::try_from(count).unwrap_or(i32::MAX);

@@ -422,6 +422,10 @@ impl Socket for UnixEnd {
         self.0.receive(op, sink, flags)
     }
 
+    fn receive_low(&self) -> usize {
+        usize::try_from(lock(&self.0.state).own.receive_low).unwrap_or(1)
+    }
+
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
         self.0.shutdown(how);
         Ok(())

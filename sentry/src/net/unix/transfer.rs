@@ -294,7 +294,7 @@ impl UnixSocket {
         if let Some(errno) = state.error.take() {
             return Err(errno);
         }
-        let passes = state.own.passes_credentials;
+        let (passes, timestamp) = (state.own.passes_credentials, state.own.timestamp);
         let is_peek = flags & msg::PEEK != 0;
         let mut received = Received { address: Some(address_of(None)), ..Received::default() };
         let Some(packet) = state.packets.front_mut() else {
@@ -310,6 +310,7 @@ impl UnixSocket {
             received.control.push(ControlOut::Credentials(packet.identity.seen_by(op.task)));
         }
         take_rights(packet, is_peek, &mut received);
+        received.control.extend(timestamp.map(|timestamp| ControlOut::Plain(timestamp.message())));
         if !is_peek {
             state.bytes = state.bytes.saturating_sub(len);
             done.extend(state.packets.pop_front());
