@@ -2,7 +2,7 @@
 //!
 //! Key types: [`Mount`], [`MountNamespace`]. What `mount(2)` and its kin do with them is in `mounting.rs`.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{Dentry, FileSystem, Location, System};
@@ -23,7 +23,13 @@ pub struct Mount {
     place: Mutex<Option<(Weak<Mount>, Arc<Dentry>)>>,
     /// Mounts upon this one, oldest first. LOCK: before any `place`.
     children: Mutex<Vec<(Arc<Dentry>, Arc<Mount>)>>,
+    /// How often a path has led here since `MNT_EXPIRE` marked it, and one more, up to [`USED`]; 0: it is not marked.
+    expiring: AtomicU8,
 }
+
+/// Values of `Mount::expiring`.
+const MARKED: u8 = 1;
+const USED: u8 = 3;
 
 impl Mount {
     /// A mount that is attached nowhere yet.
@@ -39,6 +45,7 @@ impl Mount {
             source: source.to_vec(),
             place: Mutex::new(None),
             children: Mutex::default(),
+            expiring: AtomicU8::new(0),
         })
     }
 
@@ -82,7 +89,18 @@ impl Mount {
             return None;
         }
         let children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
-        children.iter().rev().find(|(at, _)| Arc::ptr_eq(at, dentry)).map(|(_, mount)| Arc::clone(mount))
+        let found = children.iter().rev().find(|(at, _)| Arc::ptr_eq(at, dentry));
+        let mount = found.map(|(_, mount)| Arc::clone(mount))?;
+        let uses = mount.expiring.load(Ordering::Relaxed);
+        if (MARKED..USED).contains(&uses) {
+            mount.expiring.store(uses + 1, Ordering::Relaxed);
+        }
+        Some(mount)
+    }
+
+    /// `MNT_EXPIRE`, by a path that has just led here: whether it was marked before, and nobody has used it since.
+    pub(super) fn expires(&self) -> bool {
+        self.expiring.swap(MARKED, Ordering::Relaxed) == MARKED + 1
     }
 
     /// Attaches `child` at `dentry` of this mount.

@@ -1,7 +1,7 @@
 //! `mount(2)`, `umount2(2)`, `pivot_root(2)`, and a copy of all mounts for `unshare(CLONE_NEWNS)`. LINUX: fs/namespace.c.
 //!
-//! Key types: [`MountArgs`], the `MS_*` commands in [`command`]. There is no propagation between mounts: the flags that set
-//! it are taken and mean nothing, as each container has one namespace of its own.
+//! Key types: [`MountArgs`], the `MS_*` commands in [`command`]. There is no propagation between mounts: all are private. To
+//! make one private, or a slave (of nobody, since it shares with nobody), changes nothing; what would share is refused.
 
 use std::sync::Arc;
 
@@ -26,6 +26,10 @@ pub mod command {
     pub const REC: u32 = 16384;
     /// Flags of propagation.
     pub const PROPAGATION: u32 = (1 << 17) | (1 << 18) | (1 << 19) | (1 << 20);
+    /// `MS_SHARED`: what is mounted below one is mounted below its copies.
+    pub const SHARED: u32 = 1 << 20;
+    /// `MS_UNBINDABLE`: it has no copies.
+    pub const UNBINDABLE: u32 = 1 << 17;
     /// High half that old programs set.
     pub const MAGIC_MASK: u32 = 0xffff_0000;
     /// Its value.
@@ -86,7 +90,8 @@ impl Caller<'_> {
         }
         if flags & command::PROPAGATION != 0 {
             let is_root = Arc::ptr_eq(&target.dentry, &target.mount.root);
-            return if is_root { Ok(()) } else { Err(Errno::EINVAL) };
+            let is_so_anyway = flags & (command::SHARED | command::UNBINDABLE) == 0;
+            return if is_root && is_so_anyway { Ok(()) } else { Err(Errno::EINVAL) };
         }
         if flags & command::MOVE != 0 {
             return self.move_mount(args.source, &target);
@@ -173,7 +178,7 @@ impl Caller<'_> {
             if !mount.children().is_empty() || is_used {
                 return Err(Errno::EBUSY);
             }
-            if flags & command::EXPIRE != 0 {
+            if flags & command::EXPIRE != 0 && !mount.expires() {
                 return Err(Errno::EAGAIN);
             }
         }
