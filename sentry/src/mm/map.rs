@@ -37,7 +37,8 @@ const LEGACY_MAP_MASK: u32 = MAP_SHARED
     | MAP_NONBLOCK
     | MAP_STACK
     | MAP_HUGETLB
-    | linux_abi::mm::MAP_HUGE_MASK;
+    | linux_abi::mm::MAP_HUGE_SIZES
+    | linux_abi::mm::MAP_UNINITIALIZED;
 /// `MS_NOEXEC` of a mount.
 const MS_NOEXEC: u32 = 8;
 

@@ -51,6 +51,8 @@ bitflags::bitflags! {
         const READ_SHARED = 1 << 17;
         /// Private pages of `/dev/zero`: no file's, although they have one. LINUX: `vma_is_anonymous`.
         const ZERO = 1 << 18;
+        /// `mbind(2)`: see [`super::MemoryPolicy`].
+        const POLICY = 0x3f << 24;
 
         /// What `mlock(2)` sets and `munlock(2)` clears.
         const LOCKS = Self::LOCKED.bits() | Self::LOCKED_ON_FAULT.bits();

@@ -62,7 +62,7 @@ use platform::host::clock::{Clock, now_ns};
 
 use crate::kernel::Kernel;
 use crate::machine::Uts;
-use crate::mm::MemoryManager;
+use crate::mm::{MemoryManager, MemoryPolicy};
 use crate::sync::Parker;
 use crate::vfs::{FdTable, FsContext};
 
@@ -131,6 +131,8 @@ pub struct Scheduling {
     pub personality: u32,
     /// `PR_SET_TIMERSLACK`, in nanoseconds; 0 stands for the default.
     pub timer_slack_ns: u64,
+    /// `set_mempolicy(2)`.
+    pub memory_policy: MemoryPolicy,
 }
 
 impl Scheduling {

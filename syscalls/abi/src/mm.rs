@@ -58,8 +58,10 @@ pub const MAP_HUGETLB: u32 = 0x4_0000;
 pub const MAP_SYNC: u32 = 0x8_0000;
 /// As `MAP_FIXED`, but EEXIST if something is there.
 pub const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
-/// Mask of the huge page size in the flags.
-pub const MAP_HUGE_MASK: u32 = 0x3f << 26;
+/// `MAP_HUGE_2MB` and `MAP_HUGE_1GB`: sizes of huge pages in the flags.
+pub const MAP_HUGE_SIZES: u32 = 21 << 26 | 30 << 26;
+/// Not cleared; ignored by a kernel with memory protection.
+pub const MAP_UNINITIALIZED: u32 = 0x400_0000;
 
 /// The mapping may move.
 pub const MREMAP_MAYMOVE: u32 = 1;
