@@ -64,7 +64,9 @@ impl CloneRequest {
             || both(flag::SIGHAND, flag::CLEAR_SIGHAND)
             || (self.has(flag::PARENT) && process.pid == 1)
             || both(flag::THREAD, flag::NEWUSER | flag::NEWPID | flag::PIDFD)
-            || both(flag::PIDFD, flag::DETACHED);
+            || both(flag::PIDFD, flag::DETACHED)
+            // Undo values of semaphores are a process's, and shared by its threads alone.
+            || (self.has(flag::SYSVSEM) && !self.has(flag::THREAD));
         if wrong {
             return Err(Errno::EINVAL);
         }

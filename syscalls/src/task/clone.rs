@@ -2,6 +2,7 @@
 
 use linux_abi::task::{CloneArgs, clone as flag};
 use linux_abi::{Errno, PAGE_SIZE, TASK_SIZE, UserPtr};
+use sentry::ipc::undo_owner;
 use sentry::task::{Capability, CloneRequest, Current, exit_signal};
 use sentry::vfs::Fd;
 
@@ -104,6 +105,14 @@ pub(crate) fn unshare(current: &mut Current, flags: u64) -> Result<(), Errno> {
     let is_allowed = flags & SERVED == 0 || current.credentials().has(Capability::SysAdmin);
     if flags & ((flag::NEW_NAMESPACES & !SERVED) | flag::NEWTIME) != 0 || !is_allowed {
         return Err(Errno::EPERM);
+    }
+    // What a single thread unshares is nobody's afterwards: it is undone now. LINUX: `exit_sem`.
+    if flags & flag::SYSVSEM != 0 {
+        if current.process().threads().len() > 1 {
+            return Err(Errno::EINVAL);
+        }
+        let process = current.process();
+        process.kernel.ipc.semaphores.process_exited(undo_owner(process), process.pid);
     }
     if flags & flag::NEWUTS != 0 {
         current.task().copy_uts(&current.task().uts());

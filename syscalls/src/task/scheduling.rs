@@ -340,8 +340,14 @@ pub(crate) fn sched_setattr(
 
 /// `personality(2)`: <https://man7.org/linux/man-pages/man2/personality.2.html>
 pub(crate) fn personality(current: &mut Current, persona: u32) -> Result<u32, Errno> {
+    /// What would change how the kernel behaves and does not here: `STICKY_TIMEOUTS`, `READ_IMPLIES_EXEC`, `ADDR_COMPAT_LAYOUT`,
+    /// `MMAP_PAGE_ZERO`. Container engines refuse them as well, by their seccomp profile.
+    const REFUSED: u32 = 0x400_0000 | 0x40_0000 | 0x20_0000 | 0x10_0000;
     let old = current.task().scheduling().personality;
     if persona != u32::MAX {
+        if persona & REFUSED != 0 {
+            return Err(Errno::EINVAL);
+        }
         current.task().change_scheduling(|scheduling| scheduling.personality = persona);
     }
     Ok(old)
