@@ -57,6 +57,8 @@ pub mod mask {
     pub const MASK_ADD: u32 = 0x2000_0000;
     pub const ISDIR: u32 = 0x4000_0000;
     pub const ONESHOT: u32 = 0x8000_0000;
+    /// All that may be asked for. LINUX: `ALL_INOTIFY_BITS`.
+    pub const VALID: u32 = 0xf700_efff;
 }
 
 /// By what an event comes about.
@@ -320,11 +322,8 @@ impl Instance {
     /// `inotify_add_watch(2)` on a node; answers the watch's number.
     ///
     /// # Errors
-    /// EINVAL without events; EEXIST with `IN_MASK_CREATE`; ENOSPC.
+    /// EEXIST with `IN_MASK_CREATE`; ENOSPC.
     pub fn add(&self, location: &Location, wanted: u32) -> Result<i32, Errno> {
-        if wanted & mask::ALL_EVENTS == 0 {
-            return Err(Errno::EINVAL);
-        }
         let stat = location.inode().stat()?;
         let key = (stat.dev, stat.ino);
         let kept = wanted & (mask::ALL_EVENTS | mask::ONESHOT | mask::EXCL_UNLINK);

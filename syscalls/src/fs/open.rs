@@ -122,7 +122,9 @@ fn open_how(current: &mut Current, dir: Fd, path: UserCStr, how: How) -> Result<
         return Err(Errno::EINVAL);
     }
     let path = current.read_path(path)?;
-    let start = start(current, dir, &path)?;
+    // LINUX: in a root of its own an absolute path begins at the descriptor as well.
+    let is_rooted = how.resolve.contains(Lookup::IN_ROOT);
+    let start = start(current, dir, if is_rooted { b"" } else { &path })?;
     let file = Caller::of(current.task()).open(&start, &path, how)?;
     wait_until_open(current, &file)?;
     install(current, file, how.flags & O_CLOEXEC != 0)

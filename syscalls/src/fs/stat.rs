@@ -37,7 +37,8 @@ pub(crate) fn newfstatat(
     buf: UserPtr<StatBuf>,
     flags: u32,
 ) -> Result<(), Errno> {
-    if flags & !(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH) != 0 {
+    // LINUX: vfs_statx: how fresh it is to be may be asked for here, too.
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE) != 0 {
         return Err(Errno::EINVAL);
     }
     let found = find(current, dir, path, lookup(flags))?;

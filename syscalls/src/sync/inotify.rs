@@ -29,7 +29,7 @@ pub(crate) fn inotify_add_watch(
     wanted: u32,
 ) -> Result<i32, Errno> {
     let exclusive = mask::MASK_ADD | mask::MASK_CREATE;
-    if wanted & mask::ALL_EVENTS == 0 || wanted & exclusive == exclusive {
+    if wanted == 0 || wanted & !mask::VALID != 0 || wanted & exclusive == exclusive {
         return Err(Errno::EINVAL);
     }
     let file = current.files().get(fd)?;
