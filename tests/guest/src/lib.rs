@@ -8,12 +8,14 @@
 
 mod expectations;
 mod faulty_fs;
+mod options;
 mod programs;
 mod rows;
 mod runner;
 
 pub use expectations::{Expectations, Judgement};
 pub use faulty_fs::{FaultyFs, Writes};
+pub use options::{Answer, List, Row};
 pub use programs::{Program, Programs};
 pub use rows::{Answers, Rows};
 pub use runner::{Outcome, Place, Results, Runner, find_rvisor};

@@ -8,6 +8,8 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
+use crate::options::List;
+
 /// Static, so that a program also runs where there is nothing but itself; without a red zone of the compiler's, for
 /// some behaviours push and pop in assembly.
 const CFLAGS: [&str; 9] =
@@ -75,6 +77,20 @@ impl Programs {
         let answers = root.join("storage/answers.c");
         let storage = compile("answers", std::slice::from_ref(&answers), &[], out)?;
         Ok(Self { areas, hostile, neighbour, models, lifetimes, storage })
+    }
+
+    /// Builds the survey of `survey/` with a list's names into `out`.
+    pub fn build_survey(out: &Path, list: &List) -> Result<Program> {
+        fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("survey");
+        let names = out.join("survey-names.c");
+        let text = format!("#include \"{}\"\n{}", folder.join("names.h").display(), list.as_c());
+        // What has not changed is left alone, so that the survey is current.
+        if !fs::read_to_string(&names).is_ok_and(|old| old == text) {
+            fs::write(&names, text).with_context(|| format!("write {}", names.display()))?;
+        }
+        let sources = [c_files(&folder)?, vec![names]].concat();
+        compile("survey", &sources, &files(&folder, "h")?, out)
     }
 }
 
