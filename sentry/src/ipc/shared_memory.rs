@@ -16,7 +16,7 @@ use super::now_seconds;
 use super::table::{Caller, INDEX_MAX, Permissions, Table};
 use crate::Errno;
 use crate::account::{self, Charge, Counted, Kind};
-use crate::descriptors::{self, Share};
+use crate::descriptors::{self, Share, Use};
 use crate::mm::{Attachment, SharedSegment, layout};
 use crate::vfs::Pages;
 
@@ -192,7 +192,7 @@ impl SharedMemory {
                 return Err(Errno::ENOMEM);
             }
             let counted = account::take_one(Kind::Segment, SHMMNI).ok_or(Errno::ENOSPC)?;
-            let charge = (counted, account::charge_for::<Segment>(0)?, descriptors.take()?);
+            let charge = (counted, account::charge_for::<Segment>(0)?, descriptors.take(Use::Object)?);
             let memory = file::new_memory_file("SYSV")?;
             file::truncate(&memory, pages(size) * layout::PAGE)?;
             let state = State {

@@ -23,7 +23,7 @@ use self::control::{Cmsg, ControlOut};
 use self::options::{Common, Direction};
 use crate::Errno;
 use crate::account::{self, Counted};
-use crate::descriptors::Charge;
+use crate::descriptors::{Charge, Use};
 use crate::io::{Sink, Source};
 use crate::task::{Capability, Current, Task};
 use crate::vfs::{FileOps, Op, OpenFile, mode};
@@ -299,7 +299,7 @@ impl Namespace {
 
     /// The same for a socket of the host; ENFILE also when the container has its share of descriptors.
     pub(crate) fn host_place(&self, task: &Task) -> Result<Place, Errno> {
-        let charge = task.kernel.descriptors.share(&task.process.container).take()?;
+        let charge = task.kernel.descriptors.share(&task.process.container).take(Use::Object)?;
         let mut place = self.place_of(SOCKET_BYTES + HOST_SOCKET_BYTES)?;
         place.charge = Some(charge);
         Ok(place)

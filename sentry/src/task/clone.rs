@@ -21,7 +21,7 @@ use super::{
     Capability, Current, NewProcess, Process, Resource, RseqArea, SpaceUser, Task, VforkDone, pidfd, run,
 };
 use crate::account::TaskCharge;
-use crate::descriptors::Charge;
+use crate::descriptors::{Charge, Use};
 use crate::mm::MemoryManager;
 
 /// Stack of a sentry thread that serves a task. PERF: virtual until touched.
@@ -192,7 +192,7 @@ impl Current {
 
     fn clone_body(&mut self, request: &CloneRequest) -> Result<Body, Errno> {
         let share = self.kernel().descriptors.share(&self.process().container);
-        let charge = || share.take().map_err(|_| Errno::EAGAIN);
+        let charge = || share.take(Use::Task).map_err(|_| Errno::EAGAIN);
         let counted = Some(self.process().account.charge_task()?);
         let user = self.space_user().share();
         let task = Arc::clone(self.task());

@@ -11,7 +11,7 @@ use platform::host::clock::{Clock, now_ns};
 use platform::host::poller::{Ready, Watch};
 
 use super::{FileOps, OpenFile};
-use crate::descriptors::Charge;
+use crate::descriptors::{Charge, Use};
 use crate::kernel::Kernel;
 use crate::sync::{Events, Registration, Wake};
 use crate::task::signal::{Sender, Signal};
@@ -83,7 +83,7 @@ impl Notice {
         });
         if let Some(host) = file.ops.host_descriptor() {
             let receiver: Arc<dyn Ready> = Arc::<Self>::clone(&notice);
-            let charge = task.kernel.descriptors.share(&task.process.container).take().ok()?;
+            let charge = task.kernel.descriptors.share(&task.process.container).take(Use::Object).ok()?;
             let watch = task.kernel.poller.watch(host, &receiver).ok()?;
             return Some(Source::Host { _watch: watch, _charge: charge, _notice: notice });
         }

@@ -15,7 +15,7 @@ use platform::host::poller::{Poller, Ready, Watch};
 
 use super::{Epoll, Interest, Source, WAKEUP, lock};
 use crate::Errno;
-use crate::descriptors::{Charge, Share};
+use crate::descriptors::{Charge, Share, Use};
 use crate::sync::Events;
 
 /// The host's part of an instance.
@@ -101,7 +101,7 @@ impl Epoll {
         match host.add(fd, events, data) {
             Ok(()) => Ok(Place::new(None)),
             Err(Errno::EEXIST) => {
-                let charge = self.hosted.share.take().map_err(no_room)?;
+                let charge = self.hosted.share.take(Use::Object).map_err(no_room)?;
                 let other = file::duplicate(fd).map_err(no_room)?;
                 host.add(&other, events, data)?;
                 Ok(Place::new(Some((other, charge))))
@@ -113,7 +113,7 @@ impl Epoll {
     /// The host's instance, a new one if need be. LOCK: `items`, so that nobody else makes one.
     fn host(&self) -> Result<&HostEpoll, Errno> {
         if self.hosted.get().is_none() {
-            let charge = self.hosted.share.take().map_err(no_room)?;
+            let charge = self.hosted.share.take(Use::Object).map_err(no_room)?;
             let new = HostEpoll::new().map_err(no_room)?;
             let _ = self.hosted.host.set((new, charge));
             // Those who sleep for the queue alone are to sleep in the host from now on.
@@ -144,7 +144,7 @@ impl Epoll {
         }
         let start = || {
             let receiver: Arc<dyn Ready> = self.me.upgrade()?;
-            let charge = self.hosted.share.take().ok()?;
+            let charge = self.hosted.share.take(Use::Object).ok()?;
             Some((self.hosted.poller.watch(own, &receiver).ok()?, charge))
         };
         let mut watch = place.watch.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,7 +25,7 @@ use attributes::Asked;
 use failures::Failures;
 
 use crate::Errno;
-use crate::descriptors::{Charge, Share};
+use crate::descriptors::{Charge, Share, Use};
 use crate::vfs::{DentryCache, FileSystem, Inode, Stat, StatFs, System, makedev};
 
 /// Files whose host descriptors are kept after the last close. PERF: opening such a file again asks nobody.
@@ -152,7 +152,7 @@ impl Connection {
     /// Room for one more descriptor; files that nobody has open give theirs back for it.
     fn charge(&self) -> Result<Charge, Errno> {
         loop {
-            let errno = match self.descriptors.take() {
+            let errno = match self.descriptors.take(Use::File) {
                 Ok(charge) => return Ok(charge),
                 Err(errno) => errno,
             };

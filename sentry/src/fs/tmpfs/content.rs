@@ -17,7 +17,7 @@ use platform::host::file;
 use super::Shared;
 use crate::Errno;
 use crate::account;
-use crate::descriptors::Charge;
+use crate::descriptors::{Charge, Use};
 use crate::fs::host_file;
 use crate::io::{Sink, Source};
 
@@ -305,7 +305,7 @@ impl Content {
         if let Bytes::Memory { file, .. } = &inner.bytes {
             return Ok(Arc::clone(file));
         }
-        let charge = self.shared.descriptors.take()?;
+        let charge = self.shared.descriptors.take(Use::Object)?;
         let file: OwnedFd = file::new_memory_file("tmpfs")?;
         let Bytes::Small(bytes, there) = &inner.bytes else { return Err(Errno::EIO) };
         file::truncate(&file, bytes.len() as u64)?;
