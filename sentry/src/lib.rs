@@ -14,6 +14,7 @@
 //! kernel.tasks (the process tree)
 //!   └ process.inner
 //!       └ task.inner, process.signals
+//!           └ a tmpfs: file content > turn (which pages guests may fill)
 //!           └ mm.inner
 //!               └ vfs: mount table > dentry > inode > open file position > fd table
 //!                   └ wait queues, parkers (leaf)

@@ -335,6 +335,15 @@ pub trait AddressSpace: Send + Sync {
         Arc::default()
     }
 
+    /// Changes protection or gives advice without one of its threads: somebody else needs it changed. A hostile guest can claim that it
+    /// was done.
+    ///
+    /// # Errors
+    /// The host's errno; EINVAL for another call; EAGAIN if it does not answer soon: it is frozen, or hostile.
+    fn memory(&self, _call: MemoryCall<'_>) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
     /// Address of the host's vDSO image in this address space, for `AT_SYSINFO_EHDR`; 0 if there is none.
     fn vdso(&self) -> u64;
 }

@@ -333,6 +333,10 @@ impl AddressSpace for FakeSpace {
         pages.iter().filter(|&page| memory.pages.contains_key(&(page / PAGE_SIZE))).count()
     }
 
+    fn memory(&self, call: MemoryCall<'_>) -> Result<(), Errno> {
+        self.perform(call).map(drop)
+    }
+
     fn vdso(&self) -> u64 {
         FAKE_VDSO
     }

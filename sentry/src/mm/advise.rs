@@ -135,6 +135,11 @@ impl MemoryManager {
         if start == end {
             return Ok(());
         }
+        match advice {
+            madv::REMOVE if self.remove_from_files(start, end)? => return Ok(()),
+            madv::POPULATE_READ | madv::POPULATE_WRITE => self.bring_in(context, start, end)?,
+            _ => {}
+        }
         let mut inner = self.lock_to_change();
         let flags = flag_of(advice);
         if flags.is_some() {
@@ -163,6 +168,29 @@ impl MemoryManager {
             at = to;
         }
         if unmapped { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// `MADV_REMOVE` of files that count their pages: they hear of it, and not the host. `false`: there is something else in the range.
+    fn remove_from_files(&self, start: u64, end: u64) -> Result<bool, Errno> {
+        /// `FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE`.
+        const PUNCH: u32 = 3;
+        let pieces: Vec<Vma> = {
+            let inner = self.lock();
+            let pieces = inner.tree.overlapping(start, end);
+            let removable = pieces.take_while(|vma| check(vma, madv::REMOVE).is_ok());
+            removable.map(|vma| vma.clipped(start, end)).collect()
+        };
+        // LOCK: a file's content comes before the layout.
+        let mut done = start;
+        for piece in pieces {
+            if let Backing::File { file: Some(file), offset } = &piece.backing
+                && file.ops.counts_pages()
+            {
+                file.ops.allocate(PUNCH, *offset, piece.len())?;
+                done = if piece.start == done { piece.end } else { done };
+            }
+        }
+        Ok(done >= end)
     }
 
     /// `msync(2)`.
@@ -223,6 +251,7 @@ impl MemoryManager {
         if len == 0 {
             return Ok(());
         }
+        self.bring_in(context, vec, vec_end)?;
         let inner = self.lock();
         if inner.tree.find(addr).is_none() {
             return Err(Errno::ENOMEM);

@@ -13,6 +13,17 @@ pub(super) const PIECE_MAX: u64 = platform::MEMORY_CALL_MAX;
 /// # Errors
 /// The host's; ENOMEM for a move of too long a range.
 pub(super) fn call(context: &mut dyn Context, call: MemoryCall<'_>) -> Result<(), Errno> {
+    pieces(call, |piece| context.memory(piece).map(drop))
+}
+
+/// Has `perform` execute a call piece by piece.
+///
+/// # Errors
+/// As [`call`].
+pub(super) fn pieces<'a>(
+    call: MemoryCall<'a>,
+    mut perform: impl FnMut(MemoryCall<'a>) -> Result<(), Errno>,
+) -> Result<(), Errno> {
     let (start, len) = match call {
         MemoryCall::MapAnonymous { addr, len, .. }
         | MemoryCall::MapFile { addr, len, .. }
@@ -24,12 +35,12 @@ pub(super) fn call(context: &mut dyn Context, call: MemoryCall<'_>) -> Result<()
         MemoryCall::Remap { old_len, new_len, .. } => (0, old_len.max(new_len)),
     };
     if len <= PIECE_MAX {
-        return context.memory(call).map(drop);
+        return perform(call);
     }
     let mut done = 0;
     while done < len {
         let piece = (len - done).min(PIECE_MAX);
-        context.memory(piece_of(call, start + done, piece, done)?)?;
+        perform(piece_of(call, start + done, piece, done)?)?;
         done += piece;
     }
     Ok(())

@@ -81,8 +81,12 @@ impl MemoryManager {
             return Err(Errno::ENOMEM);
         }
         inner.set_locks(start, len, fault.flags())?;
-        for vma in inner.tree.overlapping(start, end).filter(|vma| !vma.is_special()) {
+        for vma in inner.tree.overlapping(start, end).filter(|vma| is_populated(vma)) {
             populate(context, vma, vma.start.max(start), vma.end.min(end))?;
+        }
+        drop(inner);
+        if fault == Fault::Now {
+            self.bring_in(context, start, end).map_err(|_| Errno::ENOMEM)?;
         }
         Ok(())
     }
@@ -121,9 +125,13 @@ impl MemoryManager {
             return Ok(());
         }
         inner.tree.update(0, u64::MAX, |vma| vma.flags = (vma.flags - VmaFlags::LOCKS) | fault.flags());
-        for vma in inner.tree.iter().filter(|vma| !vma.is_special()) {
+        for vma in inner.tree.iter().filter(|vma| is_populated(vma)) {
             // LINUX: mlockall(2) ignores what cannot be brought in.
             let _ = populate(context, vma, vma.start, vma.end);
+        }
+        drop(inner);
+        if fault == Fault::Now {
+            let _ = self.bring_in(context, 0, super::layout::END);
         }
         Ok(())
     }
@@ -151,6 +159,11 @@ impl super::Inner {
         }
         if stop < end { Err(Errno::ENOMEM) } else { Ok(()) }
     }
+}
+
+/// Its pages are brought in by the host; those behind a closed gate are let through one by one.
+fn is_populated(vma: &Vma) -> bool {
+    !vma.is_special() && vma.closed_gate().is_none()
 }
 
 /// The pages that a range touches: where they start, and how many bytes they are. LINUX: too long a range wraps around to a short one.

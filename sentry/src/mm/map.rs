@@ -13,6 +13,7 @@ use linux_abi::mm::{
 use platform::host::file as host_file;
 use platform::{Context, MemoryCall};
 
+use super::gate::Gate;
 use super::host;
 use super::layout::{self, END, HUGE_PAGE, LOW_END, LOW_START, MIN_ADDR, PAGE};
 use super::lock::populate;
@@ -81,6 +82,13 @@ pub(super) struct Blueprint {
     pub(super) populate: bool,
     /// `MAP_*` flags for the host besides the obvious; for private anonymous memory.
     pub(super) host_flags: u32,
+}
+
+impl Blueprint {
+    /// What stands before the holes of its file.
+    fn gate(&self) -> Option<Arc<Gate>> {
+        self.backing.gate()
+    }
 }
 
 /// Where a mapping shall go.
@@ -201,6 +209,13 @@ impl MemoryManager {
         // on each way out.
         let mut gone = Vec::new();
         let mut blueprint = blueprint;
+        let gate = blueprint.gate();
+        let turn = gate.as_ref().map(|gate| {
+            let turn = gate.turn();
+            self.has_gates.store(true, Ordering::Relaxed);
+            gate.admit(&self.me);
+            turn
+        });
         let mut inner = self.lock_to_change();
         blueprint.flags |= inner.lock_future;
         blueprint.populate |= blueprint.flags.contains(VmaFlags::LOCKED);
@@ -218,6 +233,11 @@ impl MemoryManager {
         let pieces = inner.tree.cuts(addr, end) + 1;
         inner.reserve(pieces)?;
         inner.make(context, addr, &mut blueprint, replaced > 0, &mut gone)?;
+        drop((inner, turn));
+        if blueprint.populate && gate.is_some_and(|gate| !gate.is_open()) {
+            // LINUX: mmap(2) does not fail if the mapping cannot be populated.
+            let _ = self.bring_in(context, addr, end);
+        }
         Ok(addr)
     }
 
@@ -357,7 +377,8 @@ impl Inner {
         gone: &mut Vec<Vma>,
     ) -> Result<(), Errno> {
         let end = addr + blueprint.len;
-        let result = host::call(context, host_call(addr, blueprint));
+        let is_gated = blueprint.gate().is_some_and(|gate| !gate.is_open());
+        let result = host::call(context, host_call(addr, blueprint, is_gated));
         // A host that failed may or may not have unmapped what was there, or have mapped the first pieces: then it is told to
         // unmap all. Where it cannot even do that (too many pieces), it did nothing the first time either.
         let undo = result.is_err() && (replaces || blueprint.len > host::PIECE_MAX);
@@ -369,7 +390,7 @@ impl Inner {
         let Blueprint { prot, max_prot, flags, .. } = *blueprint;
         let backing = std::mem::replace(&mut blueprint.backing, Backing::Anonymous);
         let vma = Vma { start: addr, end, prot, max_prot, flags, backing };
-        if blueprint.populate && blueprint.pages.is_some() {
+        if blueprint.populate && blueprint.pages.is_some() && !is_gated {
             // LINUX: mmap(2) does not fail if the mapping cannot be populated.
             let _ = populate(context, &vma, addr, end);
         }
@@ -419,8 +440,9 @@ impl Inner {
 }
 
 /// The host's call for a mapping.
-fn host_call(addr: u64, blueprint: &Blueprint) -> MemoryCall<'_> {
-    let (len, prot) = (blueprint.len, blueprint.prot.bits());
+fn host_call(addr: u64, blueprint: &Blueprint, is_gated: bool) -> MemoryCall<'_> {
+    let prot = if is_gated { Prot::empty() } else { blueprint.prot };
+    let (len, prot) = (blueprint.len, prot.bits());
     match &blueprint.pages {
         Some(pages) => MemoryCall::MapFile {
             addr,

@@ -4,11 +4,13 @@
 //! the host's memory calls through the running task's `platform::Context`.
 //!
 //! Files: `vma` one mapping, `tree` all of them, `layout` bounds and chance, `map`, `protect`, `remap`, `brk`, `advise`,
-//! `lock` the calls, `grow` what grows at a fault, `host` how the host is told, `query` what others ask (is this writable? where can a trampoline go?), `report` the texts of
+//! `lock` the calls, `grow` what grows at a fault, `gate` which pages of a tmpfs a guest may fill, `host` how the host is told, `query` what others
+//! ask (is this writable? where can a trampoline go?), `report` the texts of
 //! `/proc/PID/maps` and its kin, [`loader`] how a program gets into memory.
 
 mod advise;
 mod brk;
+mod gate;
 mod grow;
 mod host;
 pub mod layout;
@@ -27,6 +29,7 @@ pub(crate) mod tests;
 mod tree;
 mod vma;
 
+pub use gate::{Gate, Hand, Room, Touched};
 pub use lock::Fault as LockFault;
 pub use map::{MapRequest, MapTarget, SharedSegment};
 pub(crate) use no_space::NoSpace;
@@ -37,7 +40,8 @@ pub use resident::Resident;
 pub use tree::Totals;
 pub use vma::{Attachment, Backing, Vma, VmaFlags};
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use linux_abi::mm::Prot;
@@ -111,6 +115,9 @@ pub struct MemoryManager {
     writable: WritableCache,
     /// Of those, the ones that are no files.
     plain: WritableCache,
+    /// Some mapping has, or had, a [`Gate`].
+    has_gates: AtomicBool,
+    me: Weak<Self>,
 }
 
 struct Inner {
@@ -159,11 +166,17 @@ impl MemoryManager {
             peak_size: 0,
             charge: Charge::default(),
         };
-        Arc::new(Self {
+        Self::with(space, inner, false)
+    }
+
+    fn with(space: Arc<dyn AddressSpace>, inner: Inner, has_gates: bool) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
             space,
             inner: Mutex::new(inner),
             writable: WritableCache::default(),
             plain: WritableCache::default(),
+            has_gates: AtomicBool::new(has_gates),
+            me: Weak::clone(me),
         })
     }
 
@@ -228,13 +241,12 @@ impl MemoryManager {
             // The task that is made with it has been granted.
             charge: account::count(inner.tree.count() * MAPPING_BYTES),
         };
-        let mm = Self {
-            space,
-            inner: Mutex::new(copy),
-            writable: WritableCache::default(),
-            plain: WritableCache::default(),
-        };
-        Ok((Arc::new(mm), child))
+        let mm = Self::with(space, copy, self.has_gates());
+        if self.has_gates() {
+            // LOCK: still that of the memory that was copied, so that nobody takes pages out of it and misses the copy.
+            inner.tree.iter().filter_map(Vma::gate).for_each(|gate| gate.add_user(&mm.me));
+        }
+        Ok((mm, child))
     }
 
     /// The program file, for `/proc/PID/exe`.

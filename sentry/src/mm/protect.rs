@@ -118,7 +118,8 @@ impl super::Inner {
                 if becomes && self.may_expand(len, was_data, limits) {
                     return Err(Errno::ENOMEM);
                 }
-                host::call(context, MemoryCall::Protect { addr: at, len: stop - at, prot: prot.bits() })?;
+                let host_prot = vma.host_prot(prot).bits();
+                host::call(context, MemoryCall::Protect { addr: at, len: stop - at, prot: host_prot })?;
                 self.tree.update(at, stop, |vma| vma.prot = prot);
             }
             at = stop;

@@ -142,7 +142,9 @@ impl MemoryManager {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
-        let allows = |vma: &Vma| vma.prot.contains(Prot::WRITE) && !vma.is_special() && more(vma);
+        let allows = |vma: &Vma| {
+            vma.prot.contains(Prot::WRITE) && !vma.is_special() && more(vma) && vma.closed_gate().is_none()
+        };
         match inner.tree.find(addr) {
             Some(vma) if allows(vma) && end <= vma.end => {
                 cache.remember(vma.start, vma.end);

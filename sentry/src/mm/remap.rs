@@ -175,6 +175,11 @@ impl Inner {
             return Ok(addr);
         }
         self.check_remap(&vma, request, limits)?;
+        if vma.closed_gate().is_some() {
+            // What the guest could reach of it is one mapping of the host's again.
+            let call = MemoryCall::Protect { addr: vma.start, len: vma.len(), prot: Prot::empty().bits() };
+            host::call(context, call)?;
+        }
         let is_fixed = flags & MREMAP_FIXED != 0;
         if is_fixed {
             let end = new_addr + new_len;

@@ -162,7 +162,7 @@ impl Current {
         let mut body = self.clone_body(request)?;
         if request.has(flag::PARENT_SETTID) {
             // Now and not on the way back: the child may end, and clear the same word, before we get there.
-            let _ = self.space().write(request.parent_tid, &tid.to_ne_bytes());
+            let _ = self.mm().write(request.parent_tid, &tid.to_ne_bytes());
         }
         let process = if request.has(flag::THREAD) {
             Arc::clone(self.process())
@@ -318,7 +318,7 @@ impl Current {
         let abi = Arc::clone(&self.kernel().abi);
         let Body { charges, counted, context, mm, user } = body;
         if request.has(flag::CHILD_SETTID) {
-            let _ = mm.space().write(request.child_tid, &task.tid().to_ne_bytes());
+            let _ = mm.write(request.child_tid, &task.tid().to_ne_bytes());
         }
         let theirs = Arc::clone(&task);
         let is_rested = context.is_rested();

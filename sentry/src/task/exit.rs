@@ -75,7 +75,7 @@ impl Current {
         if addr == 0 || !self.space_user().is_shared() {
             return;
         }
-        if self.space().write(addr, &0_u32.to_ne_bytes()) == 4 {
+        if self.mm().write(addr, &0_u32.to_ne_bytes()) == 4 {
             let _ = self.context_mut().thread_call(ThreadCall::FutexWake { addr, count: 1, private: false });
         }
     }
@@ -120,7 +120,7 @@ impl Current {
         }
         if is_mine {
             let left = word & FUTEX_WAITERS | FUTEX_OWNER_DIED;
-            if self.space().write(addr, &left.to_ne_bytes()) != 4 {
+            if self.mm().write(addr, &left.to_ne_bytes()) != 4 {
                 return;
             }
         }

@@ -236,7 +236,7 @@ impl Current {
     }
 
     fn write_word(&self, addr: u64, word: u32) -> Result<(), Errno> {
-        if self.space().write(addr, &word.to_ne_bytes()) == 4 { Ok(()) } else { Err(Errno::EFAULT) }
+        if self.mm().write(addr, &word.to_ne_bytes()) == 4 { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
     fn pi_key(&self, addr: u64) -> Result<Key, Errno> {

@@ -51,7 +51,7 @@ impl Current {
         if !in_user_space(addr, buf.len()) {
             return 0;
         }
-        self.space().read(addr, buf)
+        self.mm().read(addr, buf)
     }
 
     /// Writes `bytes` to guest memory, now or (small ones) on the way back to the guest.
@@ -75,7 +75,7 @@ impl Current {
             return Ok(());
         }
         self.context_mut().flush_writes()?;
-        if self.space().write(addr, bytes) == bytes.len() { Ok(()) } else { Err(Errno::EFAULT) }
+        if self.mm().write(addr, bytes) == bytes.len() { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
     /// Reads a plain structure.
@@ -325,7 +325,7 @@ impl Sink for UserWriter<'_> {
                 n
             } else {
                 // Find out how far it goes: part of the range may be writable.
-                self.current.space().write(addr, piece)
+                self.current.mm().write(addr, piece)
             };
             self.pieces.advance(copied);
             done += copied;

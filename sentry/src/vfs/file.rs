@@ -19,6 +19,7 @@ use crate::fs::epoll::Watchers;
 use crate::fs::inotify::{self, mask};
 use crate::io::{Sink, Source};
 use crate::kernel::Kernel;
+use crate::mm::Gate;
 use crate::sync::{Events, WaitQueue};
 use crate::task::{Credentials, Current, Task};
 
@@ -238,6 +239,16 @@ pub trait FileOps: Send + Sync + Any {
     /// ENODEV by default; EACCES if not open for it.
     fn map(&self, _op: &Op<'_>, _offset: u64, _len: u64, _writable: bool) -> Result<Mappable, Errno> {
         Err(Errno::ENODEV)
+    }
+
+    /// What guests must pass before they fill holes of it, where it is mapped.
+    fn gate(&self) -> Option<Arc<Gate>> {
+        None
+    }
+
+    /// It must hear of pages that are taken out of it through a mapping.
+    fn counts_pages(&self) -> bool {
+        false
     }
 
     /// Calls `emit` for each entry from `cookie` on until it returns `false`. Includes `.` and `..`.

@@ -42,10 +42,23 @@ pub(crate) fn futex(
 
 fn on_host(current: &mut Current, args: [u64; 6]) -> Result<u64, Errno> {
     let began = now_ns(Clock::Monotonic);
-    match current.context_mut().thread_call(ThreadCall::Futex { args, deadline_ns: None }) {
+    match ask_host(current, args, None) {
         Err(Errno::EINTR) => Err(interrupted(current, args, now_ns(Clock::Monotonic).saturating_sub(began))),
         result => result,
     }
+}
+
+/// The words may be in pages that nobody has touched yet, and which the guest may not fill by itself.
+fn ask_host(current: &mut Current, args: [u64; 6], deadline_ns: Option<u64>) -> Result<u64, Errno> {
+    let call = ThreadCall::Futex { args, deadline_ns };
+    let result = current.context_mut().thread_call(call);
+    if result != Err(Errno::EFAULT) {
+        return result;
+    }
+    let [addr, _, _, _, addr2, _] = args;
+    let (mm, context) = current.mm_and_context();
+    let is_new = [addr, addr2].map(|addr| mm.brings_in(context, addr));
+    if is_new.contains(&true) { context.thread_call(call) } else { result }
 }
 
 /// A wait that the host served was interrupted; its arguments are in the registers.
@@ -77,7 +90,7 @@ fn interrupted(current: &mut Current, args: [u64; 6], waited_ns: u64) -> Errno {
 }
 
 fn wait_until(current: &mut Current, args: [u64; 6], deadline_ns: u64) -> Result<u64, Errno> {
-    match current.context_mut().thread_call(ThreadCall::Futex { args, deadline_ns: Some(deadline_ns) }) {
+    match ask_host(current, args, Some(deadline_ns)) {
         Err(Errno::EINTR) => {
             current.set_restart(Box::new(move |current| wait_until(current, args, deadline_ns)));
             Err(Errno::ERESTART_RESTARTBLOCK)

@@ -1,7 +1,5 @@
 //! Looking into other processes: `process_vm_readv`, `process_vm_writev`.
 
-use std::sync::Arc;
-
 use linux_abi::{Errno, UserPtr};
 use sentry::io::{Sink, Source};
 use sentry::task::{AccessMode, Current, Iovec};
@@ -65,7 +63,6 @@ fn transfer(
     }
     let target = task_by_id(current, pid)?;
     let mm = target.inspect(current.task(), AccessMode::Calls, |target| target.mm().ok_or(Errno::ESRCH))?;
-    let space = Arc::clone(mm.space());
     let mut left: u64 = local.iter().map(|piece| piece.len).sum();
     let wanted = left.min(remote.iter().map(|piece| piece.len).sum());
     let mut done = 0;
@@ -77,7 +74,7 @@ fn transfer(
                 let mut at = 0;
                 while at < piece.len && left > 0 {
                     let want = chunk(piece.len - at, left, buffer.len());
-                    let got = space.read(piece.base.wrapping_add(at), &mut buffer[..want]);
+                    let got = mm.read(piece.base.wrapping_add(at), &mut buffer[..want]);
                     let put = if got == 0 { 0 } else { sink.write(&buffer[..got]).unwrap_or(0) };
                     done += put;
                     left -= put as u64;
@@ -95,7 +92,7 @@ fn transfer(
                 while at < piece.len && left > 0 {
                     let want = chunk(piece.len - at, left, buffer.len());
                     let got = source.read(&mut buffer[..want]).unwrap_or(0);
-                    let put = space.write(piece.base.wrapping_add(at), &buffer[..got]);
+                    let put = mm.write(piece.base.wrapping_add(at), &buffer[..got]);
                     done += put;
                     left -= put as u64;
                     at += put as u64;

@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use linux_abi::Errno;
+
 use super::Shared;
 use super::context::PtraceContext;
 use super::tracee::Tracee;
-use crate::api::{AddressSpace, Context, DeathNotice, PlatformError, Template};
+use crate::api::{AddressSpace, Context, DeathNotice, MemoryCall, PlatformError, Template};
 use crate::death::Death;
-use crate::stub::agent::{Agent, ask};
+use crate::stub::agent::{Agent, ask, order_memory};
 use crate::stub::arena::Window;
 use crate::stub::layout::{RW, SLOT_SIZE, SLOTS_BASE, SLOTS_MAX, ro, rw};
 use crate::stub::orphans::{self, Windows};
@@ -260,6 +262,10 @@ impl AddressSpace for Space {
 
     fn final_peak(&self) -> Arc<AtomicU64> {
         self.process.peak()
+    }
+
+    fn memory(&self, call: MemoryCall<'_>) -> Result<(), Errno> {
+        order_memory(&self.agent, call, || !self.process.has_ended())
     }
 
     fn vdso(&self) -> u64 {

@@ -8,9 +8,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
+use linux_abi::{Errno, nr};
+
 use super::arena::{Arena, Window};
 use super::layout::{AGENT_RO, agent};
-use crate::api::PlatformError;
+use crate::api::{MemoryCall, PlatformError};
 use crate::sys;
 
 /// How long the sentry waits between looks at whether the stub is still alive.
@@ -23,14 +25,42 @@ const ASK_LOOKS: u32 = 10;
 
 /// Puts a question to an agent; 0 if it is at work for long.
 pub fn ask(agent: &Mutex<Agent>, question: impl FnOnce(&mut Agent) -> u64) -> u64 {
+    reach(agent, question).unwrap_or(0)
+}
+
+/// Has an agent do something; `None` if it is at work for long.
+fn reach<T>(agent: &Mutex<Agent>, work: impl FnOnce(&mut Agent) -> T) -> Option<T> {
     for _ in 0..200 {
         match agent.try_lock() {
-            Ok(mut agent) => return question(&mut agent),
-            Err(TryLockError::Poisoned(agent)) => return question(&mut agent.into_inner()),
+            Ok(mut agent) => return Some(work(&mut agent)),
+            Err(TryLockError::Poisoned(agent)) => return Some(work(&mut agent.into_inner())),
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
         }
     }
-    0
+    None
+}
+
+/// Has an agent change the protection of memory, or advise.
+///
+/// # Errors
+/// As `AddressSpace::memory`.
+pub fn order_memory(
+    agent: &Mutex<Agent>,
+    call: MemoryCall<'_>,
+    alive: impl Fn() -> bool,
+) -> Result<(), Errno> {
+    let (number, args) = match call {
+        MemoryCall::Protect { addr, len, prot } => (nr::MPROTECT, [addr, len, u64::from(prot)]),
+        MemoryCall::Advise { addr, len, advice } => (nr::MADVISE, [addr, len, u64::from(advice)]),
+        _ => return Err(Errno::EINVAL),
+    };
+    match reach(agent, |agent| agent.call(number, args, alive)) {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(PlatformError::Host { source, .. })) => {
+            Err(Errno::new(source.raw_os_error().unwrap_or(libc::EIO)))
+        }
+        Some(Err(_)) | None => Err(Errno::EAGAIN),
+    }
 }
 
 /// From an agent's window to its answer page.
@@ -163,19 +193,22 @@ impl Agent {
         self.post(agent::OP_FORK);
     }
 
-    /// Orders a call of the host that writes its answer to [`ANSWER_DATA`], and waits for it. Guests can write there too: what
-    /// is read is their own claim about themselves.
-    fn call(&mut self, number: u64, first: u64, alive: impl Fn() -> bool) -> Result<(), PlatformError> {
+    /// Orders a call of the host and waits for it. What it answers is the guest's own claim about itself.
+    fn call(&mut self, number: u64, args: [u64; 3], alive: impl Fn() -> bool) -> Result<u64, PlatformError> {
         if !self.is_idle() {
             return Err(PlatformError::Stub("agent does not answer"));
         }
         self.window.set64(agent::CALL_NR, number);
-        let args = [first, super::layout::AGENT_RW + ANSWER_DATA, 0, 0, 0, 0];
-        for (offset, arg) in (agent::CALL_ARGS..).step_by(8).zip(args) {
+        for (offset, arg) in (agent::CALL_ARGS..).step_by(8).zip(args.into_iter().chain([0; 3])) {
             self.window.set64(offset, arg);
         }
         self.post(agent::OP_CALL);
-        self.wait_for(ASK_LOOKS, alive).map(drop)
+        self.wait_for(ASK_LOOKS, alive)
+    }
+
+    /// Orders a call of the host that writes its answer to [`ANSWER_DATA`]. Guests can write there too.
+    fn question(&mut self, number: u64, about: u64, alive: impl Fn() -> bool) -> Result<(), PlatformError> {
+        self.call(number, [about, super::layout::AGENT_RW + ANSWER_DATA, 0], alive).map(drop)
     }
 
     fn answer(&self, offset: u64) -> u64 {
@@ -187,7 +220,7 @@ impl Agent {
         /// Where `ru_maxrss` is in the structure, in KiB.
         const MAX_RESIDENT: u64 = 32;
         let whose = u64::from(libc::RUSAGE_SELF.cast_unsigned());
-        match self.call(linux_abi::nr::GETRUSAGE, whose, alive) {
+        match self.question(nr::GETRUSAGE, whose, alive) {
             Ok(()) => self.answer(MAX_RESIDENT).min(linux_abi::TASK_SIZE >> 10) << 10,
             Err(_) => 0,
         }
@@ -197,7 +230,7 @@ impl Agent {
     /// may read the clock of one.
     pub fn thread_cpu_ns(&mut self, tid: i32, alive: impl Fn() -> bool) -> u64 {
         let clock = i64::from(sys::thread_clock(tid)).cast_unsigned();
-        match self.call(linux_abi::nr::CLOCK_GETTIME, clock, alive) {
+        match self.question(nr::CLOCK_GETTIME, clock, alive) {
             Ok(()) => self.answer(0).saturating_mul(1_000_000_000).saturating_add(self.answer(8)),
             Err(_) => 0,
         }

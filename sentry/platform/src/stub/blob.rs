@@ -46,6 +46,7 @@ std::arch::global_asm!(
     FRAME = const rw::FRAME,
     SIGNO = const rw::SIGNO,
     NATIVE_RET = const rw::NATIVE_RET,
+    NATIVE_NR = const rw::NATIVE_NR,
     FUTEX_ROUNDS = const (ro::FUTEX_ROUNDS.cast_signed() - layout::RW.cast_signed()),
     RO_FUTEX_NATIVE = const ro::FUTEX_NATIVE,
     FUTEX_SEEN = const rw::FUTEX_SEEN,

@@ -150,6 +150,8 @@ pub mod rw {
     pub const RSEQ_SIGNATURE: u64 = 0x134;
     /// Cycle counter when the last futex wait began whose limit is a length of time.
     pub const WAIT_BEGAN: u64 = 0x138;
+    /// Number of the last call that the host was to serve.
+    pub const NATIVE_NR: u64 = 0x140;
     pub const PREFETCH_DATA: u64 = 0x200;
     pub const GATHER_DATA: u64 = 0x600;
     pub const QUEUE: u64 = 0xe00;

@@ -357,6 +357,7 @@ rvisor_stub_any:                        // the number is only known now. No inst
 rvisor_stub_futex:                      // a wait watches its word for a while first: as if the call had begun later
     own_gs
     mov gs:[{NATIVE_RET}], rcx
+    mov gs:[{NATIVE_NR}], eax
     mov r11d, esi
     and r11d, -385                      // less FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME
     jz 2f                               // FUTEX_WAIT
@@ -463,11 +464,14 @@ rvisor_stub_epoll_slow:
 rvisor_stub_native:                     // let through: the host serves it
     own_gs
     mov gs:[{NATIVE_RET}], rcx
+    mov gs:[{NATIVE_NR}], eax
 .globl rvisor_stub_native_syscall
 rvisor_stub_native_syscall:
     syscall
 .globl rvisor_stub_native_after
 rvisor_stub_native_after:
+    cmp eax, -14                        // EFAULT: a page that the guest may not fill by itself? The sentry looks
+    je native_again
     mov rcx, gs:[{NATIVE_RET}]
     jmp rcx
 .globl rvisor_stub_native_end
@@ -546,6 +550,11 @@ exit_interrupted:
     mov dword ptr [rbx + {KIND}], {KIND_INTERRUPTED}
     call exchange
     jmp exit_begin
+
+native_again:
+    mov eax, gs:[{NATIVE_NR}]
+    mov rcx, gs:[{NATIVE_RET}]
+    jmp slow
 
 // ---------------------------------------------------------------------------------------------------------------
 // Copies an argument into the page, or into the bulk window. rbx = page, r8d = number, r9 r10 r11 = first three

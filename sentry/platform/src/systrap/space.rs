@@ -7,15 +7,17 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use linux_abi::Errno;
+
 use super::Shared;
 use super::berth::Berth;
 use super::context::SystrapContext;
 use super::handover::Handover;
 use super::heat::Heat;
 use super::patch::Patches;
-use crate::api::{AddressSpace, Context, DeathNotice, PlatformError, Template};
+use crate::api::{AddressSpace, Context, DeathNotice, MemoryCall, PlatformError, Template};
 use crate::death::Death;
-use crate::stub::agent::{Agent, ask};
+use crate::stub::agent::{Agent, ask, order_memory};
 use crate::stub::arena::Window;
 use crate::stub::layout::{
     FUTEX_UNSEEN, RW, SIGNAL_STACK, SIGNAL_STACK_SIZE, SLOT_SIZE, SLOTS_BASE, SLOTS_MAX, ro, rw,
@@ -341,6 +343,10 @@ impl AddressSpace for Space {
 
     fn final_peak(&self) -> Arc<AtomicU64> {
         self.process.peak()
+    }
+
+    fn memory(&self, call: MemoryCall<'_>) -> Result<(), Errno> {
+        order_memory(&self.agent, call, || !self.process.has_ended())
     }
 
     fn vdso(&self) -> u64 {

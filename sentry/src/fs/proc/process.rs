@@ -623,7 +623,7 @@ impl FileOps for MemoryFile {
     fn read(&self, _: &Op<'_>, sink: &mut dyn Sink, offset: u64) -> Result<usize, Errno> {
         let Some(mm) = self.memory.upgrade() else { return Ok(0) };
         let mut piece = vec![0; sink.remaining().min(MEMORY_STEP)];
-        match mm.space().read(offset, &mut piece) {
+        match mm.read(offset, &mut piece) {
             0 if !piece.is_empty() => Err(Errno::EIO),
             n => sink.write(&piece[..n]),
         }
@@ -632,7 +632,7 @@ impl FileOps for MemoryFile {
     fn write(&self, _: &Op<'_>, source: &mut dyn Source, offset: u64) -> Result<usize, Errno> {
         let Some(mm) = self.memory.upgrade() else { return Ok(0) };
         let piece = source.read_to_vec(MEMORY_STEP)?;
-        match mm.space().write(offset, &piece) {
+        match mm.write(offset, &piece) {
             0 if !piece.is_empty() => Err(Errno::EIO),
             n => Ok(n),
         }

@@ -24,7 +24,7 @@ fn guest_text(mm: &MemoryManager, range: impl Fn(ProgramLayout) -> (u64, u64)) -
     let (start, end) = range(mm.program());
     let len = usize::try_from(end.saturating_sub(start).min(ARGUMENTS_MAX)).unwrap_or(0);
     let mut text = vec![0; len];
-    let n = mm.space().read(start, &mut text);
+    let n = mm.read(start, &mut text);
     text.truncate(n);
     text
 }
@@ -35,7 +35,7 @@ pub(super) fn cmdline(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Errno
     // first zero and one page at most.
     let program = mm.program();
     let mut last = [0];
-    let is_title = mm.space().read(program.arg_end.wrapping_sub(1), &mut last) == 1 && last != [0];
+    let is_title = mm.read(program.arg_end.wrapping_sub(1), &mut last) == 1 && last != [0];
     let reaches_on = program.env_start == program.arg_end && program.env_end > program.env_start;
     if is_title && reaches_on {
         let mut title =

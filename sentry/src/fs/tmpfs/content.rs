@@ -3,23 +3,21 @@
 //!
 //! Key type: [`Content`]. A host memory file costs a descriptor, of which there are few; a small file costs nothing but
 //! its bytes and is read without a host call. Once in a memory file, content stays there.
-//!
-//! Deliberately not done: SIGBUS for a store through a mapping that goes beyond the file system's size. The host fills the page
-//! without asking; it is counted at the next question, and the next write gets ENOSPC.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use platform::MapSource;
 use platform::host::file;
 
-use super::Shared;
+use super::count::{Charged, Held, pages};
+use super::{PAGE, Shared};
 use crate::Errno;
 use crate::account;
 use crate::descriptors::{Charge, Use};
 use crate::fs::host_file;
 use crate::io::{Sink, Source};
+use crate::mm::{Gate, Room};
 
 /// Largest content kept in the sentry's own memory, in bytes.
 const SMALL_MAX: u64 = 16 << 10;
@@ -27,7 +25,6 @@ const SMALL_MAX: u64 = 16 << 10;
 const MEMORY_FILE_BYTES: u64 = 2048;
 /// Largest file. LINUX: `MAX_LFS_FILESIZE`, EFBIG above.
 const SIZE_MAX: u64 = i64::MAX as u64;
-const PAGE: u64 = 4096;
 const PAGE_LEN: usize = 4096;
 
 /// LINUX: `F_SEAL_*`.
@@ -51,54 +48,17 @@ pub mod seal {
 /// A regular file's bytes.
 pub struct Content {
     shared: Arc<Shared>,
+    /// What the file system counts for it.
+    charged: Arc<Charged>,
     /// LOCK: held across transfers that change the content, as Linux's `i_rwsem`; outside the node's attributes.
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     bytes: Bytes,
-    /// What the file system counts for it.
-    charged: Arc<Charged>,
     /// What is held besides: memory for holes of small content, which the file system does not count; the host's file.
     held: account::Charge,
     seals: u32,
-}
-
-/// What a file system counts for a file, in bytes; and the host's file, once guests have it mapped: they fill its holes without
-/// asking anybody, so that what there is has to be asked of the host.
-#[derive(Default)]
-pub(super) struct Charged {
-    bytes: AtomicU64,
-    mapped: OnceLock<MapSource>,
-    is_gone: AtomicBool,
-}
-
-impl Charged {
-    fn get(&self) -> u64 {
-        self.bytes.load(Ordering::Acquire)
-    }
-
-    fn set(&self, shared: &Shared, bytes: u64) {
-        shared.charge(self.bytes.swap(bytes, Ordering::AcqRel), bytes);
-    }
-
-    /// Brings it up to date, if guests may have filled holes.
-    pub(super) fn refresh(&self, shared: &Shared) {
-        if let Some(file) = self.mapped.get()
-            && let Ok((_, blocks)) = file::size_and_blocks(&**file)
-        {
-            self.set(shared, blocks.saturating_mul(512));
-            if self.is_gone.load(Ordering::Acquire) {
-                self.set(shared, 0);
-            }
-        }
-    }
-
-    /// The content goes. It may be that somebody refreshes it at this moment.
-    fn end(&self, shared: &Shared) {
-        self.is_gone.store(true, Ordering::Release);
-        self.set(shared, 0);
-    }
 }
 
 enum Bytes {
@@ -107,6 +67,7 @@ enum Bytes {
     Memory {
         file: MapSource,
         size: u64,
+        held: Held,
         _charge: Charge,
     },
 }
@@ -135,17 +96,13 @@ impl Inner {
     }
 }
 
-fn pages(bytes: u64) -> u64 {
-    bytes.div_ceil(PAGE).saturating_mul(PAGE)
-}
-
 impl Content {
     /// Empty; with `seals` set (`F_SEAL_SEAL`, unless it is a memory file that may be sealed).
     #[must_use]
     pub fn new(shared: Arc<Shared>, seals: u32) -> Self {
         let bytes = Bytes::Small(Vec::new(), 0);
-        let inner = Inner { bytes, charged: Arc::default(), held: account::Charge::default(), seals };
-        Self { shared, inner: Mutex::new(inner) }
+        let inner = Inner { bytes, held: account::Charge::default(), seals };
+        Self { shared, charged: Arc::default(), inner: Mutex::new(inner) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -156,8 +113,8 @@ impl Content {
     #[must_use]
     pub fn size_and_blocks(&self) -> (u64, u64) {
         let inner = self.lock();
-        inner.charged.refresh(&self.shared);
-        (inner.size(), inner.charged.get() / 512)
+        self.charged.refresh(&self.shared);
+        (inner.size(), self.charged.get() / 512)
     }
 
     /// Reads.
@@ -214,6 +171,7 @@ impl Content {
         } else {
             self.reserve_small(&mut inner, end)?;
         }
+        self.prepare_growth(&inner, end);
         let limit = usize::try_from(end - offset).unwrap_or(usize::MAX);
         let written = match &mut inner.bytes {
             Bytes::Small(bytes, there) => {
@@ -221,48 +179,72 @@ impl Content {
                 *there |= small_pages(offset, offset + *written.as_ref().unwrap_or(&0) as u64);
                 written
             }
-            Bytes::Memory { file, size, .. } => {
+            Bytes::Memory { file, size, held, .. } => {
                 let written = host_file::write_at(&**file, source, offset, limit);
+                held.wrote(offset, *size);
                 *size = (*size).max(offset + *written.as_ref().unwrap_or(&0) as u64);
                 written
             }
         };
-        self.recharge(&mut inner, size, offset);
+        self.recharge(&mut inner);
         written.map(|n| (n, offset + n as u64))
     }
 
     /// How far a write may go before the file system is full.
     fn make_room(&self, inner: &mut Inner, offset: u64, end: u64) -> Result<u64, Errno> {
-        let size = inner.size();
-        if end <= size && inner.charged.get() >= pages(size) {
+        let first = offset / PAGE * PAGE;
+        let is_there = |inner: &Inner| match &inner.bytes {
+            Bytes::Small(_, there) => small_pages(first, end) & !there == 0 && end <= SMALL_MAX,
+            Bytes::Memory { size, held, .. } => held.is_dense() && end <= pages(*size),
+        };
+        if is_there(inner) {
             return Ok(end);
         }
-        let free = self.shared.free_bytes();
-        let needed = pages(end).saturating_sub(offset / PAGE * PAGE);
+        let needed = pages(end).saturating_sub(first);
+        let free = self.shared.free_for(needed);
         if needed <= free {
             return Ok(end);
         }
-        // Some of it may be there already.
-        let overlap = if inner.charged.get() >= pages(size) {
-            pages(size).saturating_sub(offset / PAGE * PAGE)
-        } else {
-            0
+        let room_end = match &inner.bytes {
+            Bytes::Small(_, there) => {
+                let mut left = free;
+                let mut at = first;
+                while at < end {
+                    if at >= SMALL_MAX || there & 1 << (at / PAGE) == 0 {
+                        match left.checked_sub(PAGE) {
+                            Some(less) => left = less,
+                            None => break,
+                        }
+                    }
+                    at += PAGE;
+                }
+                at
+            }
+            Bytes::Memory { file, size, held, .. } => held.reach(file, *size, (first, end), free),
         };
-        let room_end = (offset / PAGE * PAGE).saturating_add(free.saturating_add(overlap) / PAGE * PAGE);
         if room_end <= offset { Err(Errno::ENOSPC) } else { Ok(end.min(room_end)) }
     }
 
-    /// Brings the count of what is used up to date after a change at `offset`, the size having been `old_size`.
-    fn recharge(&self, inner: &mut Inner, old_size: u64, offset: u64) {
-        let is_plain = inner.charged.get() >= pages(old_size) && offset <= old_size;
+    /// It is about to have `end` bytes at least. Guests may not fill the holes in them by themselves if there is no room for all.
+    fn prepare_growth(&self, inner: &Inner, end: u64) {
+        if let Some(gate) = self.charged.gate()
+            && end > inner.size()
+        {
+            let _turn = gate.turn();
+            gate.before_growth(inner.size(), end);
+        }
+    }
+
+    /// Brings the count of what is used up to date after a change.
+    fn recharge(&self, inner: &mut Inner) {
         let charged = match &inner.bytes {
             Bytes::Small(_, there) => u64::from(there.count_ones()) * PAGE,
-            Bytes::Memory { file, size, .. } if !is_plain => {
+            Bytes::Memory { size, held, .. } if held.is_dense() => pages(*size),
+            Bytes::Memory { file, size, .. } => {
                 file::size_and_blocks(&**file).map_or(pages(*size), |(_, blocks)| blocks.saturating_mul(512))
             }
-            Bytes::Memory { size, .. } => pages(*size),
         };
-        inner.charged.set(&self.shared, charged);
+        self.charged.set(&self.shared, charged);
         if let Bytes::Small(..) = &inner.bytes {
             let held = inner.capacity().saturating_sub(charged);
             // Never more than has been reserved, so that it is not refused.
@@ -293,7 +275,7 @@ impl Content {
             return Ok(());
         }
         let new = end.max(old.saturating_mul(2)).min(SMALL_MAX);
-        self.hold(inner, new.saturating_sub(inner.charged.get()))?;
+        self.hold(inner, new.saturating_sub(self.charged.get()))?;
         if let Bytes::Small(bytes, _) = &mut inner.bytes {
             let more = usize::try_from(new).map_err(|_| Errno::EFBIG)?.saturating_sub(bytes.len());
             bytes.reserve_exact(more);
@@ -316,8 +298,9 @@ impl Content {
             }
         }
         let (size, file) = (bytes.len() as u64, Arc::new(file));
+        let held = Held::new(small_pages(0, size) & !there == 0);
         self.hold(inner, MEMORY_FILE_BYTES)?;
-        inner.bytes = Bytes::Memory { file: Arc::clone(&file), size, _charge: charge };
+        inner.bytes = Bytes::Memory { file: Arc::clone(&file), size, held, _charge: charge };
         Ok(file)
     }
 
@@ -339,6 +322,16 @@ impl Content {
         } else {
             self.reserve_small(&mut inner, len)?;
         }
+        let gate = self.charged.gate();
+        let _turn = gate.as_ref().map(|gate| {
+            let turn = gate.turn();
+            if len > old {
+                gate.before_growth(old, len);
+            } else {
+                gate.withdraw(pages(len), u64::MAX);
+            }
+            turn
+        });
         match &mut inner.bytes {
             Bytes::Small(bytes, there) => {
                 bytes.resize(usize::try_from(len).map_err(|_| Errno::EFBIG)?, 0);
@@ -347,13 +340,13 @@ impl Content {
                 }
                 *there &= small_pages(0, len);
             }
-            Bytes::Memory { file, size, .. } => {
+            Bytes::Memory { file, size, held, .. } => {
                 file::truncate(&**file, len)?;
                 *size = len;
+                held.truncated(old, len);
             }
         }
-        // A hole at the end or a cut: the host knows what is left.
-        self.recharge(&mut inner, old, u64::MAX);
+        self.recharge(&mut inner);
         Ok(())
     }
 
@@ -378,34 +371,57 @@ impl Content {
             if end > old && inner.seals & seal::GROW != 0 {
                 return Err(Errno::EPERM);
             }
-            self.find_room(&inner, len)?;
+            self.find_room(&inner, offset, end)?;
         }
         let file = self.to_memory(&mut inner)?;
+        let gate = self.charged.gate();
+        let _turn = gate.as_ref().map(|gate| {
+            let turn = gate.turn();
+            if mode & PUNCH_HOLE != 0 {
+                gate.withdraw(offset.next_multiple_of(PAGE), end / PAGE * PAGE);
+            } else if mode & KEEP_SIZE == 0 && end > old {
+                gate.before_growth(old, end);
+            }
+            turn
+        });
         file::allocate(&*file, mode, offset, len)?;
-        if let Bytes::Memory { size, .. } = &mut inner.bytes
-            && mode & KEEP_SIZE == 0
-        {
-            *size = (*size).max(end);
+        if let Bytes::Memory { size, held, .. } = &mut inner.bytes {
+            if mode & PUNCH_HOLE != 0 {
+                held.punched(offset, end);
+            } else {
+                held.allocated(offset, end);
+            }
+            if mode & KEEP_SIZE == 0 {
+                *size = (*size).max(end);
+            }
         }
-        self.recharge(&mut inner, old, u64::MAX);
+        self.recharge(&mut inner);
         Ok(())
     }
 
-    fn find_room(&self, inner: &Inner, len: u64) -> Result<(), Errno> {
-        if len > self.shared.free_bytes().saturating_add(inner.charged.get()) {
-            Err(Errno::ENOSPC)
-        } else {
-            Ok(())
-        }
+    fn find_room(&self, inner: &Inner, offset: u64, end: u64) -> Result<(), Errno> {
+        let first = offset / PAGE * PAGE;
+        let free = self.shared.free_for(pages(end).saturating_sub(first));
+        let reached = match &inner.bytes {
+            Bytes::Small(_, there) => {
+                let there = u64::from((small_pages(first, end) & there).count_ones()) * PAGE;
+                first.saturating_add(free).saturating_add(there)
+            }
+            Bytes::Memory { file, size, held, .. } => held.reach(file, *size, (first, end), free),
+        };
+        if reached < end { Err(Errno::ENOSPC) } else { Ok(()) }
     }
 
     /// Is there room for what `fallocate(2)` is asked for as a whole?
     ///
     /// # Errors
     /// ENOSPC.
-    pub fn check_room(&self, mode: u32, _offset: u64, len: u64) -> Result<(), Errno> {
+    pub fn check_room(&self, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
         const PUNCH_HOLE: u32 = 2;
-        if mode & PUNCH_HOLE != 0 { Ok(()) } else { self.find_room(&self.lock(), len) }
+        if mode & PUNCH_HOLE != 0 {
+            return Ok(());
+        }
+        self.find_room(&self.lock(), offset, offset.saturating_add(len).min(SIZE_MAX))
     }
 
     /// The host file, for mapping.
@@ -418,10 +434,18 @@ impl Content {
             return Err(Errno::EPERM);
         }
         let file = self.to_memory(&mut inner)?;
-        if inner.charged.mapped.set(Arc::clone(&file)).is_ok() {
-            self.shared.has_been_mapped(&inner.charged);
+        let room = Arc::clone(&self.shared) as Arc<dyn Room>;
+        if self.charged.set_mapped(Arc::new(Gate::new(Arc::clone(&file), room))) {
+            self.shared.has_been_mapped(&self.charged);
         }
         Ok(file)
+    }
+
+    /// What guests must pass before they fill its holes, once it has been mapped; `None` if the file system has no size. Asked under the
+    /// lock of a layout, which comes after that of the content.
+    #[must_use]
+    pub fn gate(&self) -> Option<Arc<Gate>> {
+        if self.shared.has_limit() { self.charged.gate() } else { None }
     }
 
     /// `SEEK_DATA` (`data`) or `SEEK_HOLE`.
@@ -480,8 +504,7 @@ impl Content {
 
 impl Drop for Content {
     fn drop(&mut self) {
-        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
-        inner.charged.end(&self.shared);
+        self.charged.end(&self.shared);
     }
 }
 

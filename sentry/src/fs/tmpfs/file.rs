@@ -9,6 +9,7 @@ use super::TmpInode;
 use super::content::Content;
 use crate::Errno;
 use crate::io::{Sink, Source};
+use crate::mm::Gate;
 use crate::vfs::open_flags::{O_ACCMODE, O_NOATIME, O_RDWR, O_WRONLY};
 use crate::vfs::permission::ms;
 use crate::vfs::{FileOps, Mappable, Mount, Op, Pages, Whence};
@@ -107,6 +108,14 @@ impl FileOps for TmpFile {
         let source = self.content()?.map(writable)?;
         self.accessed(op);
         Ok(Mappable::Pages(Pages { source, offset }))
+    }
+
+    fn gate(&self) -> Option<Arc<Gate>> {
+        self.inode.content()?.gate()
+    }
+
+    fn counts_pages(&self) -> bool {
+        true
     }
 
     fn truncate(&self, len: u64) -> Result<(), Errno> {

@@ -4,6 +4,7 @@
 //! All is lost with the last mount.
 
 mod content;
+mod count;
 mod directory;
 mod file;
 mod inode;
@@ -15,13 +16,14 @@ pub use file::TmpFile;
 pub use inode::TmpInode;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use content::Charged;
+use count::Charged;
 
 use crate::Errno;
 use crate::account::{self, Account, Charge};
 use crate::descriptors::Share;
+use crate::mm::Room;
 use crate::task::Task;
 use crate::vfs::{
     DentryCache, FileSystem, FileSystemType, Inode, Location, MountRequest, NewKind, NewNode, StatFs, System,
@@ -113,6 +115,8 @@ pub struct Shared {
     used_bytes: AtomicU64,
     /// Files that guests have mapped. LOCK: leaf.
     mapped: Mutex<Vec<Weak<Charged>>>,
+    /// LOCK: after a file's content, before a layout: see `mm::Gate`.
+    turn: Mutex<()>,
     /// Of the space for nodes, which attributes take from as well. LINUX: `shmem_sb_info.free_ispace`.
     used_space: AtomicU64,
     next_ino: AtomicU64,
@@ -131,6 +135,7 @@ impl Shared {
             account: account::current(),
             used_bytes: AtomicU64::new(0),
             mapped: Mutex::default(),
+            turn: Mutex::default(),
             used_space: AtomicU64::new(0),
             next_ino: AtomicU64::new(1),
         })
@@ -138,14 +143,39 @@ impl Shared {
 
     /// Bytes of content that may be added: what the options leave, and the container's limit.
     fn free_bytes(&self) -> u64 {
-        let mapped = std::mem::take(&mut *self.mapped.lock().unwrap_or_else(PoisonError::into_inner));
-        let there: Vec<_> = mapped.into_iter().filter(|file| file.strong_count() > 0).collect();
-        for file in there.iter().filter_map(Weak::upgrade) {
-            file.refresh(self);
+        self.refresh();
+        self.left().min(self.account.as_ref().map_or(u64::MAX, |account| account.free()))
+    }
+
+    /// The same, guests having been kept from filling holes by themselves if that is less than `wanted`.
+    fn free_for(&self, wanted: u64) -> u64 {
+        let mut spare = self.left().saturating_sub(self.refresh());
+        if spare < wanted && self.has_limit() {
+            let _turn = self.turn();
+            spare = self.make_spare(wanted);
         }
-        self.mapped.lock().unwrap_or_else(PoisonError::into_inner).extend(there);
-        let free = self.limits.size.saturating_sub(self.used_bytes.load(Ordering::Relaxed));
-        free.min(self.account.as_ref().map_or(u64::MAX, |account| account.free()))
+        spare.min(self.account.as_ref().map_or(u64::MAX, |account| account.free()))
+    }
+
+    /// Bytes that the options leave, as counted.
+    fn left(&self) -> u64 {
+        self.limits.size.saturating_sub(self.used_bytes.load(Ordering::Relaxed))
+    }
+
+    /// It has a size that mappings could pass.
+    fn has_limit(&self) -> bool {
+        self.limits.size < limit(0)
+    }
+
+    fn mapped(&self) -> Vec<Arc<Charged>> {
+        let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        mapped.retain(|file| file.strong_count() > 0);
+        mapped.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Counts what guests have filled. Answers the bytes of holes that they may fill by themselves.
+    fn refresh(&self) -> u64 {
+        self.mapped().iter().map(|file| file.refresh(self)).sum()
     }
 
     /// Guests have mapped a file: what it takes has to be asked from now on.
@@ -197,11 +227,38 @@ impl Shared {
     /// # Errors
     /// ENOSPC.
     fn take_page(&self) -> Result<(), Errno> {
-        if self.free_bytes() < PAGE {
+        if self.free_for(PAGE) < PAGE {
             return Err(Errno::ENOSPC);
         }
         self.charge(0, PAGE);
         Ok(())
+    }
+}
+
+impl Room for Shared {
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spare(&self) -> u64 {
+        let holes = self.refresh();
+        self.left().saturating_sub(holes)
+    }
+
+    fn make_spare(&self, bytes: u64) -> u64 {
+        let spare = self.spare();
+        if spare >= bytes {
+            return spare;
+        }
+        for gate in self.mapped().iter().filter_map(|file| file.gate()) {
+            gate.close();
+        }
+        self.spare()
+    }
+
+    fn excess(&self) -> u64 {
+        self.refresh();
+        self.used_bytes.load(Ordering::Relaxed).saturating_sub(self.limits.size)
     }
 }
 

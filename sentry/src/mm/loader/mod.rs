@@ -260,7 +260,7 @@ impl Program {
 
         let input = StackInput { program: &program, interpreter_base, ids, vdso: mm.space().vdso() };
         let image = StackImage::build(&self.input, stack.1, aslr, &input)?;
-        if image.address < stack.0 || mm.space().write(image.address, &image.bytes) != image.bytes.len() {
+        if image.address < stack.0 || mm.write(image.address, &image.bytes) != image.bytes.len() {
             return Err(Errno::EFAULT);
         }
         self.note(mm, &program, &image)?;

@@ -147,7 +147,7 @@ fn map_segment(
 fn clear_tail(mm: &MemoryManager, from: u64, to: u64, prot: Prot) -> Result<(), Errno> {
     let zeros = [0; PAGE as usize];
     let len = usize::try_from(to - from).map_err(|_| Errno::EINVAL)?.min(zeros.len());
-    let done = mm.space().write(from, &zeros[..len]);
+    let done = mm.write(from, &zeros[..len]);
     // LINUX: a segment that cannot be written keeps what the file has there.
     if done < len && prot.contains(Prot::WRITE) { Err(Errno::EFAULT) } else { Ok(()) }
 }
@@ -186,7 +186,7 @@ fn map_file_piece(
         if chunk.is_empty() {
             break;
         }
-        if mm.space().write(at + done, &chunk) != chunk.len() {
+        if mm.write(at + done, &chunk) != chunk.len() {
             return Err(Errno::EFAULT);
         }
         done += chunk.len() as u64;

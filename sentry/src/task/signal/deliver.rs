@@ -245,8 +245,7 @@ impl Current {
         }
         const SHOWN: usize = 16;
         let mut code = [0; SHOWN];
-        let space = self.mm().space();
-        let len = space.read(self.regs.rip, &mut code);
+        let len = self.mm().read(self.regs.rip, &mut code);
         let code: String = code[..len].iter().map(|byte| format!("{byte:02x}")).collect();
         let (tid, name) = (self.task().tid(), self.task().name_text());
         let about = self.context().about_code(self.regs.rip);
