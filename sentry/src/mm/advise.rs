@@ -172,8 +172,6 @@ impl MemoryManager {
 
     /// `MADV_REMOVE` of files that count their pages: they hear of it, and not the host. `false`: there is something else in the range.
     fn remove_from_files(&self, start: u64, end: u64) -> Result<bool, Errno> {
-        /// `FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE`.
-        const PUNCH: u32 = 3;
         let pieces: Vec<Vma> = {
             let inner = self.lock();
             let pieces = inner.tree.overlapping(start, end);
@@ -186,7 +184,7 @@ impl MemoryManager {
             if let Backing::File { file: Some(file), offset } = &piece.backing
                 && file.ops.counts_pages()
             {
-                file.ops.allocate(PUNCH, *offset, piece.len())?;
+                file.remove_mapped(*offset, piece.len())?;
                 done = if piece.start == done { piece.end } else { done };
             }
         }

@@ -133,6 +133,16 @@ impl OpenFile {
         changed(task, &self.location, privileges.kept, inotify::mask::MODIFY);
         Ok(())
     }
+
+    /// `MADV_REMOVE`: takes pages out through a mapping that may be written to. As a store through it, it is told to nobody.
+    ///
+    /// # Errors
+    /// As `fallocate(2)`.
+    pub fn remove_mapped(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        /// `FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE`.
+        const PUNCH: u32 = 3;
+        self.ops.allocate(PUNCH, offset, len)
+    }
 }
 
 impl Writing<'_> {
