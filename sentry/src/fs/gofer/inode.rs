@@ -18,7 +18,7 @@ use crate::Errno;
 use crate::descriptors::Charge;
 use crate::task::{Credentials, Task};
 use crate::vfs::acl::{self, Acl};
-use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_EXCL, O_RDONLY, O_RDWR};
+use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_EXCL, O_NOATIME, O_RDONLY, O_RDWR};
 use crate::vfs::permission::{self, Want};
 use crate::vfs::{
     Access, Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Linkable, Location, NewKind, NewNode,
@@ -64,6 +64,8 @@ const CAPABILITIES: &[u8] = b"security.capability";
 struct Files {
     readable: Option<Arc<Donated>>,
     writable: Option<Arc<Donated>>,
+    /// For reading, and that is no access (`O_NOATIME`).
+    quiet: Option<Arc<Donated>>,
     /// Opened with `O_APPEND`. LINUX: `pwrite(2)` then writes at the end, whatever offset it is given.
     appending: Option<Arc<Donated>>,
 }
@@ -78,6 +80,7 @@ impl Files {
     /// Where the descriptor for these `O_*` flags is kept, and how it is opened.
     fn place(&mut self, flags: u32) -> (&mut Option<Arc<Donated>>, u32) {
         match flags & O_ACCMODE != O_RDONLY {
+            false if flags & O_NOATIME != 0 => (&mut self.quiet, O_RDONLY | O_NOATIME),
             false => (&mut self.readable, O_RDONLY),
             true if flags & O_APPEND != 0 => (&mut self.appending, O_RDWR | O_APPEND),
             true => (&mut self.writable, O_RDWR),
@@ -545,7 +548,8 @@ impl Inode for GoferInode {
         let stat = self.attributes().stat;
         match stat.kind() {
             mode::S_IFREG => {
-                let file = self.file(flags)?;
+                // How it is read is asked at each read: `fcntl(F_SETFL)` may change its mind.
+                let file = self.file(flags & !O_NOATIME)?;
                 let inode = self.me.upgrade().ok_or(Errno::ESTALE)?;
                 let is_appending = flags & O_ACCMODE != O_RDONLY && flags & O_APPEND != 0;
                 Ok(Arc::new(GoferFile::new(inode, file, is_appending)))

@@ -236,6 +236,24 @@ TEST(mapping_is_an_access) {
     close(make("a", 0600));
     CHECK(is_read_by(maps, O_RDONLY));
     CHECK(is_read_by(maps_writable, O_RDWR));
+    CHECK(!is_read_by(maps, O_RDONLY | O_NOATIME));
+}
+
+static void reads(int fd) {
+    char byte;
+    CHECK_EQ(read(fd, &byte, 1), 1);
+}
+
+static void reads_quietly(int fd) {
+    CHECK_OK(fcntl(fd, F_SETFL, O_NOATIME));
+    reads(fd);
+}
+
+TEST(reading_is_no_access_if_nobody_is_to_know) {
+    close(make("a", 0600));
+    CHECK(is_read_by(reads, O_RDONLY));
+    CHECK(!is_read_by(reads, O_RDONLY | O_NOATIME));
+    CHECK(!is_read_by(reads_quietly, O_RDWR));
 }
 
 TEST(following_a_link_is_an_access) {
