@@ -220,6 +220,10 @@ static void do_open(const struct step *s) {
     static const int created[] = {0644, 0666, 0600, 0444, 04755, 02775, 0777};
     char path[PATH_MAX];
     int flags = PICK(modes, s->n[0]) | PICK(extras, s->n[1]);
+    // Whoever has nothing open makes something.
+    bool has_none = true;
+    for (int i = 0; i < SLOTS; i++) has_none &= slots[i] < 0;
+    if (has_none && s->n[3] % 4) flags = O_RDWR | O_CREAT;
     if (flags & (O_DIRECTORY | O_PATH)) flags &= ~O_ACCMODE;
     struct times before = path_times(s->path[0]);
     say("open %s %o %o", short_path(s->path[0]), flags, PICK(created, s->n[2]));
@@ -595,11 +599,6 @@ static void do_lock(const struct step *s) {
 static void do_flags(const struct step *s) {
     static const int flags[] = {0, O_APPEND, O_NOATIME};
     int fd = slots[s->slot[0]];
-    // The host's descriptors of a container's files are shared by all who opened them, and do not know of O_NOATIME.
-    if (PICK(flags, s->n[0]) == O_NOATIME && is_timed && !is_tmpfs) {
-        say("setfl");
-        return;
-    }
     // Always non-blocking: a fifo's end must not hold its worker up.
     say("setfl %d %o", s->slot[0], PICK(flags, s->n[0]));
     result(fcntl(fd, F_SETFL, PICK(flags, s->n[0]) | O_NONBLOCK));
@@ -739,9 +738,9 @@ static const struct {
     void (*run)(const struct step *);
     int weight;
 } kinds[] = {
-    {do_open, 18},   {do_write, 14},      {do_read, 8},    {do_truncate, 6},   {do_rename, 6},  {do_link, 5},
+    {do_open, 20},   {do_write, 16},      {do_read, 8},    {do_truncate, 6},   {do_rename, 6},  {do_link, 5},
     {do_unlink, 6},  {do_directory, 3},   {do_symlink, 3}, {do_attributes, 6}, {do_xattr, 3},   {do_map, 4},
-    {do_memory, 6},  {do_unmap, 1},       {do_copy, 6},    {do_lock, 3},       {do_flags, 2},   {do_list, 3},
+    {do_memory, 6},  {do_unmap, 1},       {do_copy, 9},    {do_lock, 3},       {do_flags, 2},   {do_list, 3},
     {do_watch, 2},   {do_events, 4},      {do_limit, 1},   {do_access, 2},     {do_sync, 1},    {do_seek, 4},
     {do_close, 4},   {do_dup, 3},         {do_tmpfile, 3}, {do_reopen, 3},     {do_fallocate, 4}, {do_mknod, 2},
     {do_program, 3},
@@ -767,6 +766,44 @@ static void become(int other) {
     me = other;
     used = 0;
     program = 0;
+}
+
+// What a step wants of a descriptor.
+enum want { OPEN, READABLE, WRITABLE, BOTH };
+
+static bool suits(uint32_t slot, enum want want) {
+    int flags = fcntl(slots[slot], F_GETFL);
+    if (flags < 0 || want == OPEN) return flags >= 0;
+    struct stat st;
+    bool is_readable = (flags & O_ACCMODE) != O_WRONLY, is_writable = (flags & O_ACCMODE) != O_RDONLY;
+    if (flags & O_PATH || fstat(slots[slot], &st) != 0 || S_ISDIR(st.st_mode)) return false;
+    // Reading from an empty file is seldom of interest.
+    if (want == READABLE) return is_readable && st.st_size > 0;
+    return is_writable && (want == WRITABLE || is_readable);
+}
+
+// The next slot that suits; of the rest, the next that is open.
+static void choose_slot(uint32_t *slot, enum want want) {
+    for (enum want at = want;; at = OPEN) {
+        for (uint32_t i = 0; i < SLOTS; i++)
+            if (suits((*slot + i) % SLOTS, at)) {
+                *slot = (*slot + i) % SLOTS;
+                return;
+            }
+        if (at == OPEN) return;
+    }
+}
+
+static void choose_slots(struct step *s) {
+    void (*run)(const struct step *) = kinds[s->kind].run;
+    enum want wants[2] = {OPEN, OPEN};
+    if (run == do_open || run == do_tmpfile) return;
+    if (run == do_read) wants[0] = READABLE;
+    if (run == do_write || run == do_truncate || run == do_fallocate) wants[0] = WRITABLE;
+    if (run == do_map) wants[0] = BOTH;
+    if (run == do_copy) wants[0] = READABLE, wants[1] = WRITABLE;
+    // Now and then it is one that does not, which has its own answer.
+    for (int i = 0; i < 2; i++) choose_slot(&s->slot[i], s->n[5] % 4 ? wants[i] : OPEN);
 }
 
 static _Noreturn void work(void) {
@@ -798,10 +835,7 @@ static _Noreturn void work(void) {
             continue;
         }
         if (is_timed) usleep(5000);
-        // Most steps want a descriptor: the next one that is open.
-        if (kinds[s.kind].run != do_open && kinds[s.kind].run != do_tmpfile)
-            for (int i = 0; i < 2; i++)
-                for (int tried = 0; slots[s.slot[i]] < 0 && tried < SLOTS; tried++) s.slot[i] = (s.slot[i] + 1) % SLOTS;
+        choose_slots(&s);
         kinds[s.kind].run(&s);
         answer();
     }
@@ -834,9 +868,11 @@ static void ask(int worker, const struct step *s, int number) {
     printf("%d w%d %.*s\n", number, worker, (int)got, reply);
 }
 
+enum { FIRST_OPENS = 8, FIRST_WRITES = 3 };
+
 // The first steps make something that the others can be about.
 static uint32_t choose_kind(int number) {
-    if (number < 4) return 0;
+    if (number < FIRST_OPENS + FIRST_WRITES) return number < FIRST_OPENS ? 0 : 1;
     int total = 0, at;
     for (int i = 0; i < KINDS; i++) total += kinds[i].weight;
     at = (int)dice((uint32_t)total + 2);
@@ -925,6 +961,11 @@ static void sequence(uint32_t seed, int steps) {
         for (int i = 0; i < 2; i++)
             if (dice(4) || !is_twice) s.path[i] &= ~1u;
         for (int i = 0; i < 6; i++) s.n[i] = dice(1 << 16);
+        if (number < FIRST_OPENS && number % 4) {
+            // For reading and writing, made if it is not there, where there is a directory: see do_open.
+            s.n[0] = 0, s.n[1] = 2;
+            if (s.path[0] >> 1 & 4) s.path[0] ^= 8;
+        }
         if (s.kind == FORK) {
             int other = (worker + 1 + (int)dice(WORKERS - 1)) % WORKERS;
             struct step leave = {.kind = LEAVE};

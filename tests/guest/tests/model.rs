@@ -4,7 +4,7 @@
 //! `cargo test -p guest-tests --test model -- [--model=NAME] [--where=PLACE] [--platform=P] [--first=SEED]
 //! [--count=N] [--fresh=N] [--seconds=N] [--jobs=N] [--steps=N] [--show=N] [--most=N]`. Without `--first` the seeds that failed once
 //! (`model/seeds/NAME.txt`) are run as well. `--fresh` adds so many that nobody has chosen; `--seconds` goes on with such
-//! for that time. `--jobs`: how many batches at a time, one for each processor if nothing is said. A sequence that
+//! for that time. `--jobs`: how many batches at a time, by default one more than there are processors: some sleep. A sequence that
 //! differs is printed up to its first difference, `--show` of them; `--most` differences end it. `rvisor` is `$RVISOR_BIN`, or the one beside this test in the target
 //! directory.
 #![allow(clippy::print_stdout, reason = "this is the front end of a test run")]
@@ -79,7 +79,7 @@ impl Options {
             count: 200,
             fresh: 0,
             seconds: None,
-            jobs: thread::available_parallelism()?.get(),
+            jobs: thread::available_parallelism()?.get() + 1,
             steps: 60,
             show: 10,
             most: u32::MAX,
