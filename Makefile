@@ -9,6 +9,7 @@
 #   make e2e      cases under the system's containerd; ONLY=text picks, RUNTIME= and CONTAINERD= choose
 #   make model    random sequences of calls beside the host, with seeds that nobody has chosen, for SECONDS (3600) or COUNT each
 #   make prove-models  puts one fault after another back, and says by which sequence it is found
+#   make programs browsers, databases, compilers, run-times: natively and in the sandbox, compared; NAME=text picks; half an hour
 #   make soak     5,000 execs in one container and 2,000 containers that lose a part; hours
 #   make docs     prints docs/SYSCALLS.md from the table
 #   make clean    removes what was built and cached
@@ -22,7 +23,7 @@ export RVISOR_CACHE ?= $(CURDIR)/.cache
 export RVISOR_BIN := $(BIN)/rvisor
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 
-.PHONY: demo test bench build lint unit e2e model prove-models soak docs images clean
+.PHONY: demo test bench build lint unit e2e programs model prove-models soak docs images clean
 
 demo: images build
 	$(BIN)/e2e --demo --runtime $(RUNTIME) --bin-dir $(BIN)
@@ -53,6 +54,9 @@ model: build
 
 prove-models:
 	tests/guest/model/prove.sh
+
+programs: build
+	tests/programs/run.sh $(NAME)
 
 soak: images build
 	nice $(BIN)/e2e --runtime $(RUNTIME) --containerd $(CONTAINERD) --bin-dir $(BIN) --only soak: --soak 5000

@@ -4,7 +4,8 @@
 # and runsc to compare with. Root, Debian, no systemd needed; nothing is pulled from an image registry, and
 # the package mirror is whichever one the machine's own apt uses. A second run finds everything cached.
 #
-#   setup.sh [WHAT...]     packages busybox pause debian containerd-1.7 containerd-2.1 runsc; everything if none is named
+#   setup.sh [WHAT...]     packages busybox pause debian containerd-1.7 containerd-2.1 runsc; all of these if none is named;
+#                          programs (a few GB, for tests/programs) only then
 #
 # Products, under $RVISOR_CACHE (default: .cache in the repository):
 #   images/NAME.tar        OCI image layouts for `ctr images import`: localhost/{busybox,pause,debian}:1
@@ -18,6 +19,8 @@ cache=${RVISOR_CACHE:-$(readlink -f "$here/../..")/.cache}
 host_packages=(containerd runc busybox-static mmdebstrap iproute2 gcc libc6-dev redis-server redis-tools python3 procps util-linux xz-utils e2fsprogs
     # pods through CRI: their network, and a client's libraries
     containernetworking-plugins python3-grpcio python3-protobuf protobuf-compiler)
+program_packages=(bash ca-certificates chromium curl default-jdk-headless ffmpeg firefox-esr fonts-dejavu-core g++ gcc git golang-go iproute2 libc6-dev make
+    mono-mcs nginx-light nodejs perl php-cli postgresql procps python3 python3-dev python3-pip python3-venv python3-wheel redis-server redis-tools ruby sqlite3 xz-utils)
 image_packages=(bash coreutils python3 gcc libc6-dev redis-server redis-tools procps iproute2 curl)
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
@@ -105,6 +108,24 @@ debian_image() {
     stamp "$out" "$recipe"
 }
 
+# Large programs as Debian has them, for tests/programs/run.sh; a few GB, so only made when it is named.
+programs_root() {
+    find_mirror
+    local root=$cache/rootfs/programs recipe sources=("deb $mirror $codename main")
+    recipe="programs 1 $codename ${program_packages[*]}"
+    fresh "$root" "$recipe" && return
+    say "unpacking large programs of $codename (ten minutes)"
+    [ -z "$security" ] || sources+=("deb $security $codename-security main")
+    rm -rf "$root"
+    mkdir -p "$cache/rootfs"
+    mmdebstrap --quiet --variant=minbase --include="$(IFS=,; echo "${program_packages[*]}")" \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --customize-hook='rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*' \
+        "$codename" "$root" "${sources[@]}"
+    stamp "$root" "$recipe"
+}
+
 # other_suite NAME SUITE PACKAGE: unpacks a package of another Debian suite without touching the system's apt.
 other_suite() {
     local name=$1 suite=$2 package=$3 out=$cache/$1
@@ -143,6 +164,7 @@ for what in "$@"; do
         packages) packages ;;
         busybox) busybox_image ;;
         pause) pause_image ;;
+        programs) programs_root ;;
         debian) debian_image ;;
         containerd-1.7) other_suite containerd-1.7 trixie containerd ;;
         containerd-2.1) other_suite containerd-2.1 forky containerd ;;
