@@ -10,7 +10,7 @@ use crate::Errno;
 use crate::mm::{MemoryManager, MemoryUsage, ProgramLayout};
 use crate::task::signal::{Disposition, SigSet, Signal};
 use crate::task::{Capability, Process, ProcessGroup, Resource, Task};
-use crate::vfs::Descriptor;
+use crate::vfs::{Descriptor, Whence};
 
 /// Most bytes of arguments or environment that are shown.
 const ARGUMENTS_MAX: u64 = 1 << 20;
@@ -144,8 +144,11 @@ pub(super) fn session_id(subject: &Subject, _: &Arc<Task>) -> Result<Vec<u8>, Er
 
 pub(super) fn fdinfo(descriptor: &Descriptor) -> Vec<u8> {
     let file = &descriptor.file;
-    // Somebody may hold the position while it waits for bytes: rather 0 than waiting for that.
-    let position = file.position.try_lock().map_or(0, |position| *position);
+    let position = match file.ops.shared_position() {
+        Some(position) => position.seek(Whence::Current, 0).unwrap_or(0),
+        // Somebody may hold it while it waits for bytes: rather 0 than waiting for that.
+        None => file.position.try_lock().map_or(0, |position| *position),
+    };
     let cloexec = if descriptor.close_on_exec { 0o2_000_000 } else { 0 };
     let ino = file.location.inode().stat().map_or(0, |stat| stat.ino);
     let flags = file.flags() | cloexec;
