@@ -57,13 +57,20 @@ fn program(w: &World, arguments: &[&str]) -> Result<Answer> {
 }
 
 /// The busybox tree as root, so that a case does not depend on the machine.
-fn do_arguments(w: &World) -> Result<Vec<String>> {
+fn do_switches(w: &World) -> Result<Vec<String>> {
     let root = w.rootfs()?.display().to_string();
     Ok(["do", "--no-tty", "--root", &root].map(str::to_owned).to_vec())
 }
 
+/// How a sandbox is made: the program and its first arguments.
+pub(super) fn do_arguments(w: &World) -> Result<Vec<String>> {
+    let directory = w.options.bin_dir.as_ref().context("--bin-dir says where rvisor is")?;
+    let rvisor = directory.join("rvisor").display().to_string();
+    Ok([vec![rvisor], do_switches(w)?].concat())
+}
+
 fn sandbox(w: &World, switches: &[&str], command: &[&str]) -> Result<Answer> {
-    let first = do_arguments(w)?;
+    let first = do_switches(w)?;
     let mut arguments: Vec<&str> = first.iter().map(String::as_str).collect();
     arguments.extend_from_slice(switches);
     arguments.push("--");
@@ -75,7 +82,7 @@ fn sandbox(w: &World, switches: &[&str], command: &[&str]) -> Result<Answer> {
 fn signals(w: &World) -> Result<()> {
     let rvisor = w.options.bin_dir.as_ref().context("--bin-dir says where rvisor is")?.join("rvisor");
     let rvisor = rvisor.display().to_string();
-    let first = do_arguments(w)?;
+    let first = do_switches(w)?;
     for (signal, status) in [("INT", 128 + 2), ("TERM", 128 + 15)] {
         for command in [&["sleep", "50"][..], &["sh", "-c", "sleep 50; echo survived"]] {
             let mut arguments = vec!["timeout", "--preserve-status", "-k", "20", "-s", signal, "2", &rvisor];
@@ -99,7 +106,7 @@ fn one_line(answer: Answer, status: i32) -> Result<()> {
 fn stdin(w: &World) -> Result<()> {
     let directory = w.options.bin_dir.as_ref().context("--bin-dir says where rvisor is")?;
     let rvisor = directory.join("rvisor").display().to_string();
-    let arguments = do_arguments(w)?;
+    let arguments = do_switches(w)?;
     let mut argv = vec![rvisor.as_str()];
     argv.extend(arguments.iter().map(String::as_str));
     argv.extend(["--", "sort"]);

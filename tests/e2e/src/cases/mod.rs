@@ -18,6 +18,7 @@ pub mod life;
 pub mod limits;
 pub mod posture;
 pub mod soak;
+pub mod streams;
 
 /// What tries a behaviour.
 pub type Trial = std::rc::Rc<dyn Fn(&World) -> Result<()>>;
@@ -66,6 +67,7 @@ pub fn all() -> Vec<Case> {
         bad::cases(),
         config::cases(),
         soak::cases(),
+        streams::cases(),
         cri::cases(),
         limits::cases(),
         crash::cases(),
