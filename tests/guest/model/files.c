@@ -171,6 +171,20 @@ static void see_path(uint32_t number, struct times before) {
     say_times(before, &st);
 }
 
+// The name by which a descriptor's file is known, and whether that is one still.
+static void see_name(uint32_t slot) {
+    char link[64], target[PATH_MAX];
+    // Names in a volume that is mounted twice: see `sequence`.
+    if (is_kept && is_twice) return;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", slots[slot]);
+    ssize_t length = readlink(link, target, sizeof target - 1);
+    target[length > 0 ? length : 0] = 0;
+    const char *name = strrchr(target, '/') ? strrchr(target, '/') + 1 : target;
+    // A file that never had a name is told as its node's number.
+    if (name[0] == '#') name = strchr(name, ' ') ? "# (deleted)" : "#";
+    say(" \"%s\"", name);
+}
+
 static void see_slot(uint32_t slot, struct times before) {
     struct stat st;
     if (fstat(slots[slot], &st) != 0) {
@@ -178,6 +192,7 @@ static void see_slot(uint32_t slot, struct times before) {
         return;
     }
     say(" fd:");
+    see_name(slot);
     say_stat(&st);
     say_times(before, &st);
     if (S_ISREG(st.st_mode)) {
