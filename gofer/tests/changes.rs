@@ -182,24 +182,24 @@ fn names_are_linked_moved_exchanged_and_removed() {
     assert_eq!(client.link(file.node, two, b"b").err(), Some(Errno::EEXIST));
     assert_eq!(client.link(one, two, b"c").err(), Some(Errno::EPERM));
 
-    client.rename(one, b"a", two, b"c", 0).expect("rename");
+    client.rename((one, b"a"), (two, b"c"), 0, None).expect("rename");
     assert_eq!(client.walk(one, b"a").err(), Some(Errno::ENOENT));
-    assert_eq!(client.rename(two, b"c", two, b"b", 1).err(), Some(Errno::EEXIST));
+    assert_eq!(client.rename((two, b"c"), (two, b"b"), 1, None).err(), Some(Errno::EEXIST));
     client.symlink(two, b"l", b"x", OWNER).expect("symlink");
-    client.rename(two, b"l", two, b"c", 2).expect("exchange");
+    client.rename((two, b"l"), (two, b"c"), 2, None).expect("exchange");
     assert!(client.walk(two, b"c").is_ok_and(|(_, stat)| stat.is_symlink()));
     for flags in [3, 4, 8, u32::MAX] {
-        assert_eq!(client.rename(two, b"c", two, b"d", flags).err(), Some(Errno::EINVAL));
+        assert_eq!(client.rename((two, b"c"), (two, b"d"), flags, None).err(), Some(Errno::EINVAL));
     }
-    assert_eq!(client.rename(root, b"two", two, b"inside", 0).err(), Some(Errno::EINVAL));
+    assert_eq!(client.rename((root, b"two"), (two, b"inside"), 0, None).err(), Some(Errno::EINVAL));
 
-    assert_eq!(client.unlink(root, b"two", false).err(), Some(Errno::EISDIR));
-    assert_eq!(client.unlink(root, b"two", true).err(), Some(Errno::ENOTEMPTY));
-    assert_eq!(client.unlink(two, b"c", true).err(), Some(Errno::ENOTDIR));
+    assert_eq!(client.unlink(root, b"two", false, None).err(), Some(Errno::EISDIR));
+    assert_eq!(client.unlink(root, b"two", true, None).err(), Some(Errno::ENOTEMPTY));
+    assert_eq!(client.unlink(two, b"c", true, None).err(), Some(Errno::ENOTDIR));
     for name in [b"b", b"c", b"l"] {
-        client.unlink(two, name, false).expect("unlink");
+        client.unlink(two, name, false, None).expect("unlink");
     }
-    client.unlink(root, b"two", true).expect("rmdir");
+    client.unlink(root, b"two", true, None).expect("rmdir");
     assert_eq!(client.create(two, b"late", 0o644, OWNER, O_RDWR).err(), Some(Errno::ENOENT));
     assert_eq!(client.stat(file.node).map(|stat| stat.nlink), Ok(0));
 }
@@ -220,9 +220,9 @@ fn a_node_follows_its_file_through_rename_and_unlink() {
     let (dir, _) = client.mkdir(root, b"dir", 0o755, OWNER).expect("mkdir");
     let file = client.create(dir, b"a", 0o644, OWNER, O_WRONLY).expect("create");
     std::fs::File::from(file.fd).write_all_at(b"kept", 0).expect("write");
-    client.rename(root, b"dir", root, b"moved", 0).expect("rename");
+    client.rename((root, b"dir"), (root, b"moved"), 0, None).expect("rename");
     assert!(client.walk(dir, b"a").is_ok());
-    client.unlink(dir, b"a", false).expect("unlink");
+    client.unlink(dir, b"a", false, None).expect("unlink");
     std::fs::write(gofer.path("root/moved/a"), b"another").expect("write");
 
     let mut content = String::new();

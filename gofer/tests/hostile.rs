@@ -100,7 +100,8 @@ fn a_body_of_a_wrong_length_ends_it_whatever_the_operation() {
 
 #[test]
 fn inner_lengths_past_the_end_end_it() {
-    let rename = wire::Rename { old_dir: 1, new_dir: 1, flags: 0, old_length: u32::MAX };
+    let rename =
+        wire::Rename { old_dir: 1, new_dir: 1, flags: 0, old_length: u32::MAX, by: wire::ANYBODY, pad: 0 };
     let xattr = wire::SetXattr { node: 1, flags: 0, name_length: 100 };
     let symlink = wire::Make { dir: 1, mode: 9, uid: 0, gid: 0, rdev: 0 };
     let walk = wire::Walk { dir: 1, count: 1 };

@@ -46,10 +46,10 @@ fn a_name_that_is_no_component_is_refused_by_every_operation() {
             client.symlink(root, name, b"target", OWNER).err(),
             client.mknod(root, name, file_type::FIFO | 0o644, OWNER).err(),
             client.link(file, root, name).err(),
-            client.unlink(root, name, false).err(),
-            client.unlink(root, name, true).err(),
-            client.rename(root, name, root, b"new", 0).err(),
-            client.rename(root, b"a", root, name, 0).err(),
+            client.unlink(root, name, false, None).err(),
+            client.unlink(root, name, true, None).err(),
+            client.rename((root, name), (root, b"new"), 0, None).err(),
+            client.rename((root, b"a"), (root, name), 0, None).err(),
         ];
         assert_eq!(refused, [Some(Errno::EINVAL); 10], "{name:?}");
     }
@@ -183,7 +183,7 @@ fn removing_while_listing_skips_nothing() {
         let Some(last) = page.last() else { break };
         cookie = last.cookie;
         for entry in &page {
-            gofer.client.unlink(root, &entry.name, false).expect("unlink");
+            gofer.client.unlink(root, &entry.name, false, None).expect("unlink");
         }
         seen += page.len();
     }

@@ -70,7 +70,7 @@ fn what_takes_a_new_files_name_is_not_given_away_nor_removed() {
                 _ => client.symlink(root, b"x", b"nowhere", OWNER),
             };
             let _ = made.map(|(node, _)| client.close(node));
-            let _ = client.unlink(root, b"x", round % 3 == 0);
+            let _ = client.unlink(root, b"x", round % 3 == 0, None);
         }
         ends.store(true, Ordering::Relaxed);
     });
@@ -121,4 +121,34 @@ fn where_there_is_no_place_nothing_is_made() {
     assert_eq!(client.symlink(root, b"l", b"x", OWNER).err(), Some(Errno::ENFILE));
     assert_eq!(client.create_unnamed(root, 0o600, OWNER, true).err(), Some(Errno::ENFILE));
     assert_eq!(std::fs::read_dir(gofer.path("root")).expect("readable").count(), 0);
+}
+
+#[test]
+fn a_name_of_a_sticky_directory_is_its_owners_to_remove() {
+    let gofer = Gofer::start();
+    let (client, root) = (&gofer.client, gofer.root());
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let someone = Ownership { uid: 1234, gid: 1234 };
+    let (dir, _) = client.mkdir(root, b"dir", 0o1777, Ownership { uid: 0, gid: 0 }).expect("mkdir");
+    let make = |name: &[u8]| client.mknod(dir, name, file_type::REGULAR | 0o600, someone).expect("mknod");
+    let (other, owner) = (Some(4321), Some(someone.uid));
+    for name in [b"a", b"b"] {
+        make(name);
+    }
+    assert_eq!(client.unlink(dir, b"a", false, other).err(), Some(Errno::EPERM));
+    assert_eq!(client.rename((dir, b"a"), (dir, b"c"), 0, other).err(), Some(Errno::EPERM));
+    assert_eq!(client.rename((root, b"dir"), (dir, b"a"), 2, other).err(), Some(Errno::EINVAL));
+    // One's own over another's is another's to lose.
+    let mine = Ownership { uid: 4321, gid: 4321 };
+    client.mknod(dir, b"mine", file_type::REGULAR | 0o600, mine).expect("mknod");
+    assert_eq!(client.rename((dir, b"mine"), (dir, b"a"), 0, other).err(), Some(Errno::EPERM));
+    client.rename((dir, b"a"), (dir, b"c"), 0, owner).expect("its owner moves it");
+    client.unlink(dir, b"c", false, owner).expect("its owner removes it");
+    client.unlink(dir, b"b", false, Some(0)).expect("the directory's owner removes it");
+    // The thread is above it again.
+    make(b"d");
+    client.unlink(dir, b"d", false, None).expect("nobody is asked");
+    assert_eq!(client.mknod(dir, b"e", file_type::REGULAR, OWNER).map(|_| ()), Ok(()));
 }

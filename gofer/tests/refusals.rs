@@ -21,9 +21,9 @@ fn a_read_only_mount_refuses_every_change() {
         client.symlink(ro, b"x", b"y", OWNER).err(),
         client.mknod(ro, b"x", file_type::FIFO | 0o600, OWNER).err(),
         client.link(file, ro, b"x").err(),
-        client.unlink(ro, b"data", false).err(),
-        client.unlink(ro, b"x", true).err(),
-        client.rename(ro, b"data", ro, b"x", 0).err(),
+        client.unlink(ro, b"data", false, None).err(),
+        client.unlink(ro, b"x", true, None).err(),
+        client.rename((ro, b"data"), (ro, b"x"), 0, None).err(),
         client.open(file, 1).err(),
         client.open(file, 2).err(),
         client.open(file, 0o1000).err(),
@@ -81,10 +81,10 @@ fn nothing_is_linked_or_moved_between_mounts() {
     let volume = client.attach(1).expect("mount 1").0;
     let file = client.create(root, b"a", 0o644, OWNER, 0).expect("create").node;
     assert_eq!(client.link(file, volume, b"a").err(), Some(Errno::EXDEV));
-    assert_eq!(client.rename(root, b"a", volume, b"a", 0).err(), Some(Errno::EXDEV));
+    assert_eq!(client.rename((root, b"a"), (volume, b"a"), 0, None).err(), Some(Errno::EXDEV));
     let ro = client.attach(2).expect("mount 2").0;
-    assert_eq!(client.rename(root, b"a", ro, b"a", 0).err(), Some(Errno::EROFS));
-    assert_eq!(client.rename(ro, b"data", root, b"b", 0).err(), Some(Errno::EROFS));
+    assert_eq!(client.rename((root, b"a"), (ro, b"a"), 0, None).err(), Some(Errno::EROFS));
+    assert_eq!(client.rename((ro, b"data"), (root, b"b"), 0, None).err(), Some(Errno::EROFS));
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn an_overlay_takes_the_changes_and_leaves_the_files_alone() {
     let opened = std::fs::File::from(client.open(file, 2).expect("open").fd);
     opened.write_all_at(b"ABOVE", 0).expect("write");
     client.create(root, b"new", 0o644, OWNER, 2).expect("create");
-    client.unlink(root, b"d", true).expect("rmdir");
+    client.unlink(root, b"d", true, None).expect("rmdir");
     let names: Vec<_> = client.read_dir(root, 0).expect("page").into_iter().map(|entry| entry.name).collect();
     assert_eq!(names.len(), 2, "{names:?}");
 

@@ -202,23 +202,27 @@ impl Client {
         self.call(Op::Link, &[request.as_bytes(), name], fixed)
     }
 
-    /// Removes a name: an empty directory's if `is_dir`, else anything else's. Handles of it stay good.
+    /// Removes a name: an empty directory's if `is_dir`, else anything else's. Handles of it stay good. `by`: the user who must own the
+    /// file or the directory, where that is sticky; `None` where nobody must.
     ///
     /// # Errors
-    /// `ENOENT`, `EISDIR`, `ENOTDIR`, `ENOTEMPTY`, `EROFS`, ... as `unlinkat(2)`.
-    pub fn unlink(&self, dir: Node, name: &[u8], is_dir: bool) -> Result<()> {
-        let request = wire::Unlink { dir: dir.0, is_dir: u64::from(is_dir) };
+    /// `ENOENT`, `EISDIR`, `ENOTDIR`, `ENOTEMPTY`, `EPERM`, `EROFS`, ... as `unlinkat(2)`.
+    pub fn unlink(&self, dir: Node, name: &[u8], is_dir: bool, by: Option<u32>) -> Result<()> {
+        let by = by.unwrap_or(wire::ANYBODY);
+        let request = wire::Unlink { dir: dir.0, is_dir: u32::from(is_dir), by };
         self.call(Op::Unlink, &[request.as_bytes(), name], nothing)
     }
 
-    /// Moves a name; `flags` as in `renameat2(2)`: `RENAME_NOREPLACE` (1) or `RENAME_EXCHANGE` (2). Handles stay good.
+    /// Moves a name, of a directory (`old`) to one of a directory (`new`); `flags` as in `renameat2(2)`: `RENAME_NOREPLACE` (1) or
+    /// `RENAME_EXCHANGE` (2). Handles stay good. `by`: as of [`Calls::unlink`].
     ///
     /// # Errors
-    /// `EXDEV`, `EEXIST`, `ENOTEMPTY`, `EROFS`, `EINVAL`, ... as `renameat2(2)`.
-    pub fn rename(&self, old_dir: Node, old: &[u8], new_dir: Node, new: &[u8], flags: u32) -> Result<()> {
-        let old_length = u32::try_from(old.len()).map_err(|_| Errno::ENAMETOOLONG)?;
-        let request = wire::Rename { old_dir: old_dir.0, new_dir: new_dir.0, flags, old_length };
-        self.call(Op::Rename, &[request.as_bytes(), old, new], nothing)
+    /// `EXDEV`, `EEXIST`, `ENOTEMPTY`, `EPERM`, `EROFS`, `EINVAL`, ... as `renameat2(2)`.
+    pub fn rename(&self, old: (Node, &[u8]), new: (Node, &[u8]), flags: u32, by: Option<u32>) -> Result<()> {
+        let old_length = u32::try_from(old.1.len()).map_err(|_| Errno::ENAMETOOLONG)?;
+        let by = by.unwrap_or(wire::ANYBODY);
+        let request = wire::Rename { old_dir: old.0.0, new_dir: new.0.0, flags, old_length, by, pad: 0 };
+        self.call(Op::Rename, &[request.as_bytes(), old.1, new.1], nothing)
     }
 
     /// A page of entries: begin with cookie 0, go on with the last entry's; an empty page is the end, also an entry that says so.

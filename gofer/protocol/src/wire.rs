@@ -26,6 +26,8 @@ pub const XATTR_VALUE_MAX: usize = 60 << 10;
 pub const XATTR_NAME_MAX: usize = 255;
 /// Room for directory entries in one page.
 pub const DIR_PAGE_MAX: usize = 60 << 10;
+/// In the place of a user: nobody is asked whether the name is theirs.
+pub const ANYBODY: u32 = u32::MAX;
 /// In the kind of a directory entry: the directory ends here, as far as it can be told already.
 pub const LAST_ENTRY: u32 = 1 << 31;
 /// Most sockets (and so requests under way) of one client.
@@ -258,7 +260,9 @@ bodies! {
         /// Where.
         dir: u64,
         /// 1 to remove an empty directory, 0 for anything else.
-        is_dir: u64,
+        is_dir: u32,
+        /// As whom, where the directory is sticky; [`ANYBODY`] where that is not asked.
+        by: u32,
     }
     /// For [`Op::Rename`].
     Rename {
@@ -270,6 +274,10 @@ bodies! {
         flags: u32,
         /// Length of the old name, which comes first.
         old_length: u32,
+        /// As whom, where one of the directories is sticky; [`ANYBODY`] where that is not asked.
+        by: u32,
+        /// Zero.
+        pad: u32,
     }
     /// For [`Op::ReadDir`].
     ReadDir {

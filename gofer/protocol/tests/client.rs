@@ -119,10 +119,10 @@ fn a_directory_page_with_a_length_past_its_end_is_eio() {
 #[test]
 fn what_does_not_fit_is_refused_before_it_is_sent() {
     let client = client(|header, _| (header, Vec::new()));
-    assert_eq!(client.unlink(Node(1), &vec![b'x'; 70_000], false).err(), Some(Errno::EINVAL));
+    assert_eq!(client.unlink(Node(1), &vec![b'x'; 70_000], false, None).err(), Some(Errno::EINVAL));
     assert_eq!(client.set_xattr(Node(1), b"user.x", &vec![0; 70_000], 0).err(), Some(Errno::E2BIG));
     assert!(client.is_alive());
-    assert_eq!(client.unlink(Node(1), b"x", false), Ok(()));
+    assert_eq!(client.unlink(Node(1), b"x", false, None), Ok(()));
 }
 
 #[test]

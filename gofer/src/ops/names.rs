@@ -5,8 +5,11 @@ use std::sync::PoisonError;
 use gofer_protocol::wire::{self, DIR_PAGE_MAX, DirEntryHead, LAST_ENTRY};
 use gofer_protocol::{Errno, file_type};
 use rustix::fs::{AtFlags, FileType, OFlags, RawDir, RenameFlags, SeekFrom, StatxFlags};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use seccomp::jail::{ActingAs, Ids};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::attr::uid;
 use super::{writable, writable_dir};
 use crate::host;
 use crate::nodes::{Listing, Node};
@@ -50,8 +53,45 @@ pub(crate) fn unlink(server: &Server, body: &[u8]) -> Outcome {
         _ => return Err(Fault::Malformed("a flag that is neither 0 nor 1")),
     };
     let dir = writable_dir(server, request.dir)?;
-    rustix::fs::unlinkat(&*dir, Name::new(name)?.bytes(), flags)?;
+    let name = Name::new(name)?;
+    let acting = Remover::new(server, request.by)?;
+    let removed = rustix::fs::unlinkat(&*dir, name.bytes(), flags);
+    drop(acting);
+    removed?;
     Reply::done()
+}
+
+/// While it lives, the calling thread is a user who is not above sticky directories, so that the host asks whose a name is in the moment
+/// of the change. All other questions the sentry has asked.
+struct Remover {
+    /// What to have again.
+    held: CapabilitySets,
+    _acting: ActingAs,
+}
+
+impl Remover {
+    /// `None`: nobody is to be asked, or this gofer has no rights of which one would have to be laid down.
+    fn new(server: &Server, by: u32) -> Result<Option<Self>, Errno> {
+        if by == wire::ANYBODY {
+            return Ok(None);
+        }
+        let held = rustix::thread::capabilities(None)?;
+        if !held.effective.contains(CapabilitySet::FOWNER | CapabilitySet::SETUID) {
+            return Ok(None);
+        }
+        let ids = Ids { uid: uid(by)?.as_raw(), gid: server.ids.gid };
+        let acting = ActingAs::new(server.ids, ids).map_err(|_| Errno::EPERM)?;
+        let less = CapabilitySets { effective: held.effective - CapabilitySet::FOWNER, ..held };
+        rustix::thread::set_capabilities(None, less)?;
+        Ok(Some(Self { held, _acting: acting }))
+    }
+}
+
+impl Drop for Remover {
+    fn drop(&mut self) {
+        // They are permitted, so that nothing can hinder it; a thread without them must serve nobody.
+        rustix::thread::set_capabilities(None, self.held).expect("permitted capabilities can be had again");
+    }
 }
 
 /// Moves a name.
@@ -69,7 +109,13 @@ pub(crate) fn rename(server: &Server, body: &[u8]) -> Outcome {
     if old_dir.mount != new_dir.mount {
         return Err(Errno::EXDEV.into());
     }
-    rustix::fs::renameat_with(&*old_dir, old.bytes(), &*new_dir, new.bytes(), flags)?;
+    if request.pad != 0 {
+        return Err(Fault::Malformed("something where nothing is"));
+    }
+    let acting = Remover::new(server, request.by)?;
+    let moved = rustix::fs::renameat_with(&*old_dir, old.bytes(), &*new_dir, new.bytes(), flags);
+    drop(acting);
+    moved?;
     Reply::done()
 }
 

@@ -95,6 +95,12 @@ fn changes() -> Vec<Rule> {
             "a thread makes a file as its owner, so that nothing is given away by name afterwards; files only",
         ),
         path(libc::SYS_setfsgid, "setfsgid", "as setfsuid"),
+        path(
+            libc::SYS_capset,
+            "capset",
+            "a thread lays FOWNER down to remove a name of a sticky directory; it can take back what the process has, and no more",
+        ),
+        path(libc::SYS_capget, "capget", "as capset"),
         path(libc::SYS_mkdirat, "mkdirat", "mkdir(2) of a guest"),
         path(
             libc::SYS_mknodat,

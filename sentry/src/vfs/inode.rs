@@ -350,19 +350,26 @@ pub trait Inode: Send + Sync + Any {
         Err(Errno::EPERM)
     }
 
-    /// Removes a child; `directory`: it must be an empty directory.
+    /// Removes a child; `directory`: it must be an empty directory. `by`: the user who must own it or the directory, if that is sticky:
+    /// for who keeps names that others may change meanwhile.
     ///
     /// # Errors
     /// EPERM by default.
-    fn unlink(&self, _name: &[u8], _directory: bool) -> Result<(), Errno> {
+    fn unlink(&self, _name: &[u8], _directory: bool, _by: Option<u32>) -> Result<(), Errno> {
         Err(Errno::EPERM)
     }
 
-    /// Moves a child to `new_dir`, a directory of the same file system. `flags`: `RENAME_*`.
+    /// Moves a child to `new`, a name in a directory of the same file system. `flags`: `RENAME_*`; `by`: as of [`Inode::unlink`].
     ///
     /// # Errors
     /// EPERM by default.
-    fn rename(&self, _old: &[u8], _new_dir: &Arc<dyn Inode>, _new: &[u8], _flags: u32) -> Result<(), Errno> {
+    fn rename(
+        &self,
+        _old: &[u8],
+        _new: (&Arc<dyn Inode>, &[u8]),
+        _flags: u32,
+        _by: Option<u32>,
+    ) -> Result<(), Errno> {
         Err(Errno::EPERM)
     }
 

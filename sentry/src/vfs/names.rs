@@ -192,7 +192,7 @@ impl Caller<'_> {
         if stat.is_dir() {
             return Err(Errno::EISDIR);
         }
-        self.remove(&last.dir, name, victim, false)
+        self.remove((&last.dir, &last.dir_access), name, victim, false)
     }
 
     /// `rmdir(2)`.
@@ -214,7 +214,7 @@ impl Caller<'_> {
         if !stat.is_dir() {
             return Err(Errno::ENOTDIR);
         }
-        self.remove(&last.dir, name, victim, true)
+        self.remove((&last.dir, &last.dir_access), name, victim, true)
     }
 
     /// LINUX: `may_delete`, but for the question whether it is a directory.
@@ -228,13 +228,26 @@ impl Caller<'_> {
         permission::check_sticky(&self.credentials, dir_access, victim)
     }
 
-    fn remove(&self, dir: &Location, name: &[u8], victim: Location, is_dir: bool) -> Result<(), Errno> {
+    /// Whose ids decide about names of these directories: the caller's, if one is sticky and the caller is not above that. The file
+    /// system asks again, in the moment of the change, where others may turn a name to another file after we have looked.
+    pub(super) fn sticky_user(&self, dirs: &[Access]) -> Option<u32> {
+        let is_sticky = dirs.iter().any(|dir| dir.mode & mode::S_ISVTX != 0);
+        (is_sticky && !self.has(Capability::Fowner)).then_some(self.credentials.fsuid)
+    }
+
+    fn remove(
+        &self,
+        (dir, dir_access): (&Location, &Access),
+        name: &[u8],
+        victim: Location,
+        is_dir: bool,
+    ) -> Result<(), Errno> {
         let parent = &dir.dentry;
         let names = parent.lock_names();
         if victim.dentry.is_mountpoint() {
             return Err(Errno::EBUSY);
         }
-        parent.inode().unlink(name, is_dir)?;
+        parent.inode().unlink(name, is_dir, self.sticky_user(&[*dir_access]))?;
         victim.inode().links_changed();
         parent.remove_child(name);
         if parent.inode().caching() == super::Caching::Exclusive {

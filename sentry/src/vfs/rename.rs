@@ -60,7 +60,8 @@ impl Caller<'_> {
         if target.as_ref().is_some_and(|target| Arc::ptr_eq(target.dentry.inode(), source.dentry.inode())) {
             return Ok(());
         }
-        old.dir.inode().rename(&old.name, new.dir.inode(), &new.name, flags)?;
+        let by = self.sticky_user(&[old.dir_access, new.dir_access]);
+        old.dir.inode().rename(&old.name, (new.dir.inode(), &new.name), flags, by)?;
         source.dentry.inode().links_changed();
         if let Some(target) = &target {
             target.dentry.inode().links_changed();

@@ -519,15 +519,21 @@ impl Inode for GoferInode {
         Ok(())
     }
 
-    fn unlink(&self, name: &[u8], directory: bool) -> Result<(), Errno> {
-        self.shared.client().unlink(self.node, name, directory).map_err(errno)?;
+    fn unlink(&self, name: &[u8], directory: bool, by: Option<u32>) -> Result<(), Errno> {
+        self.shared.client().unlink(self.node, name, directory, by).map_err(errno)?;
         self.names_changed();
         Ok(())
     }
 
-    fn rename(&self, old: &[u8], new_dir: &Arc<dyn Inode>, new: &[u8], flags: u32) -> Result<(), Errno> {
+    fn rename(
+        &self,
+        old: &[u8],
+        (new_dir, new): (&Arc<dyn Inode>, &[u8]),
+        flags: u32,
+        by: Option<u32>,
+    ) -> Result<(), Errno> {
         let new_dir = Self::of(new_dir)?;
-        self.shared.client().rename(self.node, old, new_dir.node, new, flags).map_err(errno)?;
+        self.shared.client().rename((self.node, old), (new_dir.node, new), flags, by).map_err(errno)?;
         self.names_changed();
         new_dir.names_changed();
         Ok(())

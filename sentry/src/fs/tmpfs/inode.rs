@@ -265,11 +265,17 @@ impl Inode for TmpInode {
         Ok(())
     }
 
-    fn unlink(&self, name: &[u8], directory: bool) -> Result<(), Errno> {
+    fn unlink(&self, name: &[u8], directory: bool, _: Option<u32>) -> Result<(), Errno> {
         self.remove_name(name, directory)
     }
 
-    fn rename(&self, old: &[u8], new_dir: &Arc<dyn Inode>, new: &[u8], flags: u32) -> Result<(), Errno> {
+    fn rename(
+        &self,
+        old: &[u8],
+        (new_dir, new): (&Arc<dyn Inode>, &[u8]),
+        flags: u32,
+        _: Option<u32>,
+    ) -> Result<(), Errno> {
         self.move_name(old, &*Self::of(new_dir)?, new, flags)
     }
 
