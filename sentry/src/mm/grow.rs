@@ -8,7 +8,6 @@ use platform::{Context, MemoryCall};
 
 use super::host;
 use super::layout::{self, END, MIN_ADDR, STACK_GUARD};
-use super::lock::populate;
 use super::vma::{Vma, VmaFlags};
 use super::{Inner, MemoryLimits, MemoryManager};
 
@@ -74,9 +73,7 @@ impl Inner {
                 return false;
             }
         }
-        if added.flags.contains(VmaFlags::LOCKED) {
-            let _ = populate(context, &added, addr, added.end);
-        }
+        // LINUX: also of a locked area only the page that was touched comes in.
         self.tree.insert(added);
         self.note_peak();
         true

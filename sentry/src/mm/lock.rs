@@ -81,6 +81,9 @@ impl MemoryManager {
             return Err(Errno::ENOMEM);
         }
         inner.set_locks(start, len, fault.flags())?;
+        if start == end {
+            return Ok(());
+        }
         for vma in inner.tree.overlapping(start, end).filter(|vma| is_populated(vma)) {
             populate(context, vma, vma.start.max(start), vma.end.min(end))?;
         }

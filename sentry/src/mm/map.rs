@@ -82,6 +82,8 @@ pub(super) struct Blueprint {
     pub(super) populate: bool,
     /// `MAP_*` flags for the host besides the obvious; for private anonymous memory.
     pub(super) host_flags: u32,
+    /// Of a mapping that there is: what holds for new ones does not concern it.
+    pub(super) is_copy: bool,
 }
 
 impl Blueprint {
@@ -193,6 +195,7 @@ impl MemoryManager {
             pages: Some(segment.pages),
             populate: false,
             host_flags: 0,
+            is_copy: false,
         };
         self.establish(context, placement, blueprint, limits)
     }
@@ -217,7 +220,9 @@ impl MemoryManager {
             turn
         });
         let mut inner = self.lock_to_change();
-        blueprint.flags |= inner.lock_future;
+        if !blueprint.is_copy {
+            blueprint.flags |= inner.lock_future;
+        }
         blueprint.populate |= blueprint.flags.contains(VmaFlags::LOCKED);
         blueprint.populate &= !blueprint.flags.contains(VmaFlags::LOCKED_ON_FAULT);
         let addr = inner.choose(placement, &blueprint)?;
@@ -287,28 +292,29 @@ impl MemoryManager {
         // LOCK: files are let go of outside the lock, since the last one closes.
         let mut gone = Vec::new();
         let mut inner = self.lock_to_change();
-        let starting = |vma: &Vma| match &vma.backing {
-            Backing::Memory { id, offset, attachment: Some(segment), .. } => {
-                Some((*id, *offset, segment.id()))
+        // What lies where the attachment at `addr` has put it: which mapping, the memory's size, the segment.
+        let piece = |vma: &Vma| match &vma.backing {
+            Backing::Memory { id, offset, size, attachment: Some(segment), .. }
+                if vma.start.checked_sub(*offset) == Some(addr) =>
+            {
+                Some((*id, *size, segment.id()))
             }
             _ => None,
         };
         // LINUX: the piece at `addr` itself may be gone already.
-        let piece =
-            |vma: &Vma| starting(vma).filter(|&(_, offset, _)| vma.start.checked_sub(offset) == Some(addr));
-        let (wanted, _, segment) = inner.tree.from(addr).find_map(piece).ok_or(Errno::EINVAL)?;
+        let found = inner.tree.from(addr).find_map(|vma| Some((vma.start, piece(vma)?)));
+        let (first, (wanted, size, segment)) = found.ok_or(Errno::EINVAL)?;
+        let is_within = |vma: &&Vma| vma.start == first || vma.end - addr <= size;
         let ranges: Vec<(u64, u64)> = inner
             .tree
-            .iter()
-            .filter(|vma| {
-                starting(vma).is_some_and(|(id, offset, _)| {
-                    id == wanted && vma.start.checked_sub(offset) == Some(addr)
-                })
-            })
+            .from(first)
+            .take_while(is_within)
+            .filter(|vma| piece(vma).is_some_and(|(id, ..)| id == wanted))
             .map(|vma| (vma.start, vma.end))
             .collect();
         for (start, end) in ranges {
-            inner.unmap(context, start, end, &mut gone)?;
+            // LINUX: `ksys_shmdt` does not ask what came of it.
+            let _ = inner.unmap(context, start, end, &mut gone);
         }
         Ok(segment)
     }
@@ -521,6 +527,7 @@ pub(super) fn anonymous(len: u64, prot: u32, flags: u32) -> Result<Blueprint, Er
         populate: wants_populate(flags),
         // `MAP_STACK` keeps huge pages away from stacks on newer hosts.
         host_flags: flags & (MAP_NORESERVE | MAP_STACK),
+        is_copy: false,
     };
     match flags & MAP_TYPE {
         MAP_PRIVATE => {
@@ -629,6 +636,7 @@ fn of_file(
         pages: Some(pages),
         populate: wants_populate(flags),
         host_flags: 0,
+        is_copy: false,
     })
 }
 
@@ -649,5 +657,6 @@ pub(super) fn of_pages(
         pages: Some(pages),
         populate: false,
         host_flags: 0,
+        is_copy: false,
     }
 }

@@ -5,6 +5,7 @@ use platform::{Context, MemoryCall};
 
 use super::host;
 use super::layout;
+use super::lock::populate;
 use super::vma::{VmaFlags, is_data};
 use super::{MemoryLimits, MemoryManager};
 use crate::Errno;
@@ -120,7 +121,17 @@ impl super::Inner {
                 }
                 let host_prot = vma.host_prot(prot).bits();
                 host::call(context, MemoryCall::Protect { addr: at, len: stop - at, prot: host_prot })?;
+                let was_locked_for_reading = vma.flags.contains(VmaFlags::LOCKED)
+                    && !vma.is_shared()
+                    && !vma.prot.contains(Prot::WRITE);
                 self.tree.update(at, stop, |vma| vma.prot = prot);
+                // LINUX: `mprotect_fixup`: what is locked and can be written to now comes in at once.
+                if was_locked_for_reading
+                    && prot.contains(Prot::WRITE)
+                    && let Some(vma) = self.tree.find(at)
+                {
+                    let _ = populate(context, vma, at, stop);
+                }
             }
             at = stop;
         }

@@ -114,6 +114,7 @@ impl MemoryManager {
             pages: Some(pages),
             populate: false,
             host_flags: 0,
+            is_copy: true,
         };
         Ok(Some((placement, blueprint)))
     }

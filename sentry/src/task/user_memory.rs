@@ -321,11 +321,14 @@ impl Sink for UserWriter<'_> {
         while done < bytes.len() {
             let Some((addr, n)) = self.pieces.next(bytes.len() - done) else { break };
             let piece = &bytes[done..done + n];
-            let copied = if self.current.write_user(addr, piece).is_ok() {
+            // How far it goes is told now, while what does not fit can stay where it is: nothing is deferred that may fail.
+            let is_sure = self.current.mm().is_plain(addr, n as u64);
+            let copied = if is_sure && self.current.write_user(addr, piece).is_ok() {
                 n
-            } else {
-                // Find out how far it goes: part of the range may be writable.
+            } else if self.current.context_mut().flush_writes().is_ok() {
                 self.current.mm().write(addr, piece)
+            } else {
+                0
             };
             self.pieces.advance(copied);
             done += copied;

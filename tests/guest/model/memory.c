@@ -17,6 +17,7 @@
 // - page 0, which some may map; /dev/zero from anywhere but its start, where Linux makes the memory too short
 // - bytes that are copied onto themselves
 // - what /proc/PID/mem does in spite of an area's protection, remap_file_pages, and the kernel's own touch of what could grow: known differences (docs/guides/differences.md)
+// - MREMAP_DONTUNMAP of what is locked, which 6.18 counts as locked for ever
 // - moves that span several mappings (since 6.17), and bytes behind the end of a file within its last page
 #include "model.h"
 #include <fcntl.h>
@@ -623,6 +624,14 @@ static bool is_in_one_area(int place, const struct range *range) {
     return true;
 }
 
+static bool is_locked(int place, const struct range *range) {
+    unsigned long start = (unsigned long)address(range->start);
+    for (int at = 0; at < seen[place].count; at++)
+        if (seen[place].areas[at].start <= start && start < seen[place].areas[at].end && strstr(seen[place].areas[at].flags, "lo"))
+            return true;
+    return false;
+}
+
 static void choose_mremap(int place, struct order *order) {
     struct range range = any_range(place);
     static const int modes[] = {0, 0, MREMAP_MAYMOVE, MREMAP_MAYMOVE, MREMAP_MAYMOVE | MREMAP_FIXED, MREMAP_MAYMOVE | MREMAP_FIXED,
@@ -631,6 +640,8 @@ static void choose_mremap(int place, struct order *order) {
     n[0] = address(range.start);
     n[1] = range.pages * (long)PAGE;
     n[3] = dice(30) ? modes[dice(sizeof modes / sizeof *modes)] : (int)dice(16);
+    if (is_locked(place, &range))
+        n[3] &= ~MREMAP_DONTUNMAP;
     n[2] = dice(3) == 0 ? n[1] : (1 + (long)dice(8)) * (long)PAGE;
     n[4] = n[3] & MREMAP_FIXED ? address(dice(6) ? dice(NEAR) : FAR + dice(FAR_PAGES)) : 0;
     // What is told as one may be several, which grow or stay not together.
@@ -752,7 +763,8 @@ static void choose_other(int place, int other, struct order *order) {
     if (n[3] && (place == other || !is_apart(place, "", (unsigned long)n[3], (unsigned long)(n[3] + n[2]))))
         n[3] = 0;
     // Elsewhere /proc/PID/mem does more than the process itself may.
-    if (order->call >= MEM_READ && (!is_apart(other, "none", (unsigned long)n[1], (unsigned long)(n[1] + n[2])) || !may_all(other, (unsigned long)n[1], (unsigned long)(n[1] + n[2]))))
+    if (order->call >= MEM_READ && (!is_apart(other, "data", (unsigned long)n[1], (unsigned long)(n[1] + n[2])) ||
+                                    !is_apart(other, "memfd", (unsigned long)n[1], (unsigned long)(n[1] + n[2])) || !may_all(other, (unsigned long)n[1], (unsigned long)(n[1] + n[2]))))
         order->call -= MEM_READ - VM_READ;
     printf("%s of %d", names[order->call - VM_READ], other);
     tell_place(n[1], n[2]);
@@ -818,6 +830,13 @@ static void choose_touch(int place, struct order *order) {
     tell_place(n[0], LONG_MIN);
 }
 
+static bool is_beginning(int place, unsigned long start) {
+    for (int at = 0; at < seen[place].count; at++)
+        if (seen[place].areas[at].start == start)
+            return true;
+    return false;
+}
+
 // Calls on a range and a number.
 static void choose_simple(int place, struct order *order) {
     static const int syncs[] = {MS_SYNC, MS_ASYNC, MS_SYNC | MS_INVALIDATE, MS_INVALIDATE, MS_SYNC | MS_ASYNC, 0, 8};
@@ -832,6 +851,9 @@ static void choose_simple(int place, struct order *order) {
         break;
     case MPROTECT:
         n[2] = any_prot() | (dice(12) ? 0 : PROT_GROWSDOWN) | (dice(30) ? 0 : PROT_GROWSUP) | (dice(30) ? 0 : 0x100);
+        // What is told as one may be several, of which it would reach to the first one's beginning only.
+        if (!is_beginning(place, (unsigned long)n[0]))
+            n[2] &= ~PROT_GROWSDOWN;
         printf("mprotect %lx", n[2]);
         break;
     case MSYNC:

@@ -157,7 +157,8 @@ impl Content {
         }
         let mut end = offset.saturating_add(wanted).min(SIZE_MAX).min(limit);
         if inner.seals & seal::GROW != 0 && end > size {
-            end = size;
+            // LINUX: `shmem_write_begin` refuses what would grow the file page by page, and a page's bytes all or none.
+            end = size / PAGE * PAGE;
             if offset >= end {
                 return Err(Errno::EPERM);
             }

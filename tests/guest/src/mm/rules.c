@@ -249,3 +249,64 @@ TEST(pipe_takes_and_gives_whole_pages_before_a_fault) {
     CHECK_EQ(read(ends[0], page(0) + 1000, 3 * GUEST_PAGE), GUEST_PAGE);
     CHECK_EQ(read(ends[0], buffer, sizeof buffer), 2 * GUEST_PAGE);
 }
+
+TEST(pipe_keeps_what_a_short_read_could_not_put_down) {
+    int ends[2], fd = make_memory(2);
+    char buffer[200];
+    CHECK_OK(pipe2(ends, O_NONBLOCK));
+    map(0, 2, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd);
+    CHECK_OK(ftruncate(fd, GUEST_PAGE));
+    memset(buffer, 'k', sizeof buffer);
+    CHECK_EQ(write(ends[1], buffer, 100), 100);
+    CHECK_ERR(read(ends[0], page(1), 100), EFAULT);
+    CHECK_EQ(read(ends[0], buffer, sizeof buffer), 100);
+}
+
+TEST(read_into_a_shared_mapping_that_has_grown_beyond_its_memory_is_efault) {
+    int ends[2];
+    static char buffer[3 * 4096];
+    CHECK_OK(pipe2(ends, O_NONBLOCK));
+    map(0, 1, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1);
+    CHECK_EQ((uintptr_t)mremap(page(0), GUEST_PAGE, 3 * GUEST_PAGE, 0), (uintptr_t)page(0));
+    CHECK_EQ(write(ends[1], buffer, sizeof buffer), sizeof buffer);
+    CHECK_ERR(read(ends[0], page(1), GUEST_PAGE), EFAULT);
+    CHECK_EQ(read(ends[0], page(0), sizeof buffer), GUEST_PAGE);
+    CHECK_EQ(read(ends[0], buffer, sizeof buffer), 2 * GUEST_PAGE);
+}
+
+TEST(seal_against_growth_refuses_the_page_that_would_grow) {
+    static char buffer[3 * 4096];
+    int fd = make_memory(2);
+    CHECK_OK(ftruncate(fd, GUEST_PAGE + 1000));
+    CHECK_OK(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW));
+    CHECK_EQ(pwrite(fd, buffer, sizeof buffer, 0), GUEST_PAGE);
+    CHECK_ERR(pwrite(fd, buffer, 2000, GUEST_PAGE), EPERM);
+    CHECK_EQ(pwrite(fd, buffer, 1000, GUEST_PAGE), 1000);
+}
+
+TEST(locked_memory_that_becomes_writable_comes_in) {
+    map_private(0, 1, PROT_NONE);
+    CHECK_ERR(mlock(page(0), GUEST_PAGE), ENOMEM);
+    unsigned char resident = 0;
+    CHECK_OK(mprotect(page(0), GUEST_PAGE, PROT_READ | PROT_WRITE));
+    CHECK_OK(mincore(page(0), GUEST_PAGE, &resident));
+    CHECK_EQ(resident & 1, 1);
+}
+
+TEST(mlock_of_nothing_succeeds_wherever) {
+    map_private(0, 1, PROT_NONE);
+    CHECK_OK(mlock(page(0), 0));
+    CHECK_OK(mlock(page(10), 0));
+}
+
+TEST(shmdt_finds_an_attachment_whose_first_page_is_gone) {
+    int id = (int)CHECK_OK(shmget(IPC_PRIVATE, 3 * GUEST_PAGE, IPC_CREAT | 0600));
+    CHECK_EQ((uintptr_t)shmat(id, page(0), 0), (uintptr_t)page(0));
+    map_private(0, 1, PROT_READ);
+    CHECK_OK(shmdt(page(0)));
+    struct shmid_ds status;
+    CHECK_OK(shmctl(id, IPC_STAT, &status));
+    CHECK_EQ(status.shm_nattch, 0);
+    CHECK_EQ(*page(0), 0);
+    CHECK_OK(shmctl(id, IPC_RMID, NULL));
+}
