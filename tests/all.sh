@@ -73,6 +73,7 @@ step "the guest tests' runner" cargo test -p guest-tests --lib
 step "guest behaviours" "${alone[@]}" cargo test -p guest-tests --test guest
 step "random sequences on files" "${alone[@]}" cargo test -p guest-tests --test model -- --model=files --count=100 --fresh=150
 step "options that are taken" "${alone[@]}" cargo test -p guest-tests --test options
+step "access lists of volumes" "${alone[@]}" cargo test -p guest-tests --test acl
 step "random sequences on pipes and sockets" "${alone[@]}" cargo test -p guest-tests --test model -- --model=pipes --count=100
 step "random sequences of signals" "${alone[@]}" cargo test -p guest-tests --test model -- --model=signals --count=40
 step "random sequences of memory calls" "${alone[@]}" cargo test -p guest-tests --test model -- --model=memory --count=150

@@ -79,6 +79,13 @@ impl Programs {
         Ok(Self { areas, hostile, neighbour, models, lifetimes, storage })
     }
 
+    /// Builds the program of `acl/` into `out`.
+    pub fn build_acl(out: &Path) -> Result<Program> {
+        fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("acl/acl.c");
+        compile("acl", std::slice::from_ref(&source), &[], out)
+    }
+
     /// Builds the survey of `survey/` with a list's names into `out`.
     pub fn build_survey(out: &Path, list: &List) -> Result<Program> {
         fs::create_dir_all(out).with_context(|| format!("create {}", out.display()))?;
