@@ -16,9 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::Errno;
+use crate::trim::Trim;
 
 /// What the allocator and the table that holds it add to an object, in bytes.
 const OVERHEAD: usize = 32;
+/// The size of a step as a power of two. An account that falls by two of them asks for a trim; not by one, which may be up and down.
+const STEP_SHIFT: u32 = 21;
+const STEPS_FALLEN: u64 = 2;
 /// What a task costs besides its guest memory: stacks of its two threads in the host's kernel and in the sentry, tables of both.
 pub const TASK_BYTES: usize = 48 << 10;
 
@@ -31,6 +35,9 @@ pub struct Account {
     tasks_limit: AtomicU64,
     tasks: AtomicU64,
     counts: [AtomicU64; KINDS],
+    /// Most steps of [`STEP_SHIFT`] that were held since memory was given back to the host.
+    peak: AtomicU64,
+    trim: Option<Arc<Trim>>,
 }
 
 /// Bytes of an account, given back when dropped. The default is nobody's.
@@ -78,6 +85,8 @@ pub struct TaskCharge {
 pub struct Accounts {
     /// Those in use, by container. LOCK: leaf.
     accounts: Mutex<HashMap<String, Weak<Account>>>,
+    /// Who is told that much has been given back. `None` only in tests.
+    trim: Option<Arc<Trim>>,
 }
 
 thread_local! {
@@ -144,7 +153,7 @@ pub fn is_full() -> bool {
 }
 
 impl Account {
-    fn new() -> Arc<Self> {
+    fn new(trim: Option<Arc<Trim>>) -> Arc<Self> {
         let (limit, tasks_limit) = (AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX));
         Arc::new(Self {
             limit,
@@ -152,6 +161,8 @@ impl Account {
             tasks_limit,
             tasks: AtomicU64::new(0),
             counts: Default::default(),
+            peak: AtomicU64::new(0),
+            trim,
         })
     }
 
@@ -194,12 +205,27 @@ impl Account {
 
     /// Takes bytes, limit or not.
     pub fn add(&self, bytes: u64) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.note_growth(before, bytes);
     }
 
     /// Gives bytes back.
     pub fn give(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        let (was, is) = (before >> STEP_SHIFT, before.saturating_sub(bytes) >> STEP_SHIFT);
+        if was != is && self.peak.load(Ordering::Relaxed) >= is + STEPS_FALLEN {
+            self.peak.store(is, Ordering::Relaxed);
+            if let Some(trim) = &self.trim {
+                trim.many_ended();
+            }
+        }
+    }
+
+    fn note_growth(&self, before: u64, bytes: u64) {
+        let (was, is) = (before >> STEP_SHIFT, before.saturating_add(bytes) >> STEP_SHIFT);
+        if was != is {
+            self.peak.fetch_max(is, Ordering::Relaxed);
+        }
     }
 
     fn take(&self, bytes: u64) -> Result<(), Errno> {
@@ -209,6 +235,7 @@ impl Account {
             self.give(bytes);
             return Err(Errno::ENOMEM);
         }
+        self.note_growth(before, bytes);
         Ok(())
     }
 
@@ -313,6 +340,12 @@ impl Drop for TaskCharge {
 }
 
 impl Accounts {
+    /// None; `trim` is told when much of what one holds has gone.
+    #[must_use]
+    pub fn new(trim: &Arc<Trim>) -> Self {
+        Self { accounts: Mutex::default(), trim: Some(Arc::clone(trim)) }
+    }
+
     /// The account of a container; it lives as long as somebody holds it.
     #[must_use]
     pub fn of(&self, container: &str) -> Arc<Account> {
@@ -321,7 +354,7 @@ impl Accounts {
             return account;
         }
         accounts.retain(|_, account| account.strong_count() > 0);
-        let account = Account::new();
+        let account = Account::new(self.trim.clone());
         accounts.insert(container.to_owned(), Arc::downgrade(&account));
         account
     }
@@ -349,7 +382,7 @@ mod tests {
     use super::*;
 
     fn limited(bytes: u64) -> Arc<Account> {
-        let account = Account::new();
+        let account = Account::new(None);
         account.set_limits(bytes, 2);
         account
     }
@@ -376,6 +409,22 @@ mod tests {
         assert_eq!(account.used(), 0);
         charge.set(150);
         assert_eq!((account.used(), account.free()), (150, 0));
+    }
+
+    #[test]
+    fn much_that_is_given_back_in_small_pieces_is_worth_a_trim() {
+        const STEP: usize = 1 << STEP_SHIFT;
+        let trim = Arc::default();
+        let account = Accounts::new(&trim).of("a");
+        let mut pieces: Vec<_> = (0..4 * STEP / 4096).map(|_| account.charge(4096).expect("room")).collect();
+        for _ in 0..100 {
+            // Up and down over the border of a step.
+            drop(account.charge(8192).expect("room"));
+        }
+        pieces.truncate(5 * STEP / 2 / 4096);
+        assert!(!trim.is_due());
+        pieces.clear();
+        assert!(trim.is_due());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! Key type: [`Trim`]. Without it the heap stays as large as it has ever been: the allocator gives back only what is free
 //! at its upper end, and some object that lives longer is always above the hole that a burst has left.
-//! PERF: a count for each descriptor closed and each name removed; nobody waits, and nothing wakes while nothing ends.
+//! PERF: a count for each descriptor closed and each name removed, and a comparison for each charge of an account, which asks for it when it
+//! has fallen by megabytes (queues of System V and the like have neither); nobody waits, and nothing wakes while nothing ends.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -48,6 +49,12 @@ impl Trim {
     pub fn many_ended(&self) {
         *self.is_due.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.due.notify_one();
+    }
+
+    /// It has something to do.
+    #[cfg(test)]
+    pub(crate) fn is_due(&self) -> bool {
+        *self.is_due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) {

@@ -108,7 +108,7 @@ fn boot(channel: &Arc<Channel>, config: BootConfig) -> anyhow::Result<(Reply, Ar
         platform,
         abi: Arc::new(syscalls::table::Table),
         vfs: sentry::vfs::System::new(),
-        accounts: Accounts::default(),
+        accounts: Accounts::new(&trim),
         descriptors,
         poller,
         tasks: ProcessTree::default(),

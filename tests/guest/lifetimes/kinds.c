@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/msg.h>
+#include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/signalfd.h>
@@ -376,6 +377,35 @@ KIND(posix_queues, 1) {
     OK(mq_send(queue, block, 4000, 0));
     OK(mq_unlink(path));
     OK(mq_close(queue));
+}
+
+// Bursts, each larger than the one before: what one has left in the sentry's heap does not serve the next.
+KIND(bursts_of_system_v_messages, 40) {
+    enum { MORE = 18, MOST = 4000 };
+    static int queues[MOST];
+    long many = i * MORE < MOST ? i * MORE : MOST;
+    *(long *)(void *)block = 1;
+    for (long n = 0; n < many; n++) {
+        queues[n] = (int)OK(msgget(IPC_PRIVATE, IPC_CREAT | 0600));
+        for (int message = 0; message < 16; message++)
+            OK(msgsnd(queues[n], block, 1000, 0));
+    }
+    for (long n = 0; n < many; n++)
+        OK(msgctl(queues[n], IPC_RMID, NULL));
+}
+KIND(bursts_of_posix_messages, 40) {
+    enum { MORE = 5, MOST = 200 };
+    static mqd_t queues[MOST];
+    long many = i * MORE < MOST ? i * MORE : MOST;
+    OK(setrlimit(RLIMIT_MSGQUEUE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY}));
+    for (long n = 0; n < many; n++) {
+        queues[n] = (mqd_t)OK(mq_open(named("/b%ld", n), O_CREAT | O_RDWR, 0600, NULL));
+        for (int message = 0; message < 10; message++)
+            OK(mq_send(queues[n], block, 8000, 0));
+        OK(mq_unlink(path));
+    }
+    for (long n = 0; n < many; n++)
+        OK(mq_close(queues[n]));
 }
 
 // Memory.
