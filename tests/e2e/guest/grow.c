@@ -109,6 +109,12 @@ static int sparse_files(void) {
     return fd == -1 || ftruncate(fd, 20000) == -1 ? -1 : closed(fd, some(2000));
 }
 static int memory_files(void) { return written(memfd_create("m", 0), 8, MIB); }
+static int volumes(void) {
+    char path[NAME];
+    snprintf(path, sizeof path, "/memory/%d-%ld", getpid(), number++);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    return closed(fd, written(fd, 8, MIB));
+}
 static int symbolic_links(void) {
     static char target[4000];
     memset(target, 'x', sizeof target - 1);
@@ -241,6 +247,7 @@ static const struct kind { const char *name; int (*more)(void); } kinds[] = {
     {"semaphores", semaphores}, {"undone", undone}, {"segments", segments}, {"signals", signals}, {"timers", timers},
     {"watch-events", watch_events}, {"mappings", mappings}, {"locks", locks}, {"descriptor-tables", descriptor_tables},
     {"open-files", open_files}, {"terminals", terminals}, {"answers", answers}, {"connections", connections},
+    {"volumes-in-memory", volumes},
 };
 
 // What another container of the pod has left in the namespace would count against the namespace's own limits.

@@ -85,7 +85,10 @@ impl FileOps for GoferFile {
         let file = self.file_that(Appends::No)?;
         let written = {
             let _changing = self.inode.changing();
-            host_file::write_at(&*file, source, offset, usize::MAX)?
+            let wanted = source.remaining() as u64;
+            self.inode.counting(&file, Some(offset), wanted, |may| {
+                host_file::write_at(&*file, source, offset, usize::try_from(may).unwrap_or(usize::MAX))
+            })?
         };
         op.task.io.has_stored(written);
         self.sync_written(op)?;
@@ -96,15 +99,17 @@ impl FileOps for GoferFile {
         let file = self.file_that(Appends::Yes)?;
         let written = {
             let _changing = self.inode.changing();
-            // The host's descriptor is shared, and so is its position.
-            let _one_at_a_time = self.inode.lock_appends();
-            if limit == u64::MAX {
-                host_file::append(&*file, source)?
-            } else {
+            let wanted = source.remaining() as u64;
+            self.inode.counting(&file, None, wanted, |may| {
+                // The host's descriptor is shared, and so is its position.
+                let _one_at_a_time = self.inode.memory().is_none().then(|| self.inode.lock_appends());
+                if limit == u64::MAX && may == u64::MAX {
+                    return host_file::append(&*file, source);
+                }
                 let (end, _) = file::size_and_blocks(&*file)?;
                 let room = limit.checked_sub(end).filter(|&room| room > 0).ok_or(Errno::EFBIG)?;
-                host_file::append(&*file, &mut Limited::new(source, room))?
-            }
+                host_file::append(&*file, &mut Limited::new(source, room.min(may)))
+            })?
         };
         op.task.io.has_stored(written.0);
         self.sync_written(op)?;
@@ -154,12 +159,16 @@ impl FileOps for GoferFile {
 
     fn truncate(&self, len: u64) -> Result<(), Errno> {
         let _changing = self.inode.changing();
-        file::truncate(&*self.file, len)
+        self.inode.counting(&self.file, None, 0, |_| file::truncate(&*self.file, len))
     }
 
     fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
+        const PUNCH_HOLE: u32 = 2;
         let _changing = self.inode.changing();
-        file::allocate(&*self.file, mode, offset, len)
+        let wanted = if mode & PUNCH_HOLE == 0 { len } else { 0 };
+        self.inode.counting(&self.file, Some(offset), wanted, |may| {
+            if may < wanted { Err(Errno::ENOSPC) } else { file::allocate(&*self.file, mode, offset, len) }
+        })
     }
 
     fn sync(&self, data_only: bool) -> Result<(), Errno> {

@@ -7,12 +7,13 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use gofer_protocol::{Node, Ownership, SetTime, Time, mark};
+use gofer_protocol::{Client, Node, Ownership, SetTime, Time, mark};
 use platform::host::clock::{Clock, now_ns};
 use platform::host::file;
 
 use super::attributes::{Asked, Attributes, Change, Changes, Freshness};
 use super::listing::{self, Extent, Kept};
+use super::memory::HostMemory;
 use super::{Donated, GoferFile, Shared, Trust, errno};
 use crate::Errno;
 use crate::descriptors::Charge;
@@ -142,6 +143,20 @@ impl GoferInode {
     /// To be held while bytes or size change through the host's descriptor.
     pub(super) fn changing(&self) -> Change<'_> {
         self.changes.begin()
+    }
+
+    pub(super) fn memory(&self) -> Option<&HostMemory> {
+        self.shared.memory.as_ref()
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        self.shared.client()
+    }
+
+    fn name_gone(&self) {
+        if let Some(memory) = self.memory() {
+            memory.name_gone();
+        }
     }
 
     pub(super) fn lock_appends(&self) -> MutexGuard<'_, ()> {
@@ -521,6 +536,7 @@ impl Inode for GoferInode {
 
     fn unlink(&self, name: &[u8], directory: bool, by: Option<u32>) -> Result<(), Errno> {
         self.shared.client().unlink(self.node, name, directory, by).map_err(errno)?;
+        self.name_gone();
         self.names_changed();
         Ok(())
     }
@@ -534,6 +550,7 @@ impl Inode for GoferInode {
     ) -> Result<(), Errno> {
         let new_dir = Self::of(new_dir)?;
         self.shared.client().rename((self.node, old), (new_dir.node, new), flags, by).map_err(errno)?;
+        self.name_gone();
         self.names_changed();
         new_dir.names_changed();
         Ok(())

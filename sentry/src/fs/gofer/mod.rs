@@ -10,6 +10,7 @@ mod failures;
 mod file;
 mod inode;
 mod listing;
+mod memory;
 
 pub use file::GoferFile;
 pub use inode::GoferInode;
@@ -23,6 +24,7 @@ use platform::MapSource;
 
 use attributes::Asked;
 use failures::Failures;
+use memory::HostMemory;
 
 use crate::Errno;
 use crate::descriptors::{Charge, Share, Use};
@@ -201,6 +203,8 @@ struct Shared {
     inodes: Mutex<HashMap<(u32, u64), Weak<GoferInode>>>,
     /// Directories whose listings are kept, oldest first. LOCK: leaf; nothing is dropped under it.
     listed: Mutex<VecDeque<Weak<GoferInode>>>,
+    /// What the container has written to it, if it is in memory.
+    memory: Option<HostMemory>,
 }
 
 impl Shared {
@@ -267,6 +271,7 @@ impl GoferFs {
             trust,
             inodes: Mutex::default(),
             listed: Mutex::default(),
+            memory: HostMemory::of(&connection.client, node),
         });
         let root = shared.inode(node, &stat, asked);
         Ok(Arc::new(Self { shared, root }))

@@ -22,7 +22,7 @@ const KERNEL: u64 = 16 * MEBIBYTE;
 /// How much the guest tries to get, in MiB.
 const WANTED: &str = "192";
 /// What can grow, as the guest program names it; its list is compared with this one.
-const KINDS: [&str; 26] = [
+const KINDS: [&str; 27] = [
     "pipes",
     "streams",
     "datagrams",
@@ -49,6 +49,7 @@ const KINDS: [&str; 26] = [
     "terminals",
     "answers",
     "connections",
+    "volumes-in-memory",
 ];
 
 /// The cases of this file.
@@ -82,6 +83,23 @@ fn program(w: &World) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// A folder on a tmpfs of the host, as an `emptyDir` in memory is.
+struct Volume(PathBuf);
+
+impl Volume {
+    fn new(w: &World, name: &str) -> Result<Self> {
+        let path = Path::new("/dev/shm").join(format!("{}-{name}", w.mark.replace('/', "-")));
+        std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A file of a cgroup, in whichever hierarchy has it.
 fn cgroup_file(cgroup: &str, names: &[&str]) -> Result<u64> {
     let roots =
@@ -104,10 +122,24 @@ fn alone(w: &World, kind: &str) -> Result<()> {
     let (cgroup, limit) = (format!("{}/{}", w.mark, container.id), LIMIT.to_string());
     let mount = format!("type=bind,src={},dst=/grow,options=rbind:ro", program(w)?.display());
     let line = w.ctr_line();
+    let volume = Volume::new(w, &container.id)?;
+    let memory = format!("type=bind,src={},dst=/memory,options=rbind:rw", volume.0.display());
     let mut client = Command::new("timeout");
     client.args(["-s", "KILL", "120"]).args(line.split(' '));
     client.args(["run", "--rm", "--runtime", &w.options.runtime, "--cgroup", &format!("/{cgroup}")]);
-    client.args(["--memory-limit", &limit, "--mount", &mount, BUSYBOX, &container.id, "/grow", kind, WANTED]);
+    client.args([
+        "--memory-limit",
+        &limit,
+        "--mount",
+        &mount,
+        "--mount",
+        &memory,
+        BUSYBOX,
+        &container.id,
+        "/grow",
+        kind,
+        WANTED,
+    ]);
     let log = w.dir.path().join(format!("{}.out", container.id));
     client.stdin(Stdio::piped()).stdout(std::fs::File::create(&log)?).stderr(Stdio::inherit());
     let mut client = client.spawn()?;
@@ -148,7 +180,11 @@ fn grow_beside(w: &World, pod: &Pod<'_>, sibling: &str, kind: &str) -> Result<()
     let before = cgroup_file(pod.cgroup(), &USAGE)?;
     let shell = format!("sleep 1000 | /grow {kind} {WANTED}");
     let program = program(w)?.display().to_string();
-    let mounts = json!([{"container_path": "/grow", "host_path": program, "readonly": true}]);
+    let volume = Volume::new(w, kind)?;
+    let mounts = json!([
+        {"container_path": "/grow", "host_path": program, "readonly": true},
+        {"container_path": "/memory", "host_path": volume.0.display().to_string()},
+    ]);
     let limits = json!({"memory_limit_in_bytes": LIMIT});
     let id = pod.start_with(kind, &["sh", "-c", &shell], limits, mounts)?;
     let mut said = String::new();
