@@ -80,6 +80,8 @@ enum Behind {
 enum Passage {
     /// There is nothing.
     Nothing,
+    /// There is nothing, and the gate is open: the host says so itself (SIGBUS) to who only reads.
+    NotHeldBack,
     /// All of the mapping.
     Whole,
     /// So many bytes that are there.
@@ -233,11 +235,12 @@ impl Gate {
     /// Room for what is touched, at `offset`, of which `wanted` bytes are. LOCK: its turn, and no `mm.inner`, since gates may have to be
     /// closed for it.
     fn room_for(&self, offset: u64, wanted: u64) -> Passage {
-        if self.is_open() {
-            return Passage::Whole;
-        }
+        let is_open = self.is_open();
         match self.behind(offset) {
+            // Else a write to what may only be read would be tried again for ever, where the host does not tell that it is one (ptrace).
+            Behind::Nothing if is_open => Passage::NotHeldBack,
             Behind::Nothing => Passage::Nothing,
+            _ if is_open => Passage::Whole,
             Behind::Pages(until) => Passage::Pages((until - offset).min(RUN_MAX)),
             Behind::Hole(until) => {
                 let wanted = wanted.min(until - offset);
@@ -268,6 +271,7 @@ impl Gate {
     fn pass(&self, hand: &mut Hand<'_>, vma: &Vma, at: u64, passage: Passage) -> Result<Touched, Errno> {
         let end = match passage {
             Passage::Nothing => return Ok(Touched::NoPage),
+            Passage::NotHeldBack => return Ok(Touched::NotGated),
             Passage::Whole => {
                 hand.protect(vma.start, vma.end, vma.prot)?;
                 vma.end

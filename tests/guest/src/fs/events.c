@@ -1,6 +1,7 @@
 // What is told by inotify(7) of each call, and in which order; what else the random sequences of model/files.c found to differ.
 #include "../harness.h"
 #include <linux/falloc.h>
+#include <setjmp.h>
 #include <sys/inotify.h>
 #include <sys/sendfile.h>
 #include <sys/xattr.h>
@@ -267,5 +268,35 @@ TEST(following_a_link_is_an_access) {
         CHECK_OK(access("l/l", F_OK));
         CHECK_OK(lstat("l", &after));
         CHECK(before.st_atim.tv_sec != after.st_atim.tv_sec || before.st_atim.tv_nsec != after.st_atim.tv_nsec);
+    }
+}
+
+static sigjmp_buf fault;
+static void on_fault(int number) { siglongjmp(fault, number); }
+
+// A store to what may only be read is SIGSEGV, also where the file has no page any more.
+TEST(a_store_behind_the_end_of_a_read_only_mapping_ends) {
+    static const char *const places[] = {"a", "/dev/shm/events-behind"};
+    signal(SIGSEGV, on_fault);
+    signal(SIGBUS, on_fault);
+    for (size_t i = 0; i < 2; i++) {
+        int fd = open(places[i], O_CREAT | O_RDWR | O_TRUNC, 0600);
+        CHECK_OK(fd);
+        CHECK_OK(ftruncate(fd, 3 * GUEST_PAGE));
+        for (volatile int shared = 0; shared < 2; shared++) {
+            volatile char *at = mmap(NULL, 3 * GUEST_PAGE, PROT_READ, shared ? MAP_SHARED : MAP_PRIVATE, fd, 0);
+            CHECK(at != MAP_FAILED);
+            for (volatile int is_cut = 0; is_cut < 2; is_cut++) {
+                CHECK_OK(ftruncate(fd, is_cut ? 0 : 3 * GUEST_PAGE));
+                volatile int number = sigsetjmp(fault, 1);
+                if (number == 0) at[2 * GUEST_PAGE] = 1;
+                CHECK_EQ(number, SIGSEGV);
+                number = sigsetjmp(fault, 1);
+                if (number == 0) (void)at[2 * GUEST_PAGE];
+                CHECK_EQ(number, is_cut ? SIGBUS : 0);
+            }
+        }
+        CHECK_OK(unlink(places[i]));
+        close(fd);
     }
 }
