@@ -421,7 +421,7 @@ mod tests {
             // Up and down over the border of a step.
             drop(account.charge(8192).expect("room"));
         }
-        pieces.truncate(5 * STEP / 2 / 4096);
+        pieces.truncate(7 * STEP / 2 / 4096);
         assert!(!trim.is_due());
         pieces.clear();
         assert!(trim.is_due());

@@ -101,7 +101,8 @@ fn seals_hold() {
     content.add_seals(seal::GROW | seal::SHRINK).expect("may be sealed");
     assert_eq!(content.truncate(5), Err(Errno::EPERM));
     assert_eq!(content.truncate(3), Err(Errno::EPERM));
-    assert_eq!(content.write(&mut &b"DATA!"[..], Some(0), u64::MAX).map(|(n, _)| n), Ok(4));
+    assert_eq!(content.write(&mut &b"DATA!"[..], Some(0), u64::MAX).map(|(n, _)| n), Err(Errno::EPERM));
+    assert_eq!(content.write(&mut &b"DATA"[..], Some(0), u64::MAX).map(|(n, _)| n), Ok(4));
     assert_eq!(content.write(&mut &b"x"[..], None, u64::MAX).map(|(n, _)| n), Err(Errno::EPERM));
     content.add_seals(seal::WRITE | seal::SEAL).expect("may be sealed");
     assert_eq!(content.write(&mut &b"x"[..], Some(0), u64::MAX).map(|(n, _)| n), Err(Errno::EPERM));
