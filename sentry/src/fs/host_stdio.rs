@@ -285,7 +285,7 @@ mod tests {
 
     fn write(task: &Arc<Task>, file: &OpenFile, bytes: &[u8]) -> usize {
         let op = file.op(task);
-        file.begin_write(&op).unwrap().write(&mut &*bytes, Place::Position).unwrap()
+        file.begin_write(&op, Place::Position).unwrap().write(&mut &*bytes, Place::Position).unwrap()
     }
 
     #[test]

@@ -58,10 +58,13 @@ impl OpenFile {
     ///
     /// # Errors
     /// The file system's.
-    pub fn begin_write<'a>(&'a self, op: &Op<'a>) -> Result<Writing<'a>, Errno> {
+    pub fn begin_write<'a>(&'a self, op: &Op<'a>, place: Place) -> Result<Writing<'a>, Errno> {
         let (mut limit, mut kept_bits) = (INFINITY, None);
         if self.ops.has_content() {
             limit = op.task.process.limit(Resource::Fsize).soft;
+        }
+        // LINUX: nothing is taken away for a write that is beyond the limit.
+        if self.ops.has_content() && (limit == INFINITY || self.start_of_write(op, place)? < limit) {
             let privileges = drop_privileges(op.task, &self.location)?;
             kept_bits = privileges.kept;
             if privileges.are_fewer {
@@ -70,6 +73,14 @@ impl OpenFile {
         }
         let (has_written, has_met_limit) = (Cell::new(false), Cell::new(false));
         Ok(Writing { file: self, op: *op, limit, kept_bits, has_written, has_met_limit })
+    }
+
+    fn start_of_write(&self, op: &Op<'_>, place: Place) -> Result<u64, Errno> {
+        match place {
+            _ if op.flags & O_APPEND != 0 => self.ops.size(),
+            Place::Position => self.position_now(),
+            Place::At(offset) => Ok(offset),
+        }
     }
 
     /// How much of `len` bytes can be written at `offset` for `RLIMIT_FSIZE`. LINUX: `generic_write_check_limits`.

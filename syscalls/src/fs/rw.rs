@@ -210,7 +210,7 @@ fn transfer_out(
         // LINUX: nothing is written, and nothing changes.
         return Ok(0);
     }
-    let writing = file.begin_write(&op)?;
+    let writing = file.begin_write(&op, place)?;
     // What a stream has taken before it had to wait is not taken again.
     let mut done = 0;
     let result = current.block_on_file(file, Events::WRITABLE, nonblocking, None, |current| {

@@ -118,7 +118,7 @@ fn out_of_pipe(
     let task = Arc::clone(current.task());
     let op = output.op(&task);
     // LOCK: what asks the gofer is done before the pipe's lock is taken.
-    let writing = output.begin_write(&op)?;
+    let writing = output.begin_write(&op, Place::At(at))?;
     loop {
         let moved = from.drain_with(len, |mut bytes| writing.write(&mut bytes, Place::At(at)));
         match moved {

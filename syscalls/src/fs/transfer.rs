@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use linux_abi::{Errno, UserPtr};
 use sentry::fs::inotify;
+use sentry::fs::pipe;
 use sentry::io::VecSink;
 use sentry::sync::Events;
 use sentry::task::Current;
@@ -131,7 +132,7 @@ fn copy_step<'a>(
     let bytes = sink.bytes;
     let writing = match writing {
         Some(writing) => writing,
-        None => writing.insert(output.begin_write(op)?),
+        None => writing.insert(output.begin_write(op, Place::At(to))?),
     };
     let put = current.block_on_file(output, Events::WRITABLE, false, None, |_| {
         writing.write(&mut bytes.as_slice(), Place::At(to))
@@ -150,7 +151,9 @@ pub(crate) fn sendfile(
     let input = readable(current, input)?;
     let mut from = Offset::read(current, &input, offset)?;
     let output = writable(current, out)?;
-    if !input.ops.is_seekable() || output.flags() & O_APPEND != 0 || !output.ops.takes_splice() {
+    // LINUX: `do_sendfile`: a pipe has no end to append at.
+    let appends = output.flags() & O_APPEND != 0 && pipe::end_of(&output).is_none();
+    if !input.ops.is_seekable() || appends || !output.ops.takes_splice() {
         return Err(Errno::EINVAL);
     }
     let mut to = Offset::read(current, &output, UserPtr::new(0))?;

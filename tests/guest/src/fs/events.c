@@ -300,3 +300,27 @@ TEST(a_store_behind_the_end_of_a_read_only_mapping_ends) {
         close(fd);
     }
 }
+
+TEST(a_write_beyond_the_limit_takes_no_set_id_bit) {
+    struct stat st;
+    int fd = make("a", 04755);
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK_OK(setrlimit(RLIMIT_FSIZE, &(struct rlimit){10, RLIM_INFINITY}));
+    CHECK_OK(fchown(fd, 1000, 1000));
+    CHECK_OK(fchmod(fd, 04755));
+    CHECK_OK(setresgid(1000, 1000, 1000));
+    CHECK_OK(setresuid(1000, 1000, 1000));
+    CHECK_ERR(pwrite(fd, "xx", 2, 10), EFBIG);
+    CHECK_ERR(write(fd, "xx", 2), EFBIG);
+    CHECK_OK(fcntl(fd, F_SETFL, O_APPEND));
+    CHECK_ERR(pwrite(fd, "xx", 2, 0), EFBIG);
+    CHECK_OK(fstat(fd, &st));
+    CHECK_EQ(st.st_mode & 07777, 04755);
+}
+
+TEST(a_fifo_open_for_appending_takes_a_file) {
+    CHECK_OK(mkfifo("p", 0600));
+    int fifo = open("p", O_RDWR | O_NONBLOCK | O_APPEND), fd = make("a", 0644);
+    off_t zero = 0;
+    CHECK_EQ(sendfile(fifo, fd, &zero, 10), 10);
+}
