@@ -71,7 +71,7 @@ step "build the tests" cargo test --workspace --no-run
 step "unit tests and tidy" "${alone[@]}" cargo test --workspace --exclude guest-tests --no-fail-fast
 step "the guest tests' runner" cargo test -p guest-tests --lib
 step "guest behaviours" "${alone[@]}" cargo test -p guest-tests --test guest
-step "random sequences on files" "${alone[@]}" cargo test -p guest-tests --test model -- --model=files --count=100 --fresh=150
+step "random sequences on files" "${alone[@]}" cargo test -p guest-tests --test model -- --model=files --count=200
 step "options that are taken" "${alone[@]}" cargo test -p guest-tests --test options
 step "access lists of volumes" "${alone[@]}" cargo test -p guest-tests --test acl
 step "random sequences on pipes and sockets" "${alone[@]}" cargo test -p guest-tests --test model -- --model=pipes --count=100
