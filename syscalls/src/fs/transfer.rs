@@ -92,8 +92,9 @@ pub(super) fn copy(
             }
         }
     }
-    if done > 0 && Arc::ptr_eq(input.location.inode(), output.location.inode()) {
-        // LINUX: `splice_direct_to_actor`: it has been read after the last write, too, as its access time shows.
+    let is_same = Arc::ptr_eq(input.location.inode(), output.location.inode());
+    if (done > 0 && is_same) || (len == 0 && input.ops.has_content()) {
+        // LINUX: `splice_direct_to_actor`: it has been read after the last write, too, and for nothing, as its access time shows.
         let _ = input.ops.read(&input.op(&task), &mut VecSink::new(1), from.at.saturating_sub(1));
     }
     taken(current, input, done);
@@ -181,6 +182,9 @@ pub(crate) fn copy_file_range(
         return Err(Errno::EINVAL);
     }
     let len = checked_length(current, (&input, from.at), (&output, to.at), len)?;
+    if len == 0 {
+        return Ok(0);
+    }
     let done = copy(current, (&input, &mut from), (&output, &mut to), len)?;
     from.store(current, &input)?;
     to.store(current, &output)?;
