@@ -45,6 +45,12 @@ impl Subject {
         self.thread.clone().or_else(|| self.process.any_thread()).ok_or(Errno::ESRCH)
     }
 
+    /// Its process has been waited for. LINUX: `get_proc_task`.
+    fn is_gone(&self) -> bool {
+        let there = self.process.namespace.process(self.process.pid);
+        there.is_none_or(|there| there.key != self.process.key)
+    }
+
     /// It is the directory of one thread.
     pub(super) fn is_thread(&self) -> bool {
         self.is_thread
@@ -127,6 +133,10 @@ impl Subject {
         }
     }
 }
+
+/// Files that tell what they told when the process has gone: what they are about was held when they were opened. Reading another is ESRCH
+/// then.
+const OUTLIVES: [&str; 6] = ["auxv", "environ", "gid_map", "projid_map", "setgroups", "uid_map"];
 
 /// How a file of text is made.
 type Maker = fn(&Subject, &Arc<Task>) -> Result<Vec<u8>, Errno>;
@@ -577,9 +587,15 @@ impl Inode for ProcessFile {
             self.subject.inspect(task, |_| Ok(()))?;
         }
         let subject = self.subject.clone();
+        let ends = !OUTLIVES.contains(&self.entry.0);
         let texts = |maker: Maker| {
             let subject = subject.clone();
-            move |reader: &Arc<Task>| subject.pass(gate, reader, || maker(&subject, reader))
+            move |reader: &Arc<Task>| {
+                if ends && subject.is_gone() {
+                    return Err(Errno::ESRCH);
+                }
+                subject.pass(gate, reader, || maker(&subject, reader))
+            }
         };
         match what {
             What::File(maker) => Ok(open_text(Arc::new(texts(maker)), None)),
@@ -597,6 +613,9 @@ impl Inode for ProcessFile {
                     memory => memory?,
                 };
                 let read = move |reader: &Arc<Task>| {
+                    if ends && subject.is_gone() {
+                        return Err(Errno::ESRCH);
+                    }
                     Ok(memory.upgrade().map(|mm| maker(&mm, reader)).unwrap_or_default())
                 };
                 Ok(open_text(Arc::new(read), None))
