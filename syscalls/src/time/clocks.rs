@@ -33,11 +33,12 @@ impl GuestClock {
             return Self::dynamic(id);
         }
         match id {
-            clock::REALTIME | clock::REALTIME_COARSE | clock::REALTIME_ALARM => {
-                Ok(Self::Host(Clock::Realtime))
-            }
+            clock::REALTIME | clock::REALTIME_ALARM => Ok(Self::Host(Clock::Realtime)),
+            // What the vDSO tells: a time between would go back.
+            clock::REALTIME_COARSE => Ok(Self::Host(Clock::RealtimeCoarse)),
+            clock::MONOTONIC_COARSE => Ok(Self::Host(Clock::MonotonicCoarse)),
             clock::TAI => Ok(Self::Host(Clock::Tai)),
-            clock::MONOTONIC | clock::MONOTONIC_COARSE => Ok(Self::Host(Clock::Monotonic)),
+            clock::MONOTONIC => Ok(Self::Host(Clock::Monotonic)),
             clock::MONOTONIC_RAW => Ok(Self::Host(Clock::MonotonicRaw)),
             clock::BOOTTIME | clock::BOOTTIME_ALARM => Ok(Self::Host(Clock::Boottime)),
             clock::PROCESS_CPUTIME_ID => Ok(Self::Process { pid: 0, user_only: false }),

@@ -11,6 +11,10 @@ pub enum Clock {
     Monotonic,
     /// The same, not adjusted in its speed.
     MonotonicRaw,
+    /// The wall clock at the last tick.
+    RealtimeCoarse,
+    /// The monotonic one at the last tick.
+    MonotonicCoarse,
     /// International atomic time.
     Tai,
     /// Since boot, with suspend.
@@ -38,6 +42,8 @@ pub fn now_ns(clock: Clock) -> u64 {
         Clock::Realtime => ClockId::Realtime,
         Clock::Monotonic => ClockId::Monotonic,
         Clock::MonotonicRaw => ClockId::MonotonicRaw,
+        Clock::RealtimeCoarse => ClockId::RealtimeCoarse,
+        Clock::MonotonicCoarse => ClockId::MonotonicCoarse,
         Clock::Tai => return crate::sys::tai_ns(),
         Clock::Boottime => ClockId::Boottime,
         Clock::SentryThread => ClockId::ThreadCPUTime,

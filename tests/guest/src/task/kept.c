@@ -52,7 +52,8 @@ TEST(clocks_without_timers_say_so) {
 }
 
 TEST(a_clock_is_the_same_by_call_and_by_vdso) {
-    static const clockid_t clocks[] = {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_BOOTTIME, CLOCK_TAI};
+    static const clockid_t clocks[] = {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_BOOTTIME,
+                                       CLOCK_TAI, CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE};
     for (size_t at = 0; at < sizeof clocks / sizeof *clocks; at++) {
         struct timespec before, called, after;
         CHECK_OK(clock_gettime(clocks[at], &before));
