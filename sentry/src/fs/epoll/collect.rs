@@ -3,13 +3,14 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{EDGE, Epoll, Interest, ONESHOT, lock};
+use super::{EDGE, Epoll, Interest, ONESHOT, instance_of, lock};
 use crate::sync::{Events, Parker};
 
 impl Epoll {
     /// Up to `max` ready files.
     #[must_use]
     pub fn collect(&self, max: usize) -> Vec<Interest> {
+        self.list_nested();
         let Some(host) = self.hosted.get() else { return self.collect_listed(max) };
         // Neither may keep the other from being heard.
         let listed_first = self.hosted.is_listed_first();
@@ -19,6 +20,25 @@ impl Epoll {
             found.extend(self.collect_listed(max - found.len()));
         }
         found
+    }
+
+    /// What an instance has the host watch is told late to those that watch the instance: a thread of the sentry hears of it. A wait
+    /// asks for itself, or it would find nothing where Linux finds something at once. An edge is left to that thread.
+    fn list_nested(&self) {
+        if !self.has_nested.load(Ordering::Acquire) {
+            return;
+        }
+        let items: Vec<_> = lock(&self.items).values().cloned().collect();
+        for item in items {
+            let is_asked_for = item.events.load(Ordering::Acquire) & EDGE == 0;
+            if is_asked_for
+                && !item.is_listed.load(Ordering::Acquire)
+                && let Some(file) = item.file.upgrade()
+                && instance_of(&file).is_some()
+            {
+                item.list_if_ready(&file);
+            }
+        }
     }
 
     /// Sleeps until something may be ready; answers what the host has told meanwhile, which is at most `max` files.

@@ -76,6 +76,8 @@ pub struct Epoll {
     ready: Mutex<VecDeque<Arc<Item>>>,
     /// The items by which other instances watch this one.
     parents: Mutex<Vec<Weak<Item>>>,
+    /// It watches, or has watched, other instances.
+    has_nested: AtomicBool,
     queue: WaitQueue,
     hosted: Hosted,
 }
@@ -132,6 +134,7 @@ impl Epoll {
             items: Mutex::default(),
             ready: Mutex::default(),
             parents: Mutex::default(),
+            has_nested: AtomicBool::new(false),
             queue: WaitQueue::new(),
             hosted: Hosted::new(poller, share),
         })
@@ -164,10 +167,12 @@ impl Epoll {
         let item = self.enter(fd, file, interest)?;
         file.watchers.add(&item);
         if file.ops.host_descriptor().is_some() {
+            self.interest_changed();
             return Ok(());
         }
         let queue = file.ops.wait_queue().ok_or(Errno::EPERM)?;
         if let Some(target) = target {
+            self.has_nested.store(true, Ordering::Release);
             let mut parents = lock(&target.parents);
             parents.retain(|parent| parent.strong_count() > 0);
             parents.push(Arc::downgrade(&item));

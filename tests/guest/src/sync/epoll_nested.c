@@ -104,3 +104,21 @@ TEST(a_socket_that_was_removed_wakes_nobody) {
     CHECK_OK(close(inner));
     CHECK_EQ(collect(outer, 0), 0);
 }
+
+TEST(what_was_written_is_found_at_once_through_the_outer_instance) {
+    int inner = CHECK_OK(epoll_create1(0)), outer = CHECK_OK(epoll_create1(0));
+    CHECK_OK(watch(outer, inner, EPOLLIN));
+    for (int i = 0; i < 200; i++) {
+        int pair[2];
+        local_tcp_pair(pair);
+        CHECK_OK(watch(inner, pair[0], EPOLLIN));
+        CHECK_EQ(collect(outer, 0), 0);
+        CHECK_EQ(write(pair[1], "x", 1), 1);
+        CHECK_EQ(collect(outer, 0), 1);
+        char byte;
+        CHECK_EQ(read(pair[0], &byte, 1), 1);
+        CHECK_EQ(collect(outer, 0), 0);
+        close(pair[0]);
+        close(pair[1]);
+    }
+}
