@@ -10,7 +10,7 @@ use std::sync::Arc;
 use platform::host::clock::{Clock, now_ns};
 
 use super::permission::{self, Want};
-use super::{DentryCache, DirEntry, FileOps, Location};
+use super::{DentryCache, DirEntry, FileOps, Location, Moment};
 use crate::Errno;
 use crate::task::{Credentials, Task};
 
@@ -238,12 +238,12 @@ pub trait Inode: Send + Sync + Any {
     /// The gofer's.
     fn stat(&self) -> Result<Stat, Errno>;
 
-    /// As [`Inode::stat`], true at some moment since `since` (monotonic clock, ns): what the walk that found the node has been
+    /// As [`Inode::stat`], true at some moment since `since`: what the walk that found the node has been
     /// told need not be asked again.
     ///
     /// # Errors
     /// The gofer's.
-    fn stat_since(&self, _since: u64) -> Result<Stat, Errno> {
+    fn stat_since(&self, _since: Moment) -> Result<Stat, Errno> {
         self.stat()
     }
 

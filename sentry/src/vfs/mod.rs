@@ -18,6 +18,7 @@ mod inode;
 mod lifetime_tests;
 mod locks;
 mod modify;
+mod moment;
 mod mount;
 pub mod mount_text;
 pub mod mounting;
@@ -45,6 +46,7 @@ pub use inode::{
 };
 pub use locks::{Conflict, LockKind, LockOwner, LockRange, Locks};
 pub use modify::{Place, Writing};
+pub use moment::Moment;
 pub use mount::{Mount, MountNamespace};
 pub use notice::{FileOwner, owner_kind};
 pub use open::{How, open_flags};

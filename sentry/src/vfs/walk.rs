@@ -6,10 +6,8 @@
 
 use std::sync::Arc;
 
-use platform::host::clock::{Clock, now_ns};
-
 use super::permission::{self, Want, ms};
-use super::{Access, Cached, Caching, LinkTarget, Location, Stat, mode};
+use super::{Access, Cached, Caching, LinkTarget, Location, Moment, Stat, mode};
 use crate::Errno;
 use crate::task::{Capability, Credentials, Task};
 
@@ -83,12 +81,12 @@ pub struct Found {
     pub location: Location,
     /// What it is and whose.
     pub access: Access,
-    /// When the walk began, on the monotonic clock, in ns.
-    since: u64,
+    /// When the walk began.
+    since: Moment,
 }
 
 impl Found {
-    fn at(location: Location, since: u64) -> Result<Self, Errno> {
+    fn at(location: Location, since: Moment) -> Result<Self, Errno> {
         let access = location.inode().access()?;
         Ok(Self { location, access, since })
     }
@@ -144,7 +142,7 @@ impl<'a> Caller<'a> {
     pub fn find(&self, start: &Location, path: &[u8], lookup: Lookup) -> Result<Found, Errno> {
         if path.is_empty() {
             return if lookup.contains(Lookup::EMPTY) {
-                Found::at(start.clone(), now_ns(Clock::Monotonic))
+                Found::at(start.clone(), Moment::last())
             } else {
                 Err(Errno::ENOENT)
             };
@@ -258,14 +256,14 @@ pub(super) struct Walk<'a> {
     top: Location,
     links: u32,
     /// When it began.
-    since: u64,
+    since: Moment,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(caller: &'a Caller<'a>, start: &Location, lookup: Lookup) -> Self {
         let is_scoped = lookup.intersects(Lookup::BENEATH | Lookup::IN_ROOT);
         let top = if is_scoped { start.clone() } else { caller.root.clone() };
-        Self { caller, lookup, top, links: 0, since: now_ns(Clock::Monotonic) }
+        Self { caller, lookup, top, links: 0, since: Moment::last() }
     }
 
     /// Goes through all components but the last.

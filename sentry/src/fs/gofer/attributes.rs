@@ -12,7 +12,7 @@ use platform::host::clock::{Clock, now_ns};
 
 use super::Trust;
 use crate::vfs::acl::Acl;
-use crate::vfs::{Stat, now};
+use crate::vfs::{Moment, Stat, now};
 
 /// How long the owner and the bits of a volume's file are taken to be what they were, in nanoseconds: one walk, not more.
 const FRESH_NS: u64 = 100_000;
@@ -67,6 +67,8 @@ impl Drop for Change<'_> {
 pub(super) struct Asked {
     /// On the monotonic clock.
     pub(super) ns: u64,
+    /// In the order of what happens.
+    pub(super) at: Moment,
     /// What had changed until then; `None` where that is not known.
     pub(super) changes: Option<u64>,
 }
@@ -74,12 +76,12 @@ pub(super) struct Asked {
 impl Asked {
     /// Before it is known which node will be told of.
     pub(super) fn for_any() -> Self {
-        Self { ns: now_ns(Clock::Monotonic), changes: None }
+        Self { ns: now_ns(Clock::Monotonic), at: Moment::mark(), changes: None }
     }
 
     /// Before this node is asked for.
     pub(super) fn after(changes: &Changes) -> Self {
-        Self { ns: now_ns(Clock::Monotonic), changes: Some(changes.now()) }
+        Self { ns: now_ns(Clock::Monotonic), at: Moment::mark(), changes: Some(changes.now()) }
     }
 }
 
@@ -96,6 +98,7 @@ pub(super) enum Freshness {
 pub(super) struct Attributes {
     pub(super) stat: Stat,
     told_ns: u64,
+    told_at: Moment,
     /// [`Changes`] when it was asked for.
     changes: u64,
     /// The time of change with which the owner was told, if a later one would show.
@@ -110,8 +113,15 @@ pub(super) struct Attributes {
 impl Attributes {
     /// Of a node that has just been told of for the first time.
     pub(super) fn new(stat: Stat, marks: u32, asked: Asked) -> Self {
-        let mut attributes =
-            Self { stat, told_ns: asked.ns, changes: 0, owner_ctime_ns: None, marks, acl: None };
+        let mut attributes = Self {
+            stat,
+            told_ns: asked.ns,
+            told_at: asked.at,
+            changes: 0,
+            owner_ctime_ns: None,
+            marks,
+            acl: None,
+        };
         attributes.told_owner();
         attributes
     }
@@ -125,7 +135,7 @@ impl Attributes {
         };
         if is_newer {
             self.stat = stat;
-            self.told_ns = asked.ns;
+            (self.told_ns, self.told_at) = (asked.ns, asked.at);
             self.changes = asked.changes.unwrap_or(self.changes);
             (self.marks, self.acl) = (marks, None);
             self.told_owner();
@@ -160,13 +170,13 @@ impl Attributes {
     }
 
     /// Are all of them true, or have been at some moment since `since`?
-    pub(super) fn freshness(&self, trust: Trust, changes: &Changes, since: u64) -> Freshness {
+    pub(super) fn freshness(&self, trust: Trust, changes: &Changes, since: Moment) -> Freshness {
         let is_true = match trust {
             Trust::Exclusive => {
                 let now = changes.now();
                 now == self.changes && now.is_multiple_of(ENDED)
             }
-            Trust::Revalidate => self.told_ns >= since,
+            Trust::Revalidate => self.told_at > since,
         };
         if is_true { Freshness::Told } else { Freshness::Outdated }
     }
@@ -188,7 +198,7 @@ mod tests {
     use super::*;
 
     fn at(changes: &Changes) -> Asked {
-        Asked { ns: 1, changes: Some(changes.now()) }
+        Asked { ns: 1, at: Moment::mark(), changes: Some(changes.now()) }
     }
 
     fn sized(size: u64) -> Stat {
@@ -196,7 +206,7 @@ mod tests {
     }
 
     fn fresh(attributes: &Attributes, changes: &Changes) -> Freshness {
-        attributes.freshness(Trust::Exclusive, changes, u64::MAX)
+        attributes.freshness(Trust::Exclusive, changes, Moment::last())
     }
 
     #[test]
@@ -238,8 +248,9 @@ mod tests {
     #[test]
     fn a_volume_is_asked_unless_it_was_told_since_the_call_began() {
         let changes = Changes::default();
-        let told = Attributes::new(sized(0), 0, Asked { ns: 100, changes: None });
-        assert_eq!(told.freshness(Trust::Revalidate, &changes, 100), Freshness::Told);
-        assert_eq!(told.freshness(Trust::Revalidate, &changes, 101), Freshness::Outdated);
+        let before = Moment::last();
+        let told = Attributes::new(sized(0), 0, Asked::for_any());
+        assert_eq!(told.freshness(Trust::Revalidate, &changes, before), Freshness::Told);
+        assert_eq!(told.freshness(Trust::Revalidate, &changes, Moment::last()), Freshness::Outdated);
     }
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use gofer_protocol::{Client, Node, Ownership, SetTime, Time, mark};
-use platform::host::clock::{Clock, now_ns};
 use platform::host::file;
 
 use super::attributes::{Asked, Attributes, Change, Changes, Freshness};
@@ -22,8 +21,8 @@ use crate::vfs::acl::{self, Acl};
 use crate::vfs::open_flags::{O_ACCMODE, O_APPEND, O_EXCL, O_NOATIME, O_RDONLY, O_RDWR};
 use crate::vfs::permission::{self, Want};
 use crate::vfs::{
-    Access, Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Linkable, Location, NewKind, NewNode,
-    SetAttr, SocketSlot, Stat, WriteCount, mode,
+    Access, Caching, DirEntry, FifoSlot, FileOps, Inode, LinkTarget, Linkable, Location, Moment, NewKind,
+    NewNode, SetAttr, SocketSlot, Stat, WriteCount, mode,
 };
 
 /// A node.
@@ -363,12 +362,12 @@ impl GoferInode {
 impl Inode for GoferInode {
     fn stat(&self) -> Result<Stat, Errno> {
         match self.shared.trust {
-            Trust::Exclusive => self.stat_since(0),
-            Trust::Revalidate => self.stat_since(now_ns(Clock::Monotonic)),
+            Trust::Exclusive => self.stat_since(Moment::default()),
+            Trust::Revalidate => self.stat_since(Moment::last()),
         }
     }
 
-    fn stat_since(&self, since: u64) -> Result<Stat, Errno> {
+    fn stat_since(&self, since: Moment) -> Result<Stat, Errno> {
         let (stat, freshness) = {
             let attributes = self.attributes();
             (attributes.stat, attributes.freshness(self.shared.trust, &self.changes, since))
