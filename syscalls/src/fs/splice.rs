@@ -69,8 +69,10 @@ pub(crate) fn splice(
         (None, None) => Err(Errno::EINVAL),
     };
     let n = result.inspect_err(|&errno| write_failed(current, errno))?;
-    // LINUX: `do_splice` tells in this order, so that what writing has told already is the same event.
-    given(current, &output, n);
+    // LINUX: `do_splice` tells in this order. Writing has told for itself.
+    if is_pipe(&output) {
+        given(current, &output, n);
+    }
     taken(current, &input, n);
     Ok(n)
 }
