@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use platform::host::clock::{Clock, now_ns};
+
 use super::content::{Content, seal};
 use super::directory::Entries;
 use super::file::TmpFile;
@@ -152,11 +154,16 @@ impl TmpInode {
         (stat.mtime_ns, stat.ctime_ns) = (now, now);
     }
 
-    /// LINUX: `relatime`: the access time moves if it is not newer than the last change.
+    /// LINUX: `relatime_need_update`: the access time moves if it is not newer than the last change, or a day old; by the coarse
+    /// clock, so that the next read of the same tick moves it again.
     pub(super) fn touch_access(&self) {
+        const DAY_NS: i64 = 86_400_000_000_000;
         let mut stat = self.stat();
-        if stat.atime_ns <= stat.mtime_ns || stat.atime_ns <= stat.ctime_ns {
-            stat.atime_ns = now();
+        let is_due = stat.atime_ns <= stat.mtime_ns || stat.atime_ns <= stat.ctime_ns;
+        let now = i64::try_from(now_ns(Clock::RealtimeCoarse)).unwrap_or(i64::MAX);
+        if is_due || now.saturating_sub(stat.atime_ns) >= DAY_NS {
+            // A change is told by a finer clock.
+            stat.atime_ns = now.max(stat.ctime_ns);
         }
     }
 
@@ -195,10 +202,10 @@ impl Inode for TmpInode {
     }
 
     fn set_attr(&self, change: &SetAttr) -> Result<(), Errno> {
-        let mut is_as_long = false;
+        let mut is_nothing = false;
         if let Some(size) = change.size {
             let content = self.content().ok_or(Errno::EINVAL)?;
-            is_as_long = content.size_and_blocks().0 == size;
+            is_nothing = content.size_and_blocks() == (size, 0);
             content.truncate(size)?;
         }
         let seals = if change.mode.is_some() { self.content().map_or(0, Content::seals) } else { 0 };
@@ -206,12 +213,12 @@ impl Inode for TmpInode {
         if change.mode.is_some_and(|bits| seals & seal::EXEC != 0 && (bits ^ stat.mode) & 0o111 != 0) {
             return Err(Errno::EPERM);
         }
-        // LINUX: `shmem_setattr`: a size that was the same moves no times.
-        if is_as_long && (SetAttr { size: None, ..*change }) == SetAttr::default() {
+        // LINUX: `shmem_setattr`: a size that was the same moves no times, unless there are pages to be looked at.
+        if is_nothing && (SetAttr { size: None, ..*change }) == SetAttr::default() {
             return Ok(());
         }
         change.apply(&mut stat);
-        if change.size.is_some() && !is_as_long {
+        if change.size.is_some() && !is_nothing {
             stat.mtime_ns = stat.ctime_ns;
         }
         Ok(())
