@@ -24,6 +24,8 @@ use guest_tests::{Program, Programs, find_rvisor};
 const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
 /// Longest that a batch may take, in seconds.
 const BATCH_SECONDS: u32 = 120;
+/// How often the host is asked again about a sequence that came out otherwise in a sandbox.
+const NATIVE_ANSWERS: usize = 20;
 /// Lines before a difference that are printed with it.
 const CONTEXT_LINES: usize = 12;
 
@@ -140,6 +142,8 @@ struct Comparison<'a> {
 struct Report {
     /// Sequences as on the host, and not, by model and place.
     counts: BTreeMap<(String, &'static str), [u32; 2]>,
+    /// Sequences that came out as another answer of the host's.
+    several: u32,
     shown: usize,
     error: Option<anyhow::Error>,
 }
@@ -246,6 +250,25 @@ impl Comparison<'_> {
         Ok(())
     }
 
+    /// Linux has several answers where processes run side by side: does the host give this one, too, when it is asked again?
+    fn is_another_answer(
+        &self,
+        ground: &Ground,
+        batch: &Batch,
+        seed: u32,
+        lines: Option<&Vec<String>>,
+    ) -> Result<bool> {
+        let alone = Batch { firsts: vec![seed], count: 1, steps: batch.steps };
+        for _ in 0..NATIVE_ANSWERS {
+            for place in ground.native {
+                if self.native(ground, place, &alone)?.get(&seed) == lines {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// Runs a batch on the host and in sandboxes.
     fn batch(&self, job: &Job<'_>, options: &Options, report: &Mutex<Report>) -> Result<()> {
         let Job { ground, batch, .. } = job;
@@ -255,13 +278,15 @@ impl Comparison<'_> {
         }
         for platform in &options.platforms {
             let guest = self.sandboxed(ground, platform, batch)?;
-            let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
             for seed in batch.seeds() {
                 let lines = guest.get(&seed);
                 let Some(want) = natives[0].get(&seed) else {
                     bail!("{} did not run sequence {seed} on the host", self.program.name)
                 };
-                let is_same = natives.iter().any(|native| native.get(&seed) == lines);
+                let is_first_answer = natives.iter().any(|native| native.get(&seed) == lines);
+                let is_same = is_first_answer || self.is_another_answer(ground, batch, seed, lines)?;
+                let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+                report.several += u32::from(is_same && !is_first_answer);
                 let counts = report.counts.entry((self.program.name.clone(), ground.name)).or_default();
                 counts[usize::from(!is_same)] += 1;
                 if !is_same && report.shown < options.show {
@@ -410,7 +435,12 @@ fn run_all() -> Result<bool> {
     if let Some(error) = report.error {
         return Err(error);
     }
-    println!("{} sequences in {} s: {different} differences", same + different, begun.elapsed().as_secs());
+    println!(
+        "{} sequences in {} s: {different} differences; to {} the host has several answers",
+        same + different,
+        begun.elapsed().as_secs(),
+        report.several
+    );
     println!("{same} passed, {different} failed");
     Ok(different == 0 && same > 0)
 }

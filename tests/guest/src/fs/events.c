@@ -324,3 +324,35 @@ TEST(a_fifo_open_for_appending_takes_a_file) {
     off_t zero = 0;
     CHECK_EQ(sendfile(fifo, fd, &zero, 10), 10);
 }
+
+TEST(a_splice_into_a_file_is_told_once) {
+    close(make("a", 0644));
+    watch_here();
+    CHECK_OK(inotify_add_watch(events, "a", IN_ALL_EVENTS));
+    int fd = open("a", O_WRONLY), ends[2];
+    told("20:a 20:");
+    CHECK_OK(pipe(ends));
+    for (int i = 0; i < 2; i++) {
+        loff_t at = 3;
+        CHECK_EQ(write(ends[1], "abc", 3), 3);
+        CHECK_EQ(splice(ends[0], NULL, fd, i ? &at : NULL, 3, 0), 3);
+        told("2:a 2:");
+    }
+}
+
+// On tmpfs: a size that is the same is a change of the file if it has pages.
+TEST(a_size_that_was_the_same_moves_times_where_there_are_pages) {
+    int fd = memfd_create("x", 0);
+    char path[64];
+    struct stat before, after;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", CHECK_OK(fd));
+    for (int written = 0; written < 2; written++) {
+        if (written) CHECK_EQ(write(fd, "x", 1), 1);
+        CHECK_OK(fstat(fd, &before));
+        usleep(20000);
+        CHECK_OK(truncate(path, written));
+        CHECK_OK(fstat(fd, &after));
+        CHECK_EQ(before.st_mtim.tv_nsec != after.st_mtim.tv_nsec, written);
+        CHECK_EQ(before.st_ctim.tv_nsec != after.st_ctim.tv_nsec, written);
+    }
+}
