@@ -89,33 +89,29 @@ pub(crate) fn pwrite64(
 
 /// The open file, if it is open for reading.
 pub(super) fn readable(current: &Current, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
-    let file = current.files().get(fd)?;
+    readable_at(current, fd, Place::Position)
+}
+
+/// The same for a transfer at this place. LINUX: `FMODE_PREAD` is asked first.
+pub(super) fn readable_at(current: &Current, fd: Fd, place: Place) -> Result<Arc<OpenFile>, Errno> {
+    let file = file_at(current, fd, place)?;
     if file.is_readable() { Ok(file) } else { Err(Errno::EBADF) }
 }
 
 /// The open file, if it is open for writing.
 pub(super) fn writable(current: &Current, fd: Fd) -> Result<Arc<OpenFile>, Errno> {
-    let file = current.files().get(fd)?;
+    writable_at(current, fd, Place::Position)
+}
+
+/// The same for a transfer at this place.
+pub(super) fn writable_at(current: &Current, fd: Fd, place: Place) -> Result<Arc<OpenFile>, Errno> {
+    let file = file_at(current, fd, place)?;
     if file.is_writable() { Ok(file) } else { Err(Errno::EBADF) }
 }
 
-/// The same for a transfer at this place. LINUX: `FMODE_PREAD` is asked first.
-pub(super) fn readable_at(current: &Current, fd: Fd, place: Place) -> Result<Arc<OpenFile>, Errno> {
-    check_place(current, fd, place)?;
-    readable(current, fd)
-}
-
-/// The same for writing.
-pub(super) fn writable_at(current: &Current, fd: Fd, place: Place) -> Result<Arc<OpenFile>, Errno> {
-    check_place(current, fd, place)?;
-    writable(current, fd)
-}
-
-fn check_place(current: &Current, fd: Fd, place: Place) -> Result<(), Errno> {
-    match place {
-        Place::At(_) if !current.files().get(fd)?.ops.is_seekable() => Err(Errno::ESPIPE),
-        _ => Ok(()),
-    }
+fn file_at(current: &Current, fd: Fd, place: Place) -> Result<Arc<OpenFile>, Errno> {
+    let file = current.files().get(fd)?;
+    if matches!(place, Place::At(_)) && !file.ops.is_seekable() { Err(Errno::ESPIPE) } else { Ok(file) }
 }
 
 /// Reads into guest memory; waits if the file says so. `more_flags`: `O_*` for this transfer alone.
