@@ -62,6 +62,16 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// An access at `now_ns` moves the access time. LINUX: `relatime_need_update`: if it is not newer than the last change, and once
+    /// a day.
+    #[must_use]
+    pub const fn is_access_due(&self, now_ns: i64) -> bool {
+        const DAY_NS: i64 = 86_400_000_000_000;
+        self.atime_ns <= self.mtime_ns
+            || self.atime_ns <= self.ctime_ns
+            || now_ns.saturating_sub(self.atime_ns) >= DAY_NS
+    }
+
     /// Type bits.
     #[must_use]
     pub const fn kind(&self) -> u32 {

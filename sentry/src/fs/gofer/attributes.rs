@@ -18,8 +18,6 @@ use crate::vfs::{Moment, Stat, now};
 const FRESH_NS: u64 = 100_000;
 /// A change of the host's that follows another within this time may leave the same time of change, in nanoseconds.
 const TICK_NS: i64 = 20_000_000;
-/// LINUX: `relatime`: the access time moves at least once a day.
-const DAY_NS: i64 = 86_400_000_000_000;
 /// One change that has ended, in [`Changes`].
 const ENDED: u64 = 1 << 32;
 
@@ -186,10 +184,9 @@ impl Attributes {
         trust == Trust::Exclusive || now_ns(Clock::Monotonic).saturating_sub(self.told_ns) < FRESH_NS
     }
 
-    /// The next read moves the access time. LINUX: `relatime_need_update`.
+    /// The next read moves the access time.
     pub(super) fn is_access_due(&self) -> bool {
-        let Stat { atime_ns, mtime_ns, ctime_ns, .. } = self.stat;
-        atime_ns <= mtime_ns || atime_ns <= ctime_ns || now().saturating_sub(atime_ns) >= DAY_NS
+        self.stat.is_access_due(now())
     }
 }
 

@@ -154,14 +154,11 @@ impl TmpInode {
         (stat.mtime_ns, stat.ctime_ns) = (now, now);
     }
 
-    /// LINUX: `relatime_need_update`: the access time moves if it is not newer than the last change, or a day old; by the coarse
-    /// clock, so that the next read of the same tick moves it again.
+    /// It has been read. LINUX: by the coarse clock, so that the next read of the same tick moves the access time again.
     pub(super) fn touch_access(&self) {
-        const DAY_NS: i64 = 86_400_000_000_000;
         let mut stat = self.stat();
-        let is_due = stat.atime_ns <= stat.mtime_ns || stat.atime_ns <= stat.ctime_ns;
         let now = i64::try_from(now_ns(Clock::RealtimeCoarse)).unwrap_or(i64::MAX);
-        if is_due || now.saturating_sub(stat.atime_ns) >= DAY_NS {
+        if stat.is_access_due(now) {
             // A change is told by a finer clock.
             stat.atime_ns = now.max(stat.ctime_ns);
         }
