@@ -20,7 +20,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use linux_abi::fs::falloc;
 use linux_abi::mm::{Prot, madv};
+use linux_abi::signal::{SIGBUS, SIGSEGV, code};
 use platform::host::file as host_file;
 use platform::{AddressSpace, Context, Fault, MapSource, MemoryCall};
 
@@ -251,8 +253,6 @@ impl Gate {
 
     /// Lets guests reach a hole at `at`, for which there is room for `spare` bytes. Answers how many they reach. LOCK: its turn, `mm.inner`.
     fn fill(&self, hand: &mut Hand<'_>, vma: &Vma, at: u64, spare: u64) -> Result<u64, Errno> {
-        /// `FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE`.
-        const PUNCH: u32 = 3;
         // What has been allocated and not been written looks like a hole, but takes no more room. So one page is tried in any case.
         let len = spare.max(PAGE);
         hand.protect(at, at + len, vma.prot)?;
@@ -261,7 +261,8 @@ impl Gate {
         let _ = hand.call(MemoryCall::Advise { addr: at, len, advice });
         if spare == 0 && self.room.excess() > 0 {
             hand.protect(at, at + len, Prot::empty())?;
-            host_file::allocate(&*self.file, PUNCH, vma.offset_of(at), len)?;
+            let punch = falloc::KEEP_SIZE | falloc::PUNCH_HOLE;
+            host_file::allocate(&*self.file, punch, vma.offset_of(at), len)?;
             return Ok(0);
         }
         Ok(len)
@@ -425,14 +426,10 @@ impl MemoryManager {
 
     /// A guest thread cannot go on. `None`: it can now; else what it is to be told.
     pub fn resolve_fault(&self, context: &mut dyn Context, fault: Fault) -> Option<Fault> {
-        const SIGBUS: i32 = 7;
-        const SIGSEGV: i32 = 11;
-        const SEGV_ACCERR: i32 = 2;
-        const BUS_ADRERR: i32 = 2;
         const PROTECTION: u64 = 1;
         const WRITE: u64 = 2;
         const FETCH: u64 = 16;
-        if fault.signo != SIGSEGV || fault.code != SEGV_ACCERR || !self.has_gates() {
+        if fault.signo != SIGSEGV || fault.code != code::SEGV_ACCERR || !self.has_gates() {
             return Some(fault);
         }
         let prot = self.protection(fault.addr).map_or(Prot::empty(), |(prot, _)| prot);
@@ -449,7 +446,7 @@ impl MemoryManager {
             Touched::NotGated => Some(fault),
             Touched::NoPage => {
                 let error_code = fault.error_code & !PROTECTION;
-                Some(Fault { signo: SIGBUS, code: BUS_ADRERR, error_code, ..fault })
+                Some(Fault { signo: SIGBUS, code: code::BUS_ADRERR, error_code, ..fault })
             }
         }
     }

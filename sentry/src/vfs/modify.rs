@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use linux_abi::fs::falloc;
 use linux_abi::signal::{SIGXFSZ, SigInfo};
 
 use super::open_flags::O_APPEND;
@@ -118,11 +119,10 @@ impl OpenFile {
     /// # Errors
     /// As the man page; EINTR for a caller that is to end.
     pub fn allocate(&self, task: &Arc<Task>, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
-        const KEEP_SIZE: u32 = 1;
-        const PUNCH_HOLE: u32 = 2;
         /// Bytes allocated at a time.
         const STEP: u64 = 64 << 20;
-        let is_limited = mode & KEEP_SIZE == 0 || (mode & PUNCH_HOLE == 0 && self.ops.limits_kept_size());
+        let is_limited =
+            mode & falloc::KEEP_SIZE == 0 || (mode & falloc::PUNCH_HOLE == 0 && self.ops.limits_kept_size());
         if is_limited && offset + len > self.ops.size()? {
             check_size(task, offset + len)?;
         }
@@ -131,7 +131,7 @@ impl OpenFile {
         if privileges.are_fewer {
             inotify::notify_at(&task.kernel, &self.location, inotify::mask::ATTRIB);
         }
-        let step = if mode & PUNCH_HOLE == 0 { STEP } else { len };
+        let step = if mode & falloc::PUNCH_HOLE == 0 { STEP } else { len };
         let mut done = 0;
         while done < len {
             if task.is_killed() {
@@ -150,9 +150,7 @@ impl OpenFile {
     /// # Errors
     /// As `fallocate(2)`.
     pub fn remove_mapped(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        /// `FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE`.
-        const PUNCH: u32 = 3;
-        self.ops.allocate(PUNCH, offset, len)
+        self.ops.allocate(falloc::KEEP_SIZE | falloc::PUNCH_HOLE, offset, len)
     }
 }
 

@@ -95,6 +95,16 @@ pub struct Statx {
     pub spare: [u64; 12],
 }
 
+/// `fallocate(2)`: modes.
+pub mod falloc {
+    /// `FALLOC_FL_KEEP_SIZE`.
+    pub const KEEP_SIZE: u32 = 1;
+    /// `FALLOC_FL_PUNCH_HOLE`.
+    pub const PUNCH_HOLE: u32 = 2;
+    /// `FALLOC_FL_ZERO_RANGE`.
+    pub const ZERO_RANGE: u32 = 16;
+}
+
 /// `STATX_BASIC_STATS`.
 pub const STATX_BASIC_STATS: u32 = 0x7ff;
 /// `STATX_BTIME`.

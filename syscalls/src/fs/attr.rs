@@ -1,6 +1,6 @@
 //! Changing attributes: modes, owners, times, sizes, the umask.
 
-use linux_abi::fs::{AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, UTIME_NOW, UTIME_OMIT, Utimbuf};
+use linux_abi::fs::{AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, UTIME_NOW, UTIME_OMIT, Utimbuf, falloc};
 use linux_abi::time::{Timespec, Timeval};
 use linux_abi::{Errno, UserCStr, UserPtr};
 use sentry::task::Current;
@@ -204,10 +204,8 @@ pub(crate) fn fallocate(
     offset: i64,
     len: i64,
 ) -> Result<(), Errno> {
-    /// `FALLOC_FL_KEEP_SIZE`, `PUNCH_HOLE`, `ZERO_RANGE`: what the sentry may do on the host.
-    const KNOWN: u32 = 1 | 2 | 16;
-    const KEEP_SIZE: u32 = 1;
-    const PUNCH_HOLE: u32 = 2;
+    /// What the sentry may do on the host.
+    const KNOWN: u32 = falloc::KEEP_SIZE | falloc::PUNCH_HOLE | falloc::ZERO_RANGE;
     let file = current.files().get(fd)?;
     let (Ok(offset), Ok(len)) = (u64::try_from(offset), u64::try_from(len)) else {
         return Err(Errno::EINVAL);
@@ -215,7 +213,7 @@ pub(crate) fn fallocate(
     if len == 0 {
         return Err(Errno::EINVAL);
     }
-    if mode & !KNOWN != 0 || mode & PUNCH_HOLE != 0 && mode & KEEP_SIZE == 0 {
+    if mode & !KNOWN != 0 || mode & falloc::PUNCH_HOLE != 0 && mode & falloc::KEEP_SIZE == 0 {
         return Err(Errno::EOPNOTSUPP);
     }
     if !file.is_writable() {

@@ -5,6 +5,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use linux_abi::fs::falloc;
 use platform::MapSource;
 use platform::host::file;
 
@@ -163,9 +164,8 @@ impl FileOps for GoferFile {
     }
 
     fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
-        const PUNCH_HOLE: u32 = 2;
         let _changing = self.inode.changing();
-        let wanted = if mode & PUNCH_HOLE == 0 { len } else { 0 };
+        let wanted = if mode & falloc::PUNCH_HOLE == 0 { len } else { 0 };
         self.inode.counting(&self.file, Some(offset), wanted, |may| {
             if may < wanted { Err(Errno::ENOSPC) } else { file::allocate(&*self.file, mode, offset, len) }
         })

@@ -14,9 +14,8 @@ use platform::host::file;
 use super::{Donated, GoferInode};
 use crate::Errno;
 use crate::account::{self, Charge};
+use crate::fs::tmpfs;
 
-/// `TMPFS_MAGIC`.
-const TMPFS: u64 = 0x0102_1994;
 const PAGE: u64 = 4096;
 
 /// What a container has in a volume.
@@ -36,7 +35,7 @@ impl HostMemory {
     /// `None` if the volume below `root` is not in memory.
     pub(super) fn of(client: &Client, root: Node) -> Option<Self> {
         let stat = client.stat_fs(root).ok()?;
-        let is_one = stat.kind == TMPFS;
+        let is_one = stat.kind == tmpfs::MAGIC;
         is_one.then(|| Self { root, charge: Mutex::default(), is_stale: AtomicBool::new(false) })
     }
 

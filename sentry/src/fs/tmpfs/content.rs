@@ -7,6 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use linux_abi::fs::falloc;
 use platform::MapSource;
 use platform::host::file;
 
@@ -356,15 +357,13 @@ impl Content {
     /// # Errors
     /// As the man page.
     pub fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
-        const KEEP_SIZE: u32 = 1;
-        const PUNCH_HOLE: u32 = 2;
         let mut inner = self.lock();
-        if mode & !(KEEP_SIZE | PUNCH_HOLE) != 0 {
+        if mode & !(falloc::KEEP_SIZE | falloc::PUNCH_HOLE) != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
         let old = inner.size();
         let end = offset.checked_add(len).filter(|&end| end <= SIZE_MAX).ok_or(Errno::EFBIG)?;
-        if mode & PUNCH_HOLE != 0 {
+        if mode & falloc::PUNCH_HOLE != 0 {
             if inner.seals & (seal::WRITE | seal::FUTURE_WRITE) != 0 {
                 return Err(Errno::EPERM);
             }
@@ -378,21 +377,21 @@ impl Content {
         let gate = self.charged.gate();
         let _turn = gate.as_ref().map(|gate| {
             let turn = gate.turn();
-            if mode & PUNCH_HOLE != 0 {
+            if mode & falloc::PUNCH_HOLE != 0 {
                 gate.withdraw(offset.next_multiple_of(PAGE), end / PAGE * PAGE);
-            } else if mode & KEEP_SIZE == 0 && end > old {
+            } else if mode & falloc::KEEP_SIZE == 0 && end > old {
                 gate.before_growth(old, end);
             }
             turn
         });
         file::allocate(&*file, mode, offset, len)?;
         if let Bytes::Memory { size, held, .. } = &mut inner.bytes {
-            if mode & PUNCH_HOLE != 0 {
+            if mode & falloc::PUNCH_HOLE != 0 {
                 held.punched(offset, end);
             } else {
                 held.allocated(offset, end);
             }
-            if mode & KEEP_SIZE == 0 {
+            if mode & falloc::KEEP_SIZE == 0 {
                 *size = (*size).max(end);
             }
         }
@@ -418,8 +417,7 @@ impl Content {
     /// # Errors
     /// ENOSPC.
     pub fn check_room(&self, mode: u32, offset: u64, len: u64) -> Result<(), Errno> {
-        const PUNCH_HOLE: u32 = 2;
-        if mode & PUNCH_HOLE != 0 {
+        if mode & falloc::PUNCH_HOLE != 0 {
             return Ok(());
         }
         self.find_room(&self.lock(), offset, offset.saturating_add(len).min(SIZE_MAX))

@@ -29,7 +29,7 @@ use crate::vfs::{
     DentryCache, FileSystem, FileSystemType, Inode, Location, MountRequest, NewKind, NewNode, StatFs, System,
 };
 
-const MAGIC: u64 = 0x0102_1994;
+pub(super) const MAGIC: u64 = 0x0102_1994;
 const PAGE: u64 = 4096;
 /// What a node takes of the space for nodes; each further name of a node takes as much. LINUX: `BOGO_INODE_SIZE`.
 const NODE_SPACE: u64 = 1024;
