@@ -58,12 +58,7 @@ fn guest_step(current: &mut Current, abi: &dyn SyscallAbi) -> Flow {
                 Outcome::Exit => return Flow::End,
             }
         }
-        Exit::Fault(fault) => {
-            let (mm, context) = current.mm_and_context();
-            if let Some(fault) = mm.resolve_fault(context, fault) {
-                current.fault(fault);
-            }
-        }
+        Exit::Fault(fault) => current.fault(fault),
         // It may have changed its mask, and not looked yet whether a signal waits.
         Exit::Interrupted => current.task().mark_interrupted(),
         Exit::WaitInterrupted { waited_ns } => {

@@ -220,8 +220,10 @@ impl Current {
         }
     }
 
-    /// A synchronous fault of the guest's code becomes a signal.
+    /// A synchronous fault of the guest's code becomes a signal, unless the memory can be made to be there.
     pub fn fault(&mut self, fault: platform::Fault) {
+        let (mm, context) = self.mm_and_context();
+        let Some(fault) = mm.resolve_fault(context, fault) else { return };
         let is_unmapped = fault.signo == Signal::SEGV.number() && fault.code == code::SEGV_MAPERR;
         if is_unmapped && self.grow_to(fault.addr) {
             return;
