@@ -43,6 +43,11 @@ const LIST_MEMBERSHIPS: i32 = 9;
 /// `NETLINK_GET_STRICT_CHK`.
 const STRICT_CHECK: i32 = 12;
 
+/// Which of [`SWITCHES`] that option is.
+fn switch(name: i32) -> Result<usize, Errno> {
+    SWITCHES.iter().position(|&known| known == name).ok_or(Errno::ENOPROTOOPT)
+}
+
 /// A socket to the kernel.
 pub struct NetlinkSocket {
     kind: Kind,
@@ -274,7 +279,7 @@ impl Socket for NetlinkSocket {
             (so::SOL_NETLINK, LIST_MEMBERSHIPS) => Ok(lock(&self.state).groups.as_bytes().to_vec()),
             (so::SOL_NETLINK, STRICT_CHECK) => Ok(i32::from(lock(&self.state).is_strict).as_bytes().to_vec()),
             (so::SOL_NETLINK, _) => {
-                let bit = SWITCHES.iter().position(|&known| known == name).ok_or(Errno::ENOPROTOOPT)?;
+                let bit = switch(name)?;
                 Ok((lock(&self.state).switches >> bit & 1).as_bytes().to_vec())
             }
             _ => Err(Errno::ENOPROTOOPT),
@@ -299,7 +304,7 @@ impl Socket for NetlinkSocket {
                 Ok(())
             }
             (so::SOL_NETLINK, _) => {
-                let bit = SWITCHES.iter().position(|&known| known == name).ok_or(Errno::ENOPROTOOPT)?;
+                let bit = switch(name)?;
                 let mut state = lock(&self.state);
                 state.switches =
                     state.switches & !(1 << bit) | u32::from(super::options::int(value)? != 0) << bit;
