@@ -10,6 +10,7 @@ mod expectations;
 mod faulty_fs;
 mod options;
 mod programs;
+mod report;
 mod rows;
 mod runner;
 
@@ -17,5 +18,6 @@ pub use expectations::{Expectations, Judgement};
 pub use faulty_fs::{FaultyFs, Writes};
 pub use options::{Answer, List, Row};
 pub use programs::{Program, Programs};
+pub use report::conclude;
 pub use rows::{Answers, Rows};
 pub use runner::{Outcome, Place, Results, Runner, find_rvisor};

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use guest_tests::{Program, Programs, find_rvisor};
+use guest_tests::{Program, Programs, conclude, find_rvisor};
 
 const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
 /// Longest that one run may take, in seconds.
@@ -41,7 +41,7 @@ fn fresh(program: &Program, at: &Path) -> Result<()> {
     Ok(())
 }
 
-fn run_all() -> Result<bool> {
+fn run_all() -> Result<(usize, usize)> {
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let program = Programs::build_acl(&tmp.join("guest-programs"))?;
     let rvisor = find_rvisor()?;
@@ -72,17 +72,9 @@ fn run_all() -> Result<bool> {
         }
     }
     fs::remove_dir_all(&volume)?;
-    println!("{passed} passed, {failed} failed");
-    Ok(failed == 0 && passed > 0)
+    Ok((passed, failed))
 }
 
 fn main() -> ExitCode {
-    match run_all() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("acl: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    conclude("acl", run_all())
 }

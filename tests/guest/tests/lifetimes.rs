@@ -11,12 +11,12 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use guest_tests::Programs;
+use guest_tests::{Programs, conclude, find_rvisor};
 
 const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
 /// Enough that what stays of each, be it a descriptor or half a kilobyte, is more than what is allowed.
@@ -190,7 +190,7 @@ impl Options {
 }
 
 /// Runs all kinds on a platform; answers how many passed and how many failed.
-fn run(rvisor: &Path, program: &Path, platform: &str, options: &Options) -> Result<(u32, u32)> {
+fn run(rvisor: &Path, program: &Path, platform: &str, options: &Options) -> Result<(usize, usize)> {
     let mut command = Command::new(rvisor);
     command.args(["do", "--no-tty", "--platform", platform, "--"]).arg(program);
     command.arg(options.cycles.to_string()).args(&options.kind);
@@ -246,19 +246,9 @@ fn settled(sandbox: &Sandbox, before: &Held, kib: i64, nodes: i64) -> Result<(He
     }
 }
 
-fn rvisor() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("RVISOR_BIN") {
-        return Ok(path.into());
-    }
-    let me = env::current_exe()?;
-    let profile = me.parent().and_then(Path::parent).context("where is this test?")?;
-    let path = profile.join("rvisor");
-    if path.exists() { Ok(path) } else { bail!("{} is not there: build it first", path.display()) }
-}
-
-fn all() -> Result<bool> {
+fn all() -> Result<(usize, usize)> {
     let options = Options::parse()?;
-    let rvisor = rvisor()?;
+    let rvisor = find_rvisor()?;
     let programs = Programs::build(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest-programs"))?;
     let (mut passed, mut failed) = (0, 0);
     for platform in &options.platforms {
@@ -266,17 +256,9 @@ fn all() -> Result<bool> {
         println!("{platform}: {well} passed, {badly} failed");
         (passed, failed) = (passed + well, failed + badly);
     }
-    println!("{passed} passed, {failed} failed");
-    Ok(failed == 0 && passed > 0)
+    Ok((passed, failed))
 }
 
 fn main() -> ExitCode {
-    match all() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("FAIL lifetimes: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    conclude("lifetimes", all())
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use guest_tests::{FaultyFs, Programs, Writes, find_rvisor};
+use guest_tests::{FaultyFs, Programs, Writes, conclude, find_rvisor};
 use nix::mount::{MntFlags, umount2};
 
 const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
@@ -165,7 +165,7 @@ fn compare(kind: Kind, place: &str, native: &[String], here: &[String]) -> (usiz
     (passed, failed)
 }
 
-fn all() -> Result<bool> {
+fn all() -> Result<(usize, usize)> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let platforms: Vec<&str> = arguments.iter().filter_map(|text| text.strip_prefix("--platform=")).collect();
     let platforms = if platforms.is_empty() { PLATFORMS.to_vec() } else { platforms };
@@ -193,17 +193,9 @@ fn all() -> Result<bool> {
             (passed, failed) = (passed + well, failed + badly);
         }
     }
-    println!("{passed} passed, {failed} failed");
-    Ok(failed == 0 && passed > 0)
+    Ok((passed, failed))
 }
 
 fn main() -> ExitCode {
-    match all() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("FAIL storage: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    conclude("storage", all())
 }
