@@ -41,6 +41,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "model.h"
+
 enum { WORKERS = 3, SLOTS = 5, MAPS = 2, NAMES = 4, LINE = 4096, BUFFER = 1 << 17 };
 
 // What the coordinator asks of a worker. The meaning of `n` is the step's own.
@@ -67,14 +69,6 @@ static char line[LINE];
 static size_t used;
 static char buffer[BUFFER];
 static sigjmp_buf fault;
-
-static uint64_t state;
-static uint32_t dice(uint32_t sides) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)((state >> 11) % sides);
-}
 
 __attribute__((format(printf, 1, 2))) static void say(const char *format, ...) {
     va_list list;
@@ -1054,11 +1048,5 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     prepare(argv[1], one, two);
-    uint32_t count = (uint32_t)strtoul(argv[4], NULL, 10);
-    for (char *at = argv[3]; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
-        uint32_t first = (uint32_t)strtoul(at, NULL, 10);
-        for (uint32_t seed = first; seed < first + count; seed++) sequence(seed, atoi(argv[5]));
-    }
-    printf("# done\n");
-    return 0;
+    return run_sequences(argv + 3, sequence);
 }

@@ -1171,12 +1171,5 @@ int main(int argc, char **argv) {
     for (int at = 0; at < WORKERS; at++)
         if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends[at]))
             return 3;
-    unsigned count = (unsigned)strtoul(argv[4], NULL, 10);
-    for (char *at = argv[3]; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
-        unsigned first = (unsigned)strtoul(at, NULL, 10);
-        for (unsigned seed = first; seed < first + count; seed++)
-            sequence(seed, atoi(argv[5]));
-    }
-    printf("# done\n");
-    return fflush(stdout) != 0;
+    return run_sequences(argv + 3, sequence);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static uint64_t state;
@@ -21,4 +22,16 @@ static inline void tell_result(long result, int error) {
         printf(" = -%s", strerrorname_np(error));
     else
         printf(" = %ld", result);
+}
+
+// What the runner asks for: FIRST[,FIRST...] COUNT STEPS. Each sequence tells its seed itself; the last line says that none is missing.
+static inline int run_sequences(char **wanted, void (*sequence)(unsigned seed, int steps)) {
+    unsigned count = (unsigned)strtoul(wanted[1], NULL, 10);
+    for (char *at = wanted[0]; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        unsigned first = (unsigned)strtoul(at, NULL, 10);
+        for (unsigned seed = first; seed < first + count; seed++)
+            sequence(seed, atoi(wanted[2]));
+    }
+    printf("# done\n");
+    return fflush(stdout) != 0;
 }

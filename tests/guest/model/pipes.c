@@ -313,12 +313,5 @@ int main(int argc, char **argv) {
     // Again and again: one may come before the call that is to be interrupted has begun.
     struct itimerval often = {{0, 8000}, {0, 8000}};
     setitimer(ITIMER_REAL, &often, NULL);
-    unsigned count = strtoul(argv[4], NULL, 10);
-    for (char *at = argv[3]; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
-        unsigned first = strtoul(at, NULL, 10);
-        for (unsigned seed = first; seed < first + count; seed++)
-            sequence(seed, atoi(argv[5]));
-    }
-    printf("# done\n");
-    return fflush(stdout) != 0;
+    return run_sequences(argv + 3, sequence);
 }
