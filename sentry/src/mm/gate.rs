@@ -224,13 +224,9 @@ impl Gate {
         if offset >= size {
             return Behind::Nothing;
         }
-        match host_file::seek_data(&*self.file, offset) {
-            Ok(data) if data <= offset => {
-                let end = host_file::seek_hole(&*self.file, offset).unwrap_or(size);
-                Behind::Pages(layout::page_up(end).unwrap_or(size).min(size).max(offset + PAGE))
-            }
-            Ok(data) => Behind::Hole(layout::page_down(data).min(size)),
-            Err(_) => Behind::Hole(size),
+        match host_file::stretch(&*self.file, offset) {
+            (true, end) => Behind::Pages(layout::page_up(end).unwrap_or(size).min(size).max(offset + PAGE)),
+            (false, end) => Behind::Hole(layout::page_down(end).min(size)),
         }
     }
 

@@ -131,6 +131,16 @@ pub fn seek_hole(fd: impl AsFd, offset: u64) -> Result<u64, Errno> {
     rustix::fs::seek(fd, rustix::fs::SeekFrom::Hole(offset)).map_err(errno)
 }
 
+/// Whether there is anything at `offset` of a file with holes, and up to where that goes on; `u64::MAX` if nothing follows.
+#[must_use]
+pub fn stretch(fd: impl AsFd, offset: u64) -> (bool, u64) {
+    match seek_data(&fd, offset) {
+        Ok(data) if data <= offset => (true, seek_hole(&fd, offset).unwrap_or(u64::MAX)),
+        Ok(data) => (false, data),
+        Err(_) => (false, u64::MAX),
+    }
+}
+
 /// Flushes to storage; only the data if `data_only`.
 ///
 /// # Errors

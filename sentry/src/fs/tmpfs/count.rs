@@ -150,13 +150,9 @@ impl Held {
         if self.is_dense && at < size {
             return (pages(size).min(next), true);
         }
-        match file::seek_data(&**source, at) {
-            Ok(data) if data <= at => {
-                let hole = file::seek_hole(&**source, at).unwrap_or(size);
-                (pages(hole).max(at + PAGE).min(next), true)
-            }
-            Ok(data) => ((data / PAGE * PAGE).max(at + PAGE).min(next), false),
-            Err(_) => (next, false),
+        match file::stretch(&**source, at) {
+            (true, end) => (pages(end).max(at + PAGE).min(next), true),
+            (false, end) => ((end / PAGE * PAGE).max(at + PAGE).min(next), false),
         }
     }
 }
